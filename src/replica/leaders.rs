@@ -1,0 +1,64 @@
+//! Who leads what, as far as this node has heard.
+//!
+//! Soft state: leaders tell every node over the control lane, on every change and again when a
+//! peer connects. A higher leader epoch always wins, so late news does no harm.
+
+use std::collections::HashMap;
+use std::sync::RwLock;
+
+use crate::model::{LeaderEpoch, NodeId, TopicPartition};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leader {
+    pub node: NodeId,
+    pub epoch: LeaderEpoch,
+    /// Nodes whose replicas are within the lag bound, the leader among them: what Kafka calls the
+    /// ISR. Information, not what acks=all waits for.
+    pub in_sync: Vec<NodeId>,
+}
+
+#[derive(Debug, Default)]
+pub struct Leaders {
+    by_partition: RwLock<HashMap<TopicPartition, Leader>>,
+}
+
+impl Leaders {
+    pub fn of(&self, partition: TopicPartition) -> Option<Leader> {
+        self.by_partition.read().expect("no panic while held").get(&partition).cloned()
+    }
+
+    /// Takes news of a leader; older news than what is known is dropped. Says whether it was news.
+    pub fn learn(&self, partition: TopicPartition, leader: Leader) -> bool {
+        let mut known = self.by_partition.write().expect("no panic while held");
+        match known.get(&partition) {
+            Some(old) if old.epoch > leader.epoch || *old == leader => false,
+            _ => {
+                known.insert(partition, leader);
+                true
+            }
+        }
+    }
+
+    pub fn forget(&self, partition: TopicPartition) {
+        self.by_partition.write().expect("no panic while held").remove(&partition);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn late_news_of_an_older_leader_is_dropped() {
+        let leaders = Leaders::default();
+        let leader = |node, epoch| Leader {
+            node: NodeId::new(node).unwrap(),
+            epoch,
+            in_sync: Vec::new(),
+        };
+        assert!(leaders.learn(TopicPartition::META, leader(2, 7)));
+        assert!(!leaders.learn(TopicPartition::META, leader(1, 6)));
+        assert!(!leaders.learn(TopicPartition::META, leader(2, 7)));
+        assert_eq!(leaders.of(TopicPartition::META).unwrap().epoch, 7);
+    }
+}

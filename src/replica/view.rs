@@ -1,0 +1,220 @@
+//! What the rest of the node may see of a replica without asking its loop: positions, and records
+//! below the high watermark.
+
+use std::sync::Mutex;
+
+use bytes::Bytes;
+use tokio::sync::{Notify, watch};
+
+use crate::log;
+use crate::model::{LeaderEpoch, LogIndex, Offset, Term, TopicPartition, batch};
+
+/// Bytes of recent batches kept in memory per replica for reads behind the head. A tail of fetches
+/// and learners a few round trips behind never touch the disk: 4 MiB is 100 ms at 40 MB/s.
+const RECENT_BYTES_MAX: usize = 4 << 20;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    Leader,
+    Follower,
+    Learner,
+}
+
+/// Where a replica stands. All offsets are exclusive ends ("the next offset"), as Kafka speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    pub role: Role,
+    /// Of the leader that this replica follows, or its own.
+    pub leader_epoch: LeaderEpoch,
+    /// First offset that may be read.
+    pub log_start: Offset,
+    /// What clients may see. Within a home epoch it never goes back.
+    pub high_watermark: Offset,
+    /// A leader that does not yet know where the high watermark stands answers
+    /// OFFSET_NOT_AVAILABLE (KIP-207, R6). Always true on followers and learners.
+    pub watermark_known: bool,
+    /// The offset after the last record appended here, acknowledged or not.
+    pub log_end: Offset,
+}
+
+/// Whole batches in offset order, zero-copy.
+#[derive(Debug, Clone, Default)]
+pub struct Records {
+    pub batches: Vec<Bytes>,
+    pub size_bytes: usize,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("offset {wanted} is outside {log_start}..={high_watermark}")]
+    OutOfRange { wanted: Offset, log_start: Offset, high_watermark: Offset },
+    #[error(transparent)]
+    Log(#[from] log::Error),
+}
+
+/// Shared between the replica's loop, which writes, and everybody's reads.
+#[derive(Debug)]
+pub struct View {
+    pub partition: TopicPartition,
+    progress: watch::Sender<Progress>,
+    moved: Notify,
+    recent: Mutex<Recent>,
+    epochs: Mutex<Vec<(Term, LogIndex, Offset)>>,
+    reader: log::Reader,
+}
+
+#[derive(Debug, Default)]
+struct Recent {
+    batches: std::collections::VecDeque<(Offset, Offset, Bytes)>,
+    size_bytes: usize,
+}
+
+impl View {
+    pub(super) fn new(
+        partition: TopicPartition,
+        progress: Progress,
+        epochs: Vec<(Term, LogIndex, Offset)>,
+        reader: log::Reader,
+    ) -> Self {
+        Self {
+            partition,
+            progress: watch::Sender::new(progress),
+            moved: Notify::new(),
+            recent: Mutex::default(),
+            epochs: Mutex::new(epochs),
+            reader,
+        }
+    }
+
+    pub fn progress(&self) -> Progress {
+        *self.progress.borrow()
+    }
+
+    /// Every change of progress, for those who follow one partition for long.
+    pub fn watch(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    /// Returns once the progress differs from `seen`; at once if it already does.
+    pub async fn moved_from(&self, seen: Progress) {
+        loop {
+            let moved = self.moved.notified();
+            if self.progress() != seen {
+                return;
+            }
+            moved.await;
+        }
+    }
+
+    /// Reads whole batches from the one that holds `from`, up to the high watermark, until
+    /// `bytes_max` is passed; the first batch comes whole even if it is larger (KIP-74).
+    ///
+    /// `None` at `from == high watermark`: nothing there yet. May wait for the disk, so call it
+    /// where blocking is allowed unless [`View::read_recent`] had an answer.
+    pub fn read(&self, from: Offset, bytes_max: usize) -> Result<Option<Records>, ReadError> {
+        if let Some(recent) = self.read_recent(from, bytes_max)? {
+            return Ok(Some(recent));
+        }
+        let limit = self.progress().high_watermark;
+        if from == limit {
+            return Ok(None);
+        }
+        let batches = self.reader.read(from, bytes_max, limit)?;
+        let size_bytes = batches.iter().map(Bytes::len).sum();
+        Ok((size_bytes > 0).then_some(Records { batches, size_bytes }))
+    }
+
+    /// As [`View::read`], from memory only: `Ok(None)` when nothing is there yet *or* only the
+    /// disk has it; the caller tells the two apart by `from == high watermark`.
+    pub fn read_recent(&self, from: Offset, bytes_max: usize) -> Result<Option<Records>, ReadError> {
+        let Progress { log_start, high_watermark, .. } = self.progress();
+        if from < log_start || from > high_watermark {
+            return Err(ReadError::OutOfRange { wanted: from, log_start, high_watermark });
+        }
+        let recent = self.recent.lock().expect("no panic while held");
+        let first = recent.batches.partition_point(|(_, next, _)| *next <= from);
+        if recent.batches.front().is_none_or(|(base, _, _)| *base > from) {
+            return Ok(None);
+        }
+        let mut records = Records::default();
+        for (_, next, bytes) in recent.batches.iter().skip(first) {
+            let full = !records.batches.is_empty() && records.size_bytes + bytes.len() > bytes_max;
+            if full || *next > high_watermark {
+                break;
+            }
+            records.size_bytes += bytes.len();
+            records.batches.push(bytes.clone());
+        }
+        Ok((!records.batches.is_empty()).then_some(records))
+    }
+
+    /// Kafka's OffsetForLeaderEpoch: the largest epoch at or below `epoch` that has records here,
+    /// and the offset where it ends (below the high watermark). `None` if every record is younger.
+    pub fn end_of_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        let Progress { high_watermark, .. } = self.progress();
+        let epochs = self.epochs.lock().expect("no panic while held");
+        let after = epochs.partition_point(|(term, ..)| term.leader_epoch() <= epoch);
+        let (term, ..) = epochs.get(after.checked_sub(1)?)?;
+        let end = epochs.get(after).map_or(high_watermark, |(_, _, first)| *first);
+        Some((term.leader_epoch(), end.min(high_watermark)))
+    }
+
+    /// The first record at or after `timestamp_ms` below the high watermark: its offset,
+    /// timestamp and leader epoch. Reads the disk.
+    pub fn offset_for_timestamp(
+        &self,
+        timestamp_ms: i64,
+    ) -> Result<Option<(Offset, i64, LeaderEpoch)>, ReadError> {
+        let limit = self.progress().high_watermark;
+        let found = self.reader.offset_for_timestamp(timestamp_ms, limit)?;
+        Ok(found.map(|(offset, at, term)| (offset, at, term.leader_epoch())))
+    }
+
+    pub(super) fn reader(&self) -> &log::Reader {
+        &self.reader
+    }
+
+    pub(super) fn publish(&self, progress: Progress) {
+        let changed = self.progress.send_if_modified(|p| {
+            let changed = *p != progress;
+            *p = progress;
+            changed
+        });
+        if changed {
+            self.moved.notify_waiters();
+        }
+    }
+
+    /// Adds an appended batch, in log order; what was there from its base offset on is replaced.
+    pub(super) fn push_recent(&self, base: Offset, next: Offset, bytes: Bytes) {
+        let mut recent = self.recent.lock().expect("no panic while held");
+        recent.cut_from(base);
+        recent.size_bytes += bytes.len();
+        recent.batches.push_back((base, next, bytes));
+        while recent.size_bytes > RECENT_BYTES_MAX && recent.batches.len() > 1 {
+            let (_, _, old) = recent.batches.pop_front().expect("more than one");
+            recent.size_bytes -= old.len();
+        }
+    }
+
+    pub(super) fn set_epochs(&self, epochs: &[(Term, LogIndex, Offset)]) {
+        *self.epochs.lock().expect("no panic while held") = epochs.to_vec();
+    }
+}
+
+impl Recent {
+    fn cut_from(&mut self, base: Offset) {
+        while let Some((b, _, bytes)) = self.batches.back() {
+            if *b < base {
+                break;
+            }
+            self.size_bytes -= bytes.len();
+            self.batches.pop_back();
+        }
+    }
+}
+
+/// The batch headers of `records`, for callers that need to look inside.
+pub fn headers(records: &Records) -> impl Iterator<Item = batch::Header> + '_ {
+    records.batches.iter().map(|b| batch::Header::parse(b).expect("a stored batch is whole"))
+}
