@@ -47,7 +47,7 @@ impl Core {
         self.raw.mut_store().set_applied(last);
         self.raw.advance_apply_to(last.0);
         if !persist.is_empty() {
-            persist.producers = Some((last, self.producers.to_bytes()));
+            persist.applied = Some(last);
             self.persist_alone(persist);
         }
         if self.own_entry.is_some_and(|own| last >= own) {
@@ -59,6 +59,10 @@ impl Core {
         // The context states the offset; for Raft's own entries it does not matter here.
         let base = base_offset(raft);
         let tail = Tail { next_offset: base, append_time_ms: 0 };
+        if self.segment_begins.front().is_some_and(|begin| begin.0 <= raft.index) {
+            self.segment_begins.pop_front();
+            persist.producers.push((LogIndex(raft.index - 1), self.producers.to_bytes()));
+        }
         let entry = entry::from_raft(raft, tail).expect("a committed entry was checked on append");
         match entry.kind {
             Kind::Batch => {

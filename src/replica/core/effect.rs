@@ -54,8 +54,11 @@ pub struct Persist {
     /// Log start moved by an applied entry: whole segments below may go.
     pub log_start: Option<Offset>,
     pub conf_state: Option<ConfState>,
-    /// State of the producers after the entry at this index, for the next segment to begin with.
-    pub producers: Option<(LogIndex, Bytes)>,
+    /// State of the producers after the entry at this index: one for each segment that begins
+    /// after it, so that a restart reads no further back.
+    pub producers: Vec<(LogIndex, Bytes)>,
+    /// With `conf_state` and `producers`: what was applied when they were made.
+    pub applied: Option<LogIndex>,
 }
 
 #[derive(Debug)]
@@ -67,13 +70,14 @@ pub struct Reset {
 
 impl Persist {
     pub fn is_empty(&self) -> bool {
-        let Self { truncate_from, entries, vote, reset, log_start, conf_state, producers } = self;
+        let Self { truncate_from, entries, vote, reset, log_start, conf_state, producers, applied: _ } =
+            self;
         truncate_from.is_none()
             && entries.is_empty()
             && vote.is_none()
             && reset.is_none()
             && log_start.is_none()
             && conf_state.is_none()
-            && producers.is_none()
+            && producers.is_empty()
     }
 }

@@ -48,7 +48,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use self::config::{APPEND_BYTES_MAX, APPENDS_IN_FLIGHT_MAX, COMMITTED_BYTES_MAX, Config};
-use self::effect::{Effect, Lead, Outgoing, Ticket};
+use self::effect::{Effect, Lead, Outgoing};
 pub use self::exposure::Exposure;
 use self::exposure::Samples;
 pub use self::produce::Queued;
@@ -95,6 +95,8 @@ pub struct Core {
     heard: BTreeMap<ReplicaId, u64>,
     in_sync: Vec<ReplicaId>,
     unpersisted: VecDeque<ready::Unpersisted>,
+    /// First entries of segments that were begun and are not applied yet.
+    segment_begins: VecDeque<LogIndex>,
     /// Set while this node's lease has run out and the policy fences (R17).
     fenced: bool,
     effects: VecDeque<Effect>,
@@ -168,6 +170,7 @@ impl Core {
             heard: BTreeMap::new(),
             in_sync: Vec::new(),
             unpersisted: VecDeque::new(),
+            segment_begins: VecDeque::new(),
             fenced: false,
             effects: VecDeque::new(),
         };
@@ -284,6 +287,14 @@ impl Core {
     pub fn handle_persisted(&mut self, now: Now) {
         self.persisted();
         self.process(now);
+    }
+
+    /// The disk began a segment with this entry: the producers' state before it is worth keeping.
+    /// Called before the write is told to be done, so the entry is not applied yet.
+    pub fn handle_segment_began(&mut self, first: LogIndex) {
+        if first > self.log().applied() {
+            self.segment_begins.push_back(first);
+        }
     }
 
     /// Whole segments left the log; it begins after `start` now.
