@@ -5,5 +5,8 @@
 //! Below them stand the member crates `isobar_topology` and `isobar_transport`.
 //! `docs/architecture.md` draws it.
 
+pub mod kafka;
+pub mod log;
 pub mod metadata;
 pub mod model;
+pub mod replica;
