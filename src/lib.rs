@@ -7,5 +7,6 @@
 
 pub mod kafka;
 pub mod log;
+pub mod metadata;
 pub mod model;
 pub mod replica;
