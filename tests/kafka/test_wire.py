@@ -1,7 +1,6 @@
 """Frames that no client sends: whatever a socket brings, its connection ends or is answered, and
 the process and everybody else's connections stay as they were."""
 
-import socket
 import struct
 
 import pytest
@@ -98,7 +97,7 @@ HOSTILE = {
 def test_a_hostile_frame_ends_its_connection_only(name, unharmed):
     with Connection(unharmed) as connection:
         connection.send(HOSTILE[name])
-        connection.socket.shutdown(socket.SHUT_WR)
+        connection.end_input()
         # What can be read in spite of itself may be answered; then it is our end that closes.
         assert connection.is_closed(answers=1)
 
@@ -197,7 +196,7 @@ def test_garbage_on_the_admin_port_is_refused(broker):
     for data in (b"\0" * 512, b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n", b"\x16\x03\x01" * 99):
         with Connection(broker.admin(1)) as connection:
             connection.send(data)
-            connection.socket.shutdown(socket.SHUT_WR)
+            connection.end_input()
             while connection.socket.recv(65536):
                 pass
     assert http.status(broker.admin(1), "/healthz") == 200

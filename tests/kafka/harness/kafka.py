@@ -45,6 +45,7 @@ def consumer(bootstrap, group=None, **config):
     settings = {key.replace("_", "."): value for key, value in config.items()}
     base = {
         "bootstrap.servers": bootstrap,
+        "log_level": 2,
         "group.id": group or f"unused-{uuid.uuid4()}",
         "auto.offset.reset": "earliest",
         "enable.auto.commit": False,
@@ -54,7 +55,7 @@ def consumer(bootstrap, group=None, **config):
 
 def producer(bootstrap, **config):
     settings = {key.replace("_", "."): value for key, value in config.items()}
-    return Producer({"bootstrap.servers": bootstrap} | settings)
+    return Producer({"bootstrap.servers": bootstrap, "log_level": 2} | settings)
 
 
 def send(bootstrap, topic, values, partition=0, **config):

@@ -32,7 +32,7 @@ class Load:
             "reconnect.backoff.ms": 20,
             "reconnect.backoff.max.ms": 200,
             "topic.metadata.refresh.fast.interval.ms": 50,
-            "error_cb": lambda _: None,
+            "log_level": 2,
         }
         self._producer = Producer(settings | config)
         self._thread = threading.Thread(target=self._run, daemon=True)

@@ -1,5 +1,6 @@
 """Kafka frames by hand, in the non-flexible versions: what no client library would send."""
 
+import contextlib
 import socket
 import struct
 
@@ -73,6 +74,11 @@ class Connection:
 
     def send(self, data):
         self.socket.sendall(data)
+
+    def end_input(self):
+        """No more bytes from here; the other side may have closed before."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
 
     def receive(self):
         """The next frame; None where the other side closed instead."""
