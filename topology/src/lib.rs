@@ -15,11 +15,13 @@
 //! home; and everything that a node finds out at run time.
 
 pub mod dev;
+pub mod docs;
 mod id;
 mod meta;
 pub mod options;
 pub mod pattern;
 pub mod placement;
+pub mod plan;
 pub mod policy;
 mod problem;
 pub mod quorum;

@@ -13,8 +13,10 @@ pub const PATTERN_BYTES_MAX: usize = 249;
 pub struct Pattern(Arc<str>);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("topic pattern {0:?}: expected 1 to 249 of a-z, A-Z, 0-9, '.', '_', '-', '*' and '?'")]
+#[error("topic pattern {0:?}: expected {EXPECTED}")]
 pub struct Error(pub String);
+
+pub const EXPECTED: &str = "1 to 249 of a-z, A-Z, 0-9, '.', '_', '-', '*' and '?'";
 
 /// How closely a pattern describes what it matches; the greater wins. The literal prefix decides,
 /// and of two with the same prefix the one without a wildcard.

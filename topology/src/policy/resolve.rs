@@ -73,7 +73,8 @@ pub fn resolve(
     let (settings, sources) = over(policy, &own);
     let shape = Shape::of(topology);
     let found = conflicts(&settings, &shape).into_iter().chain(idle_sync_to(&settings, &own));
-    errors.extend(found.filter_map(|conflict| blame(&conflict, &own)));
+    let certain = found.filter(|conflict| !conflict.doubtful(&[&own]));
+    errors.extend(certain.filter_map(|conflict| blame(&conflict, &own)));
     if !errors.is_empty() {
         return Err(errors);
     }
@@ -86,10 +87,12 @@ fn read(configs: &BTreeMap<String, String>) -> (Partial, Vec<ConfigError>) {
     for (name, text) in configs {
         match topic_configs().find(|config| config.name == name.as_str()) {
             Some(config) => {
-                if let Err(refusal) = own.set(config.key, &Value::Config(text)) {
-                    let (found, expected) = (refusal.found, refusal.expected);
-                    errors.push(ConfigError { key: name.clone(), found, expected });
-                }
+                let refusals = own.set(config.key, &Value::Config(text));
+                errors.extend(refusals.into_iter().map(|refusal| ConfigError {
+                    key: name.clone(),
+                    found: refusal.found,
+                    expected: refusal.expected,
+                }));
             }
             None if name.starts_with(PREFIX) => errors.push(unknown(name)),
             None => {}

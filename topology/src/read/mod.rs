@@ -44,7 +44,8 @@ pub(crate) fn topology(text: &str) -> Result<(Topology, Vec<Warning>), Problems>
     let mut reader = Reader::new(text, document.get_ref(), &syntax);
     let draft = sections::draft(&mut reader, document.get_ref());
     let whole = if reader.damaged() { None } else { check::whole(&mut reader, draft, text) };
-    let (errors, mut problems) = reader.finish();
+    let errors = reader.has_errors();
+    let mut problems = reader.finish();
     match whole {
         Some(topology) if !errors => {
             problems.sort_by(|a, b| (a.line, &a.key).cmp(&(b.line, &b.key)));
@@ -72,7 +73,7 @@ struct At<T> {
 
 struct DraftDc {
     name: Option<DcName>,
-    witness: bool,
+    witness: Option<bool>,
 }
 
 struct DraftNode {
@@ -96,7 +97,7 @@ struct DraftLink {
 
 impl DraftDc {
     fn finish(self) -> Option<Dc> {
-        Some(Dc { name: self.name?, witness: self.witness })
+        Some(Dc { name: self.name?, witness: self.witness? })
     }
 }
 
@@ -125,3 +126,6 @@ impl DraftLink {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
