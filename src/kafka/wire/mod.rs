@@ -14,7 +14,7 @@
 //! Invariants:
 //! - No bytes make decoding panic, loop or allocate more than a small multiple of themselves: each
 //!   length is compared with the bytes that remain before anything is allocated
-//!   (`reader::ELEMENTS_MAX` bounds the multiple for the largest frames).
+//!   (`reader::REQUEST_ELEMENTS_MAX` bounds the multiple for the largest frames).
 //! - Decoded bytes and records are slices of the frame and keep it alive; strings are copies. What
 //!   outlives a request must not hold its `Bytes`.
 //! - What follows the end of a message is an error.

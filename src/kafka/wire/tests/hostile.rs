@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::super::reader::ELEMENTS_MAX;
+use super::super::reader::REQUEST_ELEMENTS_MAX;
 use super::super::*;
 use super::source::Source;
 
@@ -92,7 +92,7 @@ fn tagged_fields_are_skipped_within_their_bounds() {
 #[test]
 fn more_elements_than_any_cluster_has_are_refused_before_they_are_allocated() {
     let body = |count: u32| [&count.to_be_bytes()[..], &vec![0; 2 * count as usize]].concat();
-    let most = ELEMENTS_MAX as u32;
+    let most = REQUEST_ELEMENTS_MAX as u32;
     assert!(decode([header(ApiKey::Metadata, 1), body(most)].concat()).is_ok());
     assert_eq!(fault(ApiKey::Metadata, 1, &body(most + 1)), Fault::Elements);
 }
