@@ -30,14 +30,12 @@ const MESSAGES_MAX: usize = 1024;
 /// have doubled since the last look, and are at least this many.
 const WAITING_SWEEP_MIN: usize = 256;
 
+/// Hands a request to the shard; the number becomes a member id, where one is needed.
+type Run = Box<dyn FnOnce(&mut Shard, Now, Ticket, u128) + Send>;
+
 pub(super) enum Message {
-    Request {
-        run: Box<dyn FnOnce(&mut Shard, Now, Ticket, u128) + Send>,
-        reply: oneshot::Sender<Response>,
-    },
-    Query {
-        run: Box<dyn FnOnce(&Shard) + Send>,
-    },
+    Request { run: Run, reply: oneshot::Sender<Response> },
+    Query { run: Box<dyn FnOnce(&Shard) + Send> },
 }
 
 /// Why a shard stopped before its mailbox was dropped.

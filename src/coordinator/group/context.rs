@@ -146,7 +146,8 @@ impl Context {
 }
 
 impl Record {
+    /// With what is kept beside it until it is committed: the value, the outcome, both keys.
     fn size_bytes(&self) -> usize {
-        ENTRY_BYTES + self.key.len() + self.value.as_ref().map_or(0, Bytes::len)
+        4 * ENTRY_BYTES + self.key.len() + self.value.as_ref().map_or(0, Bytes::len)
     }
 }
