@@ -5,4 +5,5 @@
 //! Below them stand the member crates `isobar_topology` and `isobar_transport`.
 //! `docs/architecture.md` draws it.
 
+pub mod kafka;
 pub mod model;

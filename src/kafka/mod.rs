@@ -1,0 +1,3 @@
+//! The front end that Kafka clients talk to.
+
+pub mod wire;

@@ -1,0 +1,3 @@
+//! Tests of the wire room, a file a matter.
+
+mod frame;
