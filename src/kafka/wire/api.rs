@@ -7,6 +7,8 @@ use super::error::{Error, Fault};
 use super::header::{RequestHeader, ResponseHeader};
 use super::reader::Reader;
 use super::table::{Field, Version};
+#[cfg(test)]
+use super::tests::source::Source;
 use super::writer::{Chunks, Writer};
 
 /// What is served of one API.
@@ -102,6 +104,21 @@ macro_rules! apis {
 
             fn write(&self, w: &mut Writer, version: Version) {
                 match self { $( Self::$name(body) => body.encode(w, version, false), )* }
+            }
+        }
+
+        #[cfg(test)]
+        impl ApiKey {
+            pub(super) fn sample_request(self, source: &mut Source, version: Version) -> Request {
+                match self {
+                    $( Self::$name => Request::$name(Field::sample(source, version, false)), )*
+                }
+            }
+
+            pub(super) fn sample_response(self, source: &mut Source, version: Version) -> Response {
+                match self {
+                    $( Self::$name => Response::$name(Field::sample(source, version, false)), )*
+                }
             }
         }
 
