@@ -7,6 +7,8 @@ use super::error::{Error, Fault};
 use super::header::{RequestHeader, ResponseHeader};
 use super::reader::Reader;
 use super::table::{Field, Version};
+#[cfg(test)]
+use super::tests::source::Source;
 use super::writer::{Chunks, Writer};
 
 /// What is served of one API.
@@ -105,6 +107,21 @@ macro_rules! apis {
             }
         }
 
+        #[cfg(test)]
+        impl ApiKey {
+            pub(super) fn sample_request(self, source: &mut Source, version: Version) -> Request {
+                match self {
+                    $( Self::$name => Request::$name(Field::sample(source, version, false)), )*
+                }
+            }
+
+            pub(super) fn sample_response(self, source: &mut Source, version: Version) -> Response {
+                match self {
+                    $( Self::$name => Response::$name(Field::sample(source, version, false)), )*
+                }
+            }
+        }
+
         $(
             impl From<super::$module::Request> for Request {
                 fn from(body: super::$module::Request) -> Self {
@@ -127,9 +144,29 @@ apis! {
     Fetch = 1, fetch, 4..=18, flexible 12;
     ListOffsets = 2, list_offsets, 1..=11, flexible 6;
     Metadata = 3, metadata, 0..=13, flexible 9;
+    OffsetCommit = 8, offset_commit, 2..=10, flexible 8;
+    OffsetFetch = 9, offset_fetch, 1..=10, flexible 6;
     FindCoordinator = 10, find_coordinator, 0..=6, flexible 3;
+    JoinGroup = 11, join_group, 0..=9, flexible 6;
+    Heartbeat = 12, heartbeat, 0..=4, flexible 4;
+    LeaveGroup = 13, leave_group, 0..=5, flexible 4;
+    SyncGroup = 14, sync_group, 0..=5, flexible 4;
+    DescribeGroups = 15, describe_groups, 0..=6, flexible 5;
+    ListGroups = 16, list_groups, 0..=5, flexible 3;
     ApiVersions = 18, api_versions, 0..=4, flexible 3;
+    CreateTopics = 19, create_topics, 2..=7, flexible 5;
+    DeleteTopics = 20, delete_topics, 1..=6, flexible 4;
+    DeleteRecords = 21, delete_records, 0..=2, flexible 2;
     InitProducerId = 22, init_producer_id, 0..=5, flexible 2;
+    OffsetForLeaderEpoch = 23, offset_for_leader_epoch, 2..=4, flexible 4;
+    DescribeConfigs = 32, describe_configs, 1..=4, flexible 4;
+    AlterConfigs = 33, alter_configs, 0..=2, flexible 2;
+    CreatePartitions = 37, create_partitions, 0..=3, flexible 2;
+    DeleteGroups = 42, delete_groups, 0..=2, flexible 2;
+    IncrementalAlterConfigs = 44, incremental_alter_configs, 0..=1, flexible 1;
+    OffsetDelete = 47, offset_delete, 0..=0, flexible NEVER_FLEXIBLE;
+    DescribeCluster = 60, describe_cluster, 0..=2, flexible 0;
+    DescribeTopicPartitions = 75, describe_topic_partitions, 0..=0, flexible 0;
 }
 
 impl ApiKey {

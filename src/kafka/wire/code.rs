@@ -5,6 +5,8 @@ use std::fmt;
 use super::Error;
 use super::reader::Reader;
 use super::table::{Field, Version};
+#[cfg(test)]
+use super::tests::source::Source;
 use super::writer::Writer;
 
 macro_rules! codes {
@@ -214,5 +216,10 @@ impl Field for ErrorCode {
 
     fn encode(&self, w: &mut Writer, _: Version, _: bool) {
         w.i16(self.number());
+    }
+
+    #[cfg(test)]
+    fn sample(source: &mut Source, _: Version, _: bool) -> Self {
+        Self::ALL[source.below(Self::ALL.len() as u64) as usize]
     }
 }

@@ -27,8 +27,6 @@ pub enum Fault {
     Tag(usize),
     #[error("{0} bytes follow the end of the message")]
     Trailing(usize),
-    #[error("a nullable structure starts with {0}, neither -1 nor 1")]
-    Marker(i8),
     #[error("API key {0} is not served")]
     UnknownApi(i16),
     #[error("version {0} is not served")]

@@ -21,19 +21,39 @@
 //! business), decompression, message formats before batch v2, and every API that is not in
 //! `SERVED`.
 
+pub mod alter_configs;
 mod api;
 pub mod api_versions;
 mod code;
+pub mod create_partitions;
+pub mod create_topics;
+pub mod delete_groups;
+pub mod delete_records;
+pub mod delete_topics;
+pub mod describe_cluster;
+pub mod describe_configs;
+pub mod describe_groups;
+pub mod describe_topic_partitions;
 mod error;
 pub mod fetch;
 pub mod find_coordinator;
 mod header;
+pub mod heartbeat;
+pub mod incremental_alter_configs;
 pub mod init_producer_id;
+pub mod join_group;
+pub mod leave_group;
+pub mod list_groups;
 pub mod list_offsets;
 pub mod metadata;
+pub mod offset_commit;
+pub mod offset_delete;
+pub mod offset_fetch;
+pub mod offset_for_leader_epoch;
 pub mod produce;
 pub mod reader;
 mod records;
+pub mod sync_group;
 mod table;
 mod writer;
 
