@@ -6,4 +6,5 @@
 //! `docs/architecture.md` draws it.
 
 pub mod kafka;
+pub mod log;
 pub mod model;

@@ -1,0 +1,426 @@
+//! Reading a partition's log beside the one that writes it.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::model::{LogIndex, Offset, Term, batch};
+
+use super::entry::{Entry, EntryMeta, Kind};
+use super::error::{Context, Error};
+use super::frame::Frame;
+use super::index::{self, INTERVAL_BYTES, IndexEntry, Target};
+use super::scan::{Ahead, Scan, Step};
+use super::segment::{self, EpochStart};
+use super::state::LogStart;
+use super::timestamp;
+use super::view::{Closed, Place, Shared, View};
+
+/// How often a read that a truncation crossed is tried again before the writer is made to wait for
+/// it. Truncations come with changes of the leader; more than a few in one read would be a storm.
+const CROSSED_READS_MAX: usize = 4;
+
+/// Reads a partition's log. Cheap to clone; any number read beside the writer. Every call may read
+/// the disk, so none belongs on a loop that serves many groups, but for those that say so.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    shared: Arc<Shared>,
+}
+
+/// The answer to a search by time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timestamped {
+    pub offset: Offset,
+    /// Of the record at `offset`, in ms.
+    pub timestamp: i64,
+    pub term: Term,
+}
+
+/// One segment, for retention and for shipping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentMeta {
+    pub base_index: LogIndex,
+    pub base_offset: Offset,
+    pub last_index: LogIndex,
+    pub last_term: Term,
+    pub next_offset: Offset,
+    pub size_bytes: u64,
+    pub last_append_time_ms: i64,
+    pub is_closed: bool,
+}
+
+/// Whether to go on with the next frame.
+enum Next {
+    Go,
+    Stop,
+}
+
+impl Reader {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Where the log begins. Memory only.
+    pub fn start(&self) -> LogStart {
+        self.shared.view().start
+    }
+
+    /// The last entry, or the place before the log start. Memory only.
+    pub fn last(&self) -> (LogIndex, Term) {
+        self.shared.view().last()
+    }
+
+    /// The log end offset. Memory only.
+    pub fn next_offset(&self) -> Offset {
+        self.shared.view().next_offset()
+    }
+
+    /// Term of the entry, or of the place before the log start; `None` outside. Memory only.
+    pub fn term_at(&self, index: LogIndex) -> Option<Term> {
+        self.shared.view().term_at(index)
+    }
+
+    /// The largest epoch not above `term` and its end offset, as Kafka's OffsetForLeaderEpoch wants
+    /// it; not bounded by the HW. `None` for a term above all. Memory only.
+    pub fn end_offset(&self, term: Term) -> Option<(Term, Offset)> {
+        self.shared.view().end_offset(term)
+    }
+
+    /// First entries of the terms from the log start on. Memory only.
+    pub fn epochs(&self) -> Vec<EpochStart> {
+        self.shared.view().epochs.clone()
+    }
+
+    /// Segments, oldest first. Memory only.
+    pub fn segments(&self) -> Vec<SegmentMeta> {
+        let view = self.shared.view();
+        let closed = view.closed.iter().map(|c| (&c.summary, true));
+        let active = view.active.as_ref().map(|a| (&a.summary, false));
+        closed
+            .chain(active)
+            .map(|(s, is_closed)| SegmentMeta {
+                base_index: s.base_index,
+                base_offset: s.base_offset,
+                last_index: s.last_index,
+                last_term: s.last_term,
+                next_offset: s.next_offset,
+                size_bytes: s.size_bytes,
+                last_append_time_ms: s.last_append_time_ms,
+                is_closed,
+            })
+            .collect()
+    }
+
+    /// The log start that makes `offset` the first to be read (DeleteRecords): it sits before the
+    /// segment that holds it, and keeps that segment. Memory only.
+    pub fn start_for(&self, offset: Offset) -> Result<LogStart, Error> {
+        let view = self.shared.view();
+        check_offset(&view, offset)?;
+        let holds = |base: Offset| base <= offset;
+        let closed = view.closed.iter().map(|c| &c.summary);
+        let held = closed
+            .chain(view.active.as_ref().map(|a| &a.summary))
+            .filter(|s| holds(s.base_offset) && s.base_index > view.start.index)
+            .next_back();
+        let Some(held) = held else { return Ok(LogStart { offset, ..view.start }) };
+        let index = held.base_index.prev();
+        let term = view.term_at(index).expect("an entry before a segment has a term");
+        Ok(LogStart { index, term, offset })
+    }
+
+    /// Whole batches from the one that holds `from` up to `limit` (exclusive: a high watermark),
+    /// of at most `max_bytes` together; the first also if it is larger (KIP-74). Empty where
+    /// nothing is below `limit`. They share the memory of one read.
+    pub fn read(&self, from: Offset, max_bytes: usize, limit: Offset) -> Result<Vec<Bytes>, Error> {
+        self.uncrossed(
+            |view| {
+                check_offset(view, from)?;
+                Ok(view.place(Target::Offset(from)))
+            },
+            |place| {
+                let mut batches: Vec<Bytes> = Vec::new();
+                let mut bytes = 0;
+                let ahead = max_bytes.saturating_add(INTERVAL_BYTES as usize);
+                self.walk(place, Target::Offset(from), Ahead::Once(ahead), |frame, scan| {
+                    let meta = &frame.meta;
+                    if meta.kind != Kind::Batch || meta.next_offset <= from {
+                        return Ok(Next::Go);
+                    }
+                    let size = meta.payload_bytes as usize;
+                    let full = !batches.is_empty() && bytes + size > max_bytes;
+                    if meta.next_offset > limit || full {
+                        return Ok(Next::Stop);
+                    }
+                    bytes += size;
+                    batches.push(scan.payload()?);
+                    Ok(Next::Go)
+                })?;
+                Ok((!batches.is_empty()).then_some(batches))
+            },
+        )
+        .map(Option::unwrap_or_default)
+    }
+
+    /// Entries from `from` up to `to` (exclusive) of at most `max_bytes` of payload together, and at
+    /// least one. Batches are checked against their CRC.
+    pub fn entries(
+        &self,
+        from: LogIndex,
+        to: LogIndex,
+        max_bytes: usize,
+    ) -> Result<Vec<Entry>, Error> {
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let look = |view: &View| {
+            check_index(view, from)?;
+            Ok(view.place(Target::Index(from)))
+        };
+        let entries = self.uncrossed(look, |place| {
+            let mut entries = Vec::new();
+            let mut bytes = 0;
+            let ahead = max_bytes.saturating_add(INTERVAL_BYTES as usize);
+            self.walk(place, Target::Index(from), Ahead::Once(ahead), |frame, scan| {
+                if frame.meta.index < from {
+                    return Ok(Next::Go);
+                }
+                let size = frame.meta.payload_bytes as usize;
+                let full = !entries.is_empty() && bytes + size > max_bytes;
+                if frame.meta.index >= to || full {
+                    return Ok(Next::Stop);
+                }
+                if !scan.is_payload_whole(frame)? {
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
+                bytes += size;
+                entries.push(entry(&frame.meta, scan.payload()?));
+                Ok(Next::Go)
+            })?;
+            Ok((!entries.is_empty()).then_some(entries))
+        })?;
+        Ok(entries.unwrap_or_default())
+    }
+
+    /// Every entry from `from` to the end with its batch's header, oldest first, for rebuilding
+    /// producer state. Ends early if the log is truncated below meanwhile.
+    pub fn headers(
+        &self,
+        mut from: LogIndex,
+        mut visit: impl FnMut(&EntryMeta, Option<&batch::Header>),
+    ) -> Result<(), Error> {
+        while from <= self.last().0 {
+            let look = |view: &View| {
+                check_index(view, from)?;
+                Ok(view.place(Target::Index(from)))
+            };
+            let found = self.uncrossed(look, |place| {
+                let mut found = Vec::new();
+                self.walk(place, Target::Index(from), Ahead::ToEnd, |frame, scan| {
+                    if frame.meta.index >= from {
+                        found.push((frame.meta, scan.batch_header(frame)?));
+                    }
+                    Ok(if found.len() < HEADERS_AT_ONCE { Next::Go } else { Next::Stop })
+                })?;
+                Ok((!found.is_empty()).then_some(found))
+            })?;
+            let Some(found) = found else { return Ok(()) };
+            for (meta, header) in &found {
+                visit(meta, header.as_ref());
+                from = meta.index.next();
+            }
+        }
+        Ok(())
+    }
+
+    /// The first record with a timestamp of at least `timestamp`, in ms, below `limit`.
+    ///
+    /// Exact in uncompressed batches. Of a compressed one, which a broker here never opens, it is
+    /// the first record, whose timestamp may be smaller: a consumer that seeks there reads a few
+    /// records too many and misses none.
+    pub fn offset_for_timestamp(
+        &self,
+        timestamp: i64,
+        limit: Offset,
+    ) -> Result<Option<Timestamped>, Error> {
+        let mut least = LogIndex::ZERO;
+        loop {
+            let look = |view: &View| {
+                let place = view.place_after(least, timestamp);
+                Ok(place.map(|place| (place, view.start.offset)))
+            };
+            let found = self.uncrossed_at(look, |(place, start)| {
+                let mut found = None;
+                let mut ended = LogIndex::ZERO;
+                let target = Target::Timestamp(timestamp);
+                self.walk(place, target, Ahead::ToEnd, |frame, scan| {
+                    let meta = &frame.meta;
+                    ended = meta.index;
+                    if meta.kind != Kind::Batch || frame.max_timestamp < timestamp {
+                        return Ok(Next::Go);
+                    }
+                    if meta.base_offset >= limit {
+                        return Ok(Next::Stop);
+                    }
+                    let at_least = (*start).max(meta.base_offset);
+                    let record =
+                        timestamp::first_at_or_after(&scan.payload()?, timestamp, at_least);
+                    found =
+                        record.filter(|(offset, _)| *offset < limit).map(|(offset, timestamp)| {
+                            Timestamped { offset, timestamp, term: meta.term }
+                        });
+                    Ok(if found.is_some() { Next::Stop } else { Next::Go })
+                })?;
+                Ok((found, ended))
+            })?;
+            match found {
+                None => return Ok(None),
+                Some((Some(found), _)) => return Ok(Some(found)),
+                // Nothing in that segment after all: the batch's header promised a record that its
+                // body does not have, or it is below the log start. On with the next.
+                Some((None, ended)) if ended > least => least = ended,
+                Some((None, _)) => return Ok(None),
+            }
+        }
+    }
+
+    /// Producer state after the newest entry not above `index` of which there is a snapshot.
+    pub fn producer_snapshot(&self, index: LogIndex) -> Result<Option<(LogIndex, Bytes)>, Error> {
+        super::producers::newest(self.shared.files.disk(), &self.shared.dir, self.shared.id, index)
+    }
+
+    fn uncrossed<T>(
+        &self,
+        look: impl Fn(&View) -> Result<Option<Place>, Error>,
+        read: impl Fn(&Place) -> Result<Option<T>, Error>,
+    ) -> Result<Option<T>, Error> {
+        Ok(self.uncrossed_at(look, read)?.flatten())
+    }
+
+    /// Looks something up in the view and reads the files it names, again if the view's bytes
+    /// changed meanwhile.
+    fn uncrossed_at<P, T>(
+        &self,
+        look: impl Fn(&View) -> Result<Option<P>, Error>,
+        read: impl Fn(&P) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        for _ in 0..CROSSED_READS_MAX {
+            let (place, version) = {
+                let view = self.shared.view();
+                if view.removed {
+                    return Err(Error::Removed(self.shared.id));
+                }
+                (look(&view)?, view.version)
+            };
+            let Some(place) = place else { return Ok(None) };
+            let result = read(&place);
+            if self.shared.view().version == version {
+                return result.map(Some);
+            }
+        }
+        // The writer waits for this one.
+        let view = self.shared.view();
+        if view.removed {
+            return Err(Error::Removed(self.shared.id));
+        }
+        look(&view)?.map(|place| read(&place)).transpose()
+    }
+
+    /// Calls `visit` for the frames from `place` to the end of its segment.
+    fn walk(
+        &self,
+        place: &Place,
+        target: Target,
+        ahead: Ahead,
+        mut visit: impl FnMut(&Frame, &mut Scan) -> io::Result<Next>,
+    ) -> Result<(), Error> {
+        let files = &self.shared.files;
+        let (file, path, position, end) = match place {
+            Place::Active { file, path, position, end } => (*file, path, *position, *end),
+            Place::Closed(closed) => {
+                let position = self.position_in(closed, target)?;
+                (closed.file, &closed.path, position, closed.summary.size_bytes)
+            }
+        };
+        let opened = files.open(file, path).context("open", path)?;
+        let mut scan = Scan::new(opened, self.shared.seed, position, end, ahead);
+        let mut index = LogIndex::ZERO;
+        loop {
+            let at = scan.position();
+            let corrupt = |index: LogIndex| Error::Corrupt {
+                partition: self.shared.id,
+                path: path.to_path_buf(),
+                position: at,
+                index,
+            };
+            match scan.step().context("read", path)? {
+                Step::Frame(frame) => {
+                    index = frame.meta.index;
+                    match visit(&frame, &mut scan) {
+                        Ok(Next::Go) => {}
+                        Ok(Next::Stop) => return Ok(()),
+                        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                            return Err(corrupt(index));
+                        }
+                        Err(error) => return Err(error).context("read", path),
+                    }
+                }
+                Step::End => return Ok(()),
+                Step::Bad(_) => return Err(corrupt(index.next())),
+            }
+        }
+    }
+
+    /// Where to begin in a closed segment, by its index file; at the front if that is no help.
+    fn position_in(&self, closed: &Closed, target: Target) -> Result<u64, Error> {
+        let front = segment::HEADER_BYTES as u64;
+        if closed.index_entries == 0 {
+            return Ok(front);
+        }
+        let path = segment::index_path(&closed.path);
+        let Ok(file) = self.shared.files.open(closed.index_file, &path) else { return Ok(front) };
+        let found = index::find(closed.index_entries as usize, target, |n| {
+            let mut bytes = [0; index::ENTRY_BYTES];
+            let at = closed.index_position + (n * index::ENTRY_BYTES) as u64;
+            file.read_at(&mut bytes, at).ok().filter(|n| *n == bytes.len())?;
+            IndexEntry::decode(&bytes)
+        });
+        let inside = |e: &IndexEntry| {
+            u64::from(e.position) < closed.summary.size_bytes && u64::from(e.position) >= front
+        };
+        Ok(found.filter(inside).map_or(front, |e| e.position.into()))
+    }
+}
+
+/// Headers gathered before they are handed on: memory against look-ups.
+const HEADERS_AT_ONCE: usize = 4096;
+
+fn entry(meta: &EntryMeta, payload: Bytes) -> Entry {
+    Entry {
+        index: meta.index,
+        term: meta.term,
+        kind: meta.kind,
+        base_offset: meta.base_offset,
+        append_time_ms: meta.append_time_ms,
+        payload,
+    }
+}
+
+fn check_offset(view: &View, offset: Offset) -> Result<(), Error> {
+    let (start, end) = (view.start.offset, view.next_offset());
+    if offset < start || offset > end {
+        return Err(Error::OutOfRange { offset, start, end });
+    }
+    Ok(())
+}
+
+fn check_index(view: &View, index: LogIndex) -> Result<(), Error> {
+    let (first, last) = (view.start.index.next(), view.last().0);
+    if index < first {
+        return Err(Error::Compacted { index, first });
+    }
+    if index > last {
+        return Err(Error::Unavailable { index, last });
+    }
+    Ok(())
+}
