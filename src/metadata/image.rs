@@ -4,9 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use isobar_topology::Topology;
+use isobar_topology::{Replication, Topology};
 
 use crate::model::{DcName, HomeEpoch, NodeId, Offset, ReplicaId, TopicId, TopicPartition};
+
+/// The uuid of a data directory, written when it was first used.
+pub type DiskId = [u8; 16];
 
 /// Cheap to clone: the parts are shared.
 #[derive(Debug, Clone, Default)]
@@ -32,10 +35,14 @@ pub struct Node {
     pub id: NodeId,
     pub dc: DcName,
     /// Of the data directory: a node with a replaced disk is another replica (R22).
-    pub disk: [u8; 16],
+    pub disk: DiskId,
     pub listeners: Vec<Listener>,
     /// HOST:PORT of the admin listener.
     pub admin: String,
+    /// Of the software, for people.
+    pub version: String,
+    /// The highest feature level that it can apply; see [`Image::feature_level`].
+    pub feature_level: u32,
 }
 
 /// Where Kafka clients reach a node.
@@ -62,6 +69,14 @@ pub struct Topic {
 pub struct Partition {
     pub home: DcName,
     pub home_epoch: HomeEpoch,
+    pub phase: Phase,
+    /// Sync or async, fixed when the topic was made: a change of it needs entries in the
+    /// partition's own log too (R7, R8).
+    pub replication: Replication,
+    /// The mode's id (`sid` of R7): grows with every change of `replication`.
+    pub mode_id: u64,
+    /// Whether it was ever sync, which decides what a failover needs (R11).
+    pub ever_sync: bool,
     /// Grows with every change of `replicas`.
     pub placement_generation: u64,
     /// The first voter is the preferred leader.
@@ -70,19 +85,58 @@ pub struct Partition {
     pub next_replica_id: ReplicaId,
 }
 
+/// Where a partition stands in a move of its home. Every safety decision is a compare-and-set on
+/// (home epoch, phase).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Phase {
+    #[default]
+    Active,
+    /// Its replicas are being asked to promise the next home epoch; no placement changes (R3).
+    /// No command leads here yet: home moves come with the failover issue.
+    Sealing,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Replica {
     pub id: ReplicaId,
     pub node: NodeId,
     pub voter: bool,
+    /// The disk that the replica lives on: with the node, its identity (R22). `None` while the node
+    /// has never registered; its first registration binds it.
+    pub disk: Option<DiskId>,
 }
 
+/// Kafka's own topics: made by the cluster, under `policy.internal`, and not for clients to change.
+pub fn is_internal(topic: &str) -> bool {
+    matches!(topic, CONSUMER_OFFSETS | "__transaction_state" | "__cluster_metadata" | "__meta")
+}
+
+/// Where group coordinators keep committed offsets.
+pub const CONSUMER_OFFSETS: &str = "__consumer_offsets";
+
 impl Image {
+    /// What every registered node can apply: commands above it are not proposed, so that a rolling
+    /// upgrade never meets a node that must stop.
+    pub fn feature_level(&self) -> u32 {
+        self.nodes.values().map(|n| n.feature_level).min().unwrap_or(0)
+    }
+
     pub fn topic(&self, name: &str) -> Option<&Arc<Topic>> {
         self.topics.get(self.topic_ids.get(name)?)
     }
 
     pub fn partition(&self, at: TopicPartition) -> Option<&Arc<Partition>> {
         self.topics.get(&at.topic)?.partitions.get(usize::try_from(at.partition).ok()?)
+    }
+}
+
+impl Partition {
+    pub fn voters(&self) -> impl Iterator<Item = &Replica> {
+        self.replicas.iter().filter(|r| r.voter)
+    }
+
+    /// The replica on a node, if it has one; a node has at most one of a partition.
+    pub fn replica_on(&self, node: NodeId) -> Option<&Replica> {
+        self.replicas.iter().find(|r| r.node == node)
     }
 }

@@ -9,6 +9,7 @@ pub mod batch;
 mod epoch;
 mod id;
 mod position;
+pub mod record;
 
 pub use epoch::{HomeEpoch, LeaderEpoch, Term};
 pub use id::{GroupId, ReplicaId, TopicId, TopicPartition};

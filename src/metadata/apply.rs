@@ -1,0 +1,214 @@
+//! Apply: the one function that changes an image. Pure and deterministic; every node calls it with
+//! the same commands in the same order.
+//!
+//! A command is checked again here although the controller has checked it: the controller decided on
+//! its own image, and a command of another leader may have come in between. What does not hold any
+//! more is refused, by every node alike, and changes nothing but the image's offset.
+
+use std::sync::Arc;
+
+use super::command::{Command, Placement};
+use super::image::{Image, Node, Partition, Phase, Topic};
+use super::refusal::{Reason, Refusal};
+use crate::model::{Offset, TopicId};
+
+/// What became of a command: done, or refused without a trace.
+pub type Outcome = Result<(), Refusal>;
+
+/// Applies the command at `offset`.
+///
+/// # Panics
+/// When `offset` is not the image's next: the caller has lost or repeated a command.
+pub fn apply(image: &mut Image, offset: Offset, command: Command) -> Outcome {
+    assert_eq!(image.next_offset, offset, "commands are applied in order, each once");
+    image.next_offset = offset.plus(1);
+    match command {
+        Command::NameCluster { id } => name_cluster(image, id),
+        Command::RegisterNode(node) => register(image, node),
+        Command::ApplyTopology { expected, topology } => {
+            compare("topology generation", expected, image.topology_generation)?;
+            image.topology_generation += 1;
+            let topology = Arc::unwrap_or_clone(topology);
+            image.topology = Some(Arc::new(topology.with_generation(image.topology_generation)));
+            Ok(())
+        }
+        Command::CreateTopic(topic) => create_topic(image, topic),
+        Command::DeleteTopic { id } => {
+            let topic = image.topics.remove(&id).ok_or_else(|| unknown_topic(id))?;
+            image.topic_ids.remove(&topic.name);
+            Ok(())
+        }
+        Command::CreatePartitions { topic, from, partitions } => {
+            create_partitions(image, topic, from, partitions)
+        }
+        Command::AlterTopicConfigs { topic, set, delete } => {
+            let topic = Arc::make_mut(topic_mut(image, topic)?);
+            for key in delete {
+                topic.configs.remove(&key);
+            }
+            topic.configs.extend(set);
+            Ok(())
+        }
+        Command::AllocateProducerIds { first, count } => {
+            compare("next producer id", first, image.next_producer_id)?;
+            let next = first.checked_add(i64::from(count));
+            image.next_producer_id = next.ok_or_else(|| {
+                Refusal::new(Reason::LimitExceeded, "2^63 producer ids were given out")
+            })?;
+            Ok(())
+        }
+        Command::ReplacePlacement(placement) => replace_placement(image, placement),
+        Command::Snapshot(_) => Ok(()),
+    }
+}
+
+fn name_cluster(image: &mut Image, id: Arc<str>) -> Outcome {
+    match &image.cluster_id {
+        Some(known) => Err(Refusal::new(Reason::Stale, format!("the cluster is {known} already"))),
+        None => {
+            image.cluster_id = Some(id);
+            Ok(())
+        }
+    }
+}
+
+fn register(image: &mut Image, node: Arc<Node>) -> Outcome {
+    if let Some(other) = image.nodes.values().find(|n| n.disk == node.disk && n.id != node.id) {
+        let message = format!(
+            "node {} shows the data directory of node {}: give each node a directory of its own",
+            node.id, other.id
+        );
+        return Err(Refusal::new(Reason::UnknownNode, message));
+    }
+    if !image.nodes.contains_key(&node.id) {
+        bind(image, &node);
+    }
+    image.nodes.insert(node.id, node);
+    Ok(())
+}
+
+/// Replicas that were placed on the node before it had ever started get its disk.
+fn bind(image: &mut Image, node: &Node) {
+    let unbound = |p: &Arc<Partition>| p.replica_on(node.id).is_some_and(|r| r.disk.is_none());
+    for topic in image.topics.values_mut().filter(|t| t.partitions.iter().any(unbound)) {
+        for partition in Arc::make_mut(topic).partitions.iter_mut().filter(|p| unbound(p)) {
+            for replica in &mut Arc::make_mut(partition).replicas {
+                if replica.node == node.id {
+                    replica.disk = Some(node.disk);
+                }
+            }
+        }
+    }
+}
+
+fn create_topic(image: &mut Image, topic: Arc<Topic>) -> Outcome {
+    if image.topic_ids.contains_key(&topic.name) || image.topics.contains_key(&topic.id) {
+        let message = format!("topic {:?} exists already", topic.name);
+        return Err(Refusal::new(Reason::TopicExists, message));
+    }
+    if topic.partitions.is_empty() {
+        let message = format!("topic {:?} without a partition", topic.name);
+        return Err(Refusal::new(Reason::InvalidPartitions, message));
+    }
+    topic.partitions.iter().try_for_each(|p| check(p))?;
+    image.topic_ids.insert(topic.name.clone(), topic.id);
+    image.topics.insert(topic.id, topic);
+    Ok(())
+}
+
+fn create_partitions(
+    image: &mut Image,
+    topic: TopicId,
+    from: u32,
+    partitions: Vec<Arc<Partition>>,
+) -> Outcome {
+    let topic = topic_mut(image, topic)?;
+    compare("number of partitions", from as usize, topic.partitions.len())?;
+    partitions.iter().try_for_each(|p| check(p))?;
+    Arc::make_mut(topic).partitions.extend(partitions);
+    Ok(())
+}
+
+fn replace_placement(image: &mut Image, new: Placement) -> Outcome {
+    let at = new.partition;
+    let topic = topic_mut(image, at.topic)?;
+    let index = usize::try_from(at.partition).ok().filter(|i| *i < topic.partitions.len());
+    let index = index.ok_or_else(|| {
+        let message = format!("topic {:?} has no partition {}", topic.name, at.partition);
+        Refusal::new(Reason::UnknownTopic, message)
+    })?;
+    let old = &topic.partitions[index];
+    if old.phase != Phase::Active {
+        let message = format!("the home of {}-{} is moving", topic.name, at.partition);
+        return Err(Refusal::new(Reason::Stale, message));
+    }
+    compare("home epoch", new.home_epoch, old.home_epoch)?;
+    compare("placement generation", new.placement_generation, old.placement_generation)?;
+    let mut next = Partition::clone(old);
+    next.placement_generation += 1;
+    next.replicas = new.replicas;
+    next.next_replica_id = new.next_replica_id;
+    check(&next)?;
+    check_step(old, &next)?;
+    Arc::make_mut(topic).partitions[index] = Arc::new(next);
+    Ok(())
+}
+
+/// What holds of every placement.
+fn check(partition: &Partition) -> Outcome {
+    let replicas = &partition.replicas;
+    let twice = |i: usize| {
+        replicas[..i].iter().any(|r| r.id == replicas[i].id || r.node == replicas[i].node)
+    };
+    let problem = if partition.voters().next().is_none() {
+        "a partition without a voter"
+    } else if (0..replicas.len()).any(twice) {
+        "two replicas with one id or on one node"
+    } else if replicas.iter().any(|r| r.id >= partition.next_replica_id || r.id.0 == 0) {
+        "a replica id that was not given out"
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::new(Reason::InvalidReplicaAssignment, problem))
+}
+
+/// What holds of a change: an id stays with its node and disk, an id that was dropped never comes
+/// back, and the voters change by one at most, as Raft's simple configuration changes do, so that
+/// every majority of the old meets every majority of the new (R4).
+fn check_step(old: &Partition, new: &Partition) -> Outcome {
+    let same = |id| (old.replicas.iter().find(|r| r.id == id), id < old.next_replica_id);
+    let moved = new.replicas.iter().any(|r| match same(r.id) {
+        (Some(known), _) => (known.node, known.disk) != (r.node, r.disk),
+        (None, given_before) => given_before,
+    });
+    let voters = |p: &Partition| p.voters().map(|r| r.id).collect::<Vec<_>>();
+    let (before, after) = (voters(old), voters(new));
+    let dropped = before.iter().filter(|id| !after.contains(id)).count();
+    let added = after.iter().filter(|id| !before.contains(id)).count();
+    let problem = if moved {
+        "a replica id that belongs to another replica"
+    } else if new.next_replica_id < old.next_replica_id {
+        "replica ids that were given out would be given again"
+    } else if dropped + added > 1 {
+        "more than one voter changed at once"
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::new(Reason::InvalidReplicaAssignment, problem))
+}
+
+fn topic_mut(image: &mut Image, id: TopicId) -> Result<&mut Arc<Topic>, Refusal> {
+    image.topics.get_mut(&id).ok_or_else(|| unknown_topic(id))
+}
+
+fn unknown_topic(id: TopicId) -> Refusal {
+    Refusal::new(Reason::UnknownTopic, format!("no topic has the id {id}"))
+}
+
+fn compare<T: PartialEq + std::fmt::Display>(what: &str, expected: T, found: T) -> Outcome {
+    if expected == found {
+        return Ok(());
+    }
+    let message = format!("the {what} is {found}, this was decided at {expected}");
+    Err(Refusal::new(Reason::Stale, message))
+}
