@@ -1,0 +1,3 @@
+//! Coordinators: pure shards, each over one partition of an internal topic.
+
+pub mod group;
