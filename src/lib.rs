@@ -8,4 +8,6 @@
 pub mod coordinator;
 pub mod kafka;
 pub mod log;
+pub mod metadata;
 pub mod model;
+pub mod replica;

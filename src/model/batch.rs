@@ -204,6 +204,15 @@ pub fn place(batch: &mut BytesMut, base_offset: Offset, leader_epoch: LeaderEpoc
     batch[12..16].copy_from_slice(&leader_epoch.to_be_bytes());
 }
 
+/// Stamps a batch with the append time (`message.timestamp.type = LogAppendTime`): sets the
+/// timestamp type and the maximum timestamp, as Kafka does, and signs it anew.
+pub fn stamp(batch: &mut BytesMut, append_time_ms: i64) {
+    batch[22] |= 0b1000;
+    batch[35..43].copy_from_slice(&append_time_ms.to_be_bytes());
+    let crc = crc_of(batch);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+}
+
 /// Splits a concatenation of batches, as produce requests and segment slices carry them.
 /// Stops at the first error, which it yields; every batch before it is whole.
 pub fn split(mut bytes: Bytes) -> impl Iterator<Item = Result<Bytes, Error>> {

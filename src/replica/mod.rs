@@ -16,9 +16,12 @@
 //! A core's effects come out of one ordered queue, and a message that depends on a write leaves
 //! only after that write and every earlier one of its group is on disk.
 
+pub mod core;
 mod handle;
+pub mod host;
 mod leaders;
 mod view;
+pub mod wire;
 
 pub use handle::{Acks, Handle, ProduceError, Produced};
 pub use leaders::{Leader, Leaders};

@@ -167,7 +167,7 @@ impl View {
     ) -> Result<Option<(Offset, i64, LeaderEpoch)>, ReadError> {
         let limit = self.progress().high_watermark;
         let found = self.reader.offset_for_timestamp(timestamp_ms, limit)?;
-        Ok(found.map(|(offset, at, term)| (offset, at, term.leader_epoch())))
+        Ok(found.map(|f| (f.offset, f.timestamp, f.term.leader_epoch())))
     }
 
     pub(super) fn reader(&self) -> &log::Reader {

@@ -1,0 +1,213 @@
+//! What committed entries do, on every replica alike; and how far the watermark follows.
+
+use bytes::Bytes;
+use prost::Message as _;
+use protobuf::Message as _;
+use raft::eraftpb::{ConfChangeV2, Entry, SnapshotMetadata};
+
+use super::effect::Persist;
+use super::entry::{self, Tail};
+use super::producers::Producers;
+use super::raft_log::Start;
+use super::{Core, Now, watermark};
+use crate::log::{self, Kind};
+use crate::model::{LogIndex, Offset, ReplicaId, Term, batch};
+
+/// Sub-kinds of [`Kind::Control`] entries. Numbers are on disk for ever.
+pub mod control {
+    /// Payload: the new log start, an i64 (R24).
+    pub const LOG_START: u8 = 1;
+    /// Payload: producers whose newest batch is older than this i64 (ms) are forgotten (R24).
+    pub const EXPIRE_PRODUCERS: u8 = 2;
+}
+
+/// The state at log start, as the data of a Raft snapshot.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+struct StartState {
+    /// Of this message: 1.
+    #[prost(uint32, tag = "1")]
+    version: u32,
+    #[prost(int64, tag = "2")]
+    offset: i64,
+    #[prost(int64, tag = "3")]
+    log_start: i64,
+    #[prost(bytes = "bytes", tag = "4")]
+    producers: Bytes,
+}
+
+const START_STATE_VERSION: u32 = 1;
+
+impl Core {
+    pub(super) fn apply(&mut self, now: Now, committed: Vec<Entry>) {
+        let Some(last) = committed.last().map(|e| LogIndex(e.index)) else { return };
+        let mut persist = Persist::default();
+        for raft in &committed {
+            self.apply_one(now, raft, &mut persist);
+        }
+        self.raw.mut_store().set_applied(last);
+        self.raw.advance_apply_to(last.0);
+        if !persist.is_empty() {
+            persist.applied = Some(last);
+            self.persist_alone(persist);
+        }
+        if self.own_entry.is_some_and(|own| last >= own) {
+            self.ready_to_lead = true;
+        }
+    }
+
+    fn apply_one(&mut self, now: Now, raft: &Entry, persist: &mut Persist) {
+        // The context states the offset; for Raft's own entries it does not matter here.
+        let base = base_offset(raft);
+        let tail = Tail { next_offset: base, append_time_ms: 0 };
+        if self.segment_begins.front().is_some_and(|begin| begin.0 <= raft.index) {
+            self.segment_begins.pop_front();
+            persist.producers.push((LogIndex(raft.index - 1), self.producers.to_bytes()));
+        }
+        let entry = entry::from_raft(raft, tail).expect("a committed entry was checked on append");
+        match entry.kind {
+            Kind::Batch => {
+                let header = batch::Header::parse(&entry.payload).expect("checked on append");
+                self.producers.apply(&header, entry.index, entry.append_time_ms);
+            }
+            Kind::Empty => {}
+            Kind::ConfChange => self.apply_conf_change(now, &entry, persist),
+            Kind::Control(control::LOG_START) => {
+                let to = Offset(control_i64(&entry));
+                if to > self.log_start {
+                    self.log_start = to;
+                    persist.log_start = Some(to);
+                }
+                self.waiters.deleted(entry.index, self.log_start, &mut self.effects);
+            }
+            Kind::Control(control::EXPIRE_PRODUCERS) => self.producers.expire(control_i64(&entry)),
+            // A newer release wrote it and the feature level should have kept it from us.
+            Kind::Control(other) => panic!("control entry {other} at {} is unknown", entry.index),
+        }
+    }
+
+    fn apply_conf_change(&mut self, _now: Now, entry: &log::Entry, persist: &mut Persist) {
+        // Only the epoch that wrote a configuration change obeys it (R3).
+        if entry.term.home_epoch() != self.config.group.home_epoch {
+            return;
+        }
+        let mut change = ConfChangeV2::default();
+        change.merge_from_bytes(&entry.payload).expect("a change that this group proposed");
+        match self.raw.apply_conf_change(&change) {
+            Ok(conf_state) => {
+                self.raw.mut_store().set_conf_state(conf_state.clone());
+                persist.conf_state = Some(conf_state);
+            }
+            // After a restart at an older snapshot a change may be applied twice; the second is void.
+            Err(error) => tracing::debug!(group = ?self.config.group, %error, "configuration change void"),
+        }
+    }
+
+    /// Moves the watermark as far as the rules let it, then answers who waited for it.
+    pub(super) fn advance_watermark(&mut self, now: Now) {
+        let to = if self.is_leader() {
+            watermark::advance(self.watermark, self.bounds())
+        } else {
+            let of_term = |(term, index): (Term, LogIndex)| {
+                if term == self.term() { index } else { LogIndex::ZERO }
+            };
+            let (claimed, verified) = (of_term(self.claimed), of_term(self.verified));
+            watermark::exposed(self.watermark, claimed, verified, self.log().persisted())
+        };
+        if to > self.watermark {
+            self.move_watermark(now, to);
+        }
+        let persisted = self.log().persisted();
+        let acked = if self.fenced { LogIndex::ZERO } else { self.watermark };
+        let on_disk = if self.fenced || self.config.ack.sync_to > 0 { acked } else { persisted };
+        self.waiters.answer(acked, on_disk, self.log_start, &mut self.effects);
+    }
+
+    fn move_watermark(&mut self, now: Now, to: LogIndex) {
+        self.watermark = to;
+        let mut bytes = 0;
+        while let Some(position) = self.beyond.front().copied().filter(|p| p.index <= to) {
+            self.high_watermark = self.high_watermark.max(position.next_offset);
+            bytes += position.bytes;
+            self.beyond.pop_front();
+        }
+        self.beyond_bytes -= bytes;
+        if self.is_leader() {
+            let matched = self.raw.raft.prs().iter().map(|(_, p)| LogIndex(p.matched));
+            let everywhere = matched.min().unwrap_or_default();
+            self.samples.acknowledged(now.mono, self.ticks, to, self.high_watermark, bytes);
+            self.samples.forget(everywhere);
+            let me = self.config.me;
+            let others: Vec<ReplicaId> =
+                self.config.members.keys().copied().filter(|id| *id != me).collect();
+            for to in others {
+                self.send(to, None);
+            }
+        }
+    }
+
+    fn bounds(&self) -> watermark::Bounds {
+        let min_in_sync = self.config.ack.min_in_sync;
+        let mut voters = self.matched_where(|_, voter| voter);
+        watermark::Bounds {
+            committed: self.committed(),
+            min_in_sync: watermark::at_least(&mut voters, min_in_sync),
+            gate: watermark::at_least(&mut self.safe_by_remote_dc(), self.config.ack.sync_to),
+            own_term: self.own_entry.unwrap_or(LogIndex(u64::MAX)),
+        }
+    }
+
+    /// R4, per remote DC: what a majority of its replicas has on disk.
+    fn safe_by_remote_dc(&self) -> Vec<LogIndex> {
+        self.safe_by_dc()
+            .into_iter()
+            .filter(|(dc, _)| *dc != self.config.home)
+            .map(|(_, safe)| safe)
+            .collect()
+    }
+
+    fn matched_where(&self, of: impl Fn(ReplicaId, bool) -> bool) -> Vec<LogIndex> {
+        let members = self.config.members.iter().filter(|(id, m)| of(**id, m.voter));
+        members.map(|(id, _)| self.matched_of(*id)).collect()
+    }
+
+    pub(super) fn matched_of(&self, id: ReplicaId) -> LogIndex {
+        LogIndex(self.raw.raft.prs().get(id.0).map_or(0, |p| p.matched))
+    }
+
+    pub(super) fn start_state(&self, start: Start, producers: &Bytes) -> Bytes {
+        let state = StartState {
+            version: START_STATE_VERSION,
+            offset: start.offset.0,
+            log_start: self.log_start.0,
+            producers: producers.clone(),
+        };
+        state.encode_to_vec().into()
+    }
+
+    pub(super) fn read_start_state(
+        &mut self,
+        metadata: &SnapshotMetadata,
+        data: &[u8],
+    ) -> (Start, Offset, Bytes) {
+        let state = StartState::decode(data).expect("a snapshot of this version's leader");
+        assert!(state.version == START_STATE_VERSION, "snapshot version {}", state.version);
+        self.producers = Producers::from_bytes(&state.producers).expect("producers of this version");
+        self.log_start = self.log_start.max(Offset(state.log_start));
+        let start = Start {
+            index: LogIndex(metadata.index),
+            term: Term(metadata.term),
+            offset: Offset(state.offset),
+        };
+        (start, self.log_start, state.producers)
+    }
+}
+
+fn base_offset(raft: &Entry) -> Offset {
+    let bytes = raft.context.get(9..17).map(|b| b.try_into().expect("a slice of eight bytes"));
+    Offset(bytes.map_or(0, i64::from_be_bytes))
+}
+
+fn control_i64(entry: &log::Entry) -> i64 {
+    let bytes = entry.payload.as_ref().try_into().expect("a control payload of eight bytes");
+    i64::from_be_bytes(bytes)
+}

@@ -1,0 +1,75 @@
+//! What a core is told of its group: who is in it, where they are, and what an acknowledgement
+//! must wait for.
+
+use std::collections::BTreeMap;
+
+use crate::model::{DcName, GroupId, NodeId, ReplicaId};
+
+/// Bytes appended and not yet through the gate, above which a produce is refused (design §4): else
+/// retries behind a closed gate pile up records that nobody acknowledged. A WAN of 1 Gbit/s and
+/// 250 ms holds 31 MB; twice that never throttles a healthy link.
+pub const UNGATED_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of one append message to a replica: one round trip carries many of them.
+pub const APPEND_BYTES_MAX: u64 = 1 << 20;
+
+/// Append messages in flight to one replica. With [`APPEND_BYTES_MAX`] it covers 256 MB, more than
+/// any link's bandwidth × RTT; small entries are batched, so it does not bind them either.
+pub const APPENDS_IN_FLIGHT_MAX: usize = 256;
+
+/// Committed bytes handed out per Ready, so that one group never holds the loop for long.
+pub const COMMITTED_BYTES_MAX: u64 = 4 << 20;
+
+/// Ticks without a word after which a replica counts as silent: 2 s at 50 ms a tick, some thirteen
+/// heartbeats, so that loss alone never makes a DC look absent.
+pub const SILENT_TICKS: u64 = 40;
+
+/// How far in ticks a replica may lag and still be reported in sync: Kafka's
+/// `replica.lag.time.max.ms` is 30 s, ten seconds is what operators of a WAN want to see earlier.
+pub const LAG_TICKS_MAX: u64 = 200;
+
+/// Ticks between two looks at whether Raft's configuration is what the placement asks for: a
+/// change that found another one under way is proposed again after a second.
+pub const PLACEMENT_TICKS: u64 = 20;
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub group: GroupId,
+    pub me: ReplicaId,
+    /// The home DC.
+    pub home: DcName,
+    pub members: BTreeMap<ReplicaId, Member>,
+    /// The first voter of the placement: campaigns at once in an empty log.
+    pub preferred: bool,
+    pub ack: AckPolicy,
+    pub timing: Timing,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub node: NodeId,
+    pub dc: DcName,
+    pub voter: bool,
+}
+
+/// What acks=all waits for beyond a majority of the voters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AckPolicy {
+    /// Remote DCs that must have it on disk; 0 is async.
+    pub sync_to: usize,
+    /// Kafka's `min.insync.replicas`, among the voters.
+    pub min_in_sync: usize,
+    /// An async home without a valid lease acknowledges nothing (R17).
+    pub fence: bool,
+    /// Kafka's `message.timestamp.type = LogAppendTime`.
+    pub log_append_time: bool,
+}
+
+/// In ticks of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    pub heartbeat_ticks: u32,
+    pub election_ticks_min: u32,
+    /// Exclusive; redrawn from the seed after every change of term or role.
+    pub election_ticks_max: u32,
+}

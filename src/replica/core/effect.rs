@@ -1,0 +1,83 @@
+//! What a core wants done. One ordered queue: persist-before-send is an order.
+
+use bytes::Bytes;
+use raft::eraftpb::{ConfState, Message};
+
+use super::raft_log::{Start, Wanted};
+use crate::log;
+use crate::model::{LogIndex, Offset, ReplicaId, Term};
+use crate::replica::{ProduceError, Produced};
+
+/// Names a request in its answer; the driver chooses it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+#[derive(Debug)]
+pub enum Effect {
+    /// Send now; everything that it depends on is on disk.
+    Send(Outgoing),
+    /// Write, make durable, then call `handle_persisted`. In the order given.
+    Persist(Box<Persist>),
+    /// Read from disk, then call `handle_fetched`.
+    Read(Wanted),
+    Reply(Ticket, Result<Produced, ProduceError>),
+    Deleted(Ticket, Result<Offset, ProduceError>),
+    /// The role, the leader or the set of replicas in sync changed: tell every node.
+    Lead(Lead),
+}
+
+#[derive(Debug)]
+pub struct Outgoing {
+    pub to: ReplicaId,
+    pub raft: Option<Message>,
+    /// The leader's high watermark, as (term, index) (R27).
+    pub watermark: Option<(Term, LogIndex)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lead {
+    pub term: Term,
+    /// Replicas within the lag bound, this leader among them.
+    pub in_sync: Vec<ReplicaId>,
+}
+
+/// One write to the log and its state; what is `None` stays as it is.
+#[derive(Debug, Default)]
+pub struct Persist {
+    /// Replace the suffix from here on.
+    pub truncate_from: Option<LogIndex>,
+    pub entries: Vec<log::Entry>,
+    /// Term and vote; durable before anything that follows from them is sent.
+    pub vote: Option<(Term, ReplicaId)>,
+    /// Begin anew here: a log-start snapshot.
+    pub reset: Option<Reset>,
+    /// Log start moved by an applied entry: whole segments below may go.
+    pub log_start: Option<Offset>,
+    pub conf_state: Option<ConfState>,
+    /// State of the producers after the entry at this index: one for each segment that begins
+    /// after it, so that a restart reads no further back.
+    pub producers: Vec<(LogIndex, Bytes)>,
+    /// With `conf_state` and `producers`: what was applied when they were made.
+    pub applied: Option<LogIndex>,
+}
+
+#[derive(Debug)]
+pub struct Reset {
+    pub start: Start,
+    pub log_start: Offset,
+    pub producers: Bytes,
+}
+
+impl Persist {
+    pub fn is_empty(&self) -> bool {
+        let Self { truncate_from, entries, vote, reset, log_start, conf_state, producers, applied: _ } =
+            self;
+        truncate_from.is_none()
+            && entries.is_empty()
+            && vote.is_none()
+            && reset.is_none()
+            && log_start.is_none()
+            && conf_state.is_none()
+            && producers.is_empty()
+    }
+}

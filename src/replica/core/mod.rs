@@ -1,0 +1,444 @@
+//! The pure core of one partition's replica, over raft-rs.
+//!
+//! ```text
+//!             handle_*(now, …)                       poll_effect()
+//!   produce ──▶ produce ─┐                        ┌─▶ Persist ─▶ … handle_persisted
+//!   message ──▶ step ────┼─▶ raft-rs ─▶ ready ────┼─▶ Send
+//!   tick ─────▶ tick ────┘      │                 ├─▶ Read    ─▶ … handle_fetched
+//!                               ├─▶ apply         ├─▶ Reply
+//!                               └─▶ watermark     └─▶ Lead
+//! ```
+//!
+//! A log position passes these points in this order; the distance between any two is what some
+//! failure can take away:
+//!
+//! ```text
+//!   log start ≤ applied ≤ committed ≤ persisted ≤ last      on a leader
+//!   high watermark ≤ committed, and through the gate        what anybody may see (R5)
+//! ```
+//!
+//! Invariants: the watermark of a replica never goes back; a reply for acks=all leaves when the
+//! watermark has reached the record; a message leaves after every earlier Ready of the group is on
+//! disk; term and vote are on disk before anything that follows from them is sent.
+//!
+//! Deliberately missing: home moves, sealing, mode changes (degrade) and transactions. The home
+//! epoch is in every group id and term, so a message of another home is never stepped (R1).
+
+mod apply;
+pub mod config;
+pub mod effect;
+pub mod entry;
+mod exposure;
+mod placement;
+mod produce;
+pub mod producers;
+pub mod raft_log;
+mod ready;
+#[cfg(test)]
+mod tests;
+pub mod watermark;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use raft::eraftpb::{Message, MessageType};
+use raft::{RawNode, StateRole};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+use self::config::{APPEND_BYTES_MAX, APPENDS_IN_FLIGHT_MAX, COMMITTED_BYTES_MAX, Config};
+use self::effect::{Effect, Lead, Outgoing};
+pub use self::exposure::Exposure;
+use self::exposure::Samples;
+pub use self::produce::Queued;
+use self::produce::Waiters;
+use self::producers::Producers;
+use self::raft_log::{RaftLog, Restored, Wanted};
+use super::{Progress, Role};
+use crate::log;
+use crate::model::{LogIndex, Offset, ReplicaId, Term};
+
+/// Both clocks at one moment: `mono` counts from any fixed point and never goes back; `wall_ms`
+/// only labels records.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Now {
+    pub mono: Duration,
+    pub wall_ms: i64,
+}
+
+pub struct Core {
+    config: Config,
+    raw: RawNode<RaftLog>,
+    rng: SmallRng,
+    /// Term and role for which the election timeout was last drawn.
+    drawn_for: (u64, StateRole),
+    ticks: u64,
+    /// What Raft has committed at least, to be written with the next checkpoint.
+    watermark: LogIndex,
+    high_watermark: Offset,
+    log_start: Offset,
+    /// The leader's claim: (term, index).
+    claimed: (Term, LogIndex),
+    /// Up to where an append of this term has matched our log: (term, index) (R27).
+    verified: (Term, LogIndex),
+    /// The leader's own empty entry, and whether it is applied (R6).
+    own_entry: Option<LogIndex>,
+    ready_to_lead: bool,
+    producers: Producers,
+    queued: Vec<Queued>,
+    waiters: Waiters,
+    /// Entries beyond the watermark, oldest first.
+    beyond: VecDeque<Position>,
+    beyond_bytes: usize,
+    samples: Samples,
+    heard: BTreeMap<ReplicaId, u64>,
+    in_sync: Vec<ReplicaId>,
+    unpersisted: VecDeque<ready::Unpersisted>,
+    /// First entries of segments that were begun and are not applied yet.
+    segment_begins: VecDeque<LogIndex>,
+    /// Set while this node's lease has run out and the policy fences (R17).
+    fenced: bool,
+    effects: VecDeque<Effect>,
+}
+
+/// What a restarted or new replica begins with.
+#[derive(Debug, Default)]
+pub struct Restart {
+    pub log: Restored,
+    pub producers: Producers,
+    pub log_start: Offset,
+    /// The checkpointed high watermark; a restarted replica serves up to it.
+    pub watermark: (LogIndex, Offset),
+    /// Every entry after the watermark.
+    pub beyond: Vec<Position>,
+}
+
+/// Where an entry beyond the watermark ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    pub index: LogIndex,
+    pub next_offset: Offset,
+    pub bytes: usize,
+}
+
+impl Core {
+    /// # Panics
+    /// If the restored log and the configuration contradict each other.
+    pub fn new(config: Config, restart: Restart, seed: u64, logger: &slog::Logger) -> Self {
+        let applied = restart.log.applied;
+        let timing = config.timing;
+        let raft = raft::Config {
+            id: config.me.0,
+            election_tick: timing.election_ticks_min as usize,
+            min_election_tick: timing.election_ticks_min as usize,
+            max_election_tick: timing.election_ticks_max as usize,
+            heartbeat_tick: timing.heartbeat_ticks as usize,
+            applied: applied.0,
+            max_size_per_msg: APPEND_BYTES_MAX,
+            max_inflight_msgs: APPENDS_IN_FLIGHT_MAX,
+            check_quorum: true,
+            pre_vote: true,
+            batch_append: true,
+            // Ours is tighter and tells the producer: `config::UNGATED_BYTES_MAX`.
+            max_uncommitted_size: raft::NO_LIMIT,
+            max_committed_size_per_ready: COMMITTED_BYTES_MAX,
+            ..raft::Config::default()
+        };
+        let raw = RawNode::new(&raft, RaftLog::new(restart.log), logger)
+            .expect("a configuration that the topology has checked");
+        let (watermark, high_watermark) = restart.watermark;
+        let mut core = Self {
+            config,
+            raw,
+            rng: SmallRng::seed_from_u64(seed),
+            drawn_for: (u64::MAX, StateRole::Follower),
+            ticks: 0,
+            watermark: watermark.min(applied),
+            high_watermark,
+            log_start: restart.log_start,
+            claimed: (Term(0), LogIndex(0)),
+            verified: (Term(0), LogIndex(0)),
+            own_entry: None,
+            ready_to_lead: false,
+            producers: restart.producers,
+            queued: Vec::new(),
+            waiters: Waiters::default(),
+            beyond_bytes: restart.beyond.iter().map(|p| p.bytes).sum(),
+            beyond: restart.beyond.into(),
+            samples: Samples::default(),
+            heard: BTreeMap::new(),
+            in_sync: Vec::new(),
+            unpersisted: VecDeque::new(),
+            segment_begins: VecDeque::new(),
+            fenced: false,
+            effects: VecDeque::new(),
+        };
+        core.redraw();
+        if core.config.preferred && core.log().last() == LogIndex::ZERO {
+            core.campaign();
+        }
+        core.process(Now::default());
+        core
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub fn log(&self) -> &RaftLog {
+        self.raw.store()
+    }
+
+    pub fn term(&self) -> Term {
+        Term(self.raw.raft.term)
+    }
+
+    pub fn committed(&self) -> LogIndex {
+        LogIndex(self.raw.raft.raft_log.committed)
+    }
+
+    /// What the next checkpoint writes: (index, offset).
+    pub fn watermark(&self) -> (LogIndex, Offset) {
+        (self.watermark, self.high_watermark)
+    }
+
+    pub fn is_leader(&self) -> bool {
+        self.raw.raft.state == StateRole::Leader
+    }
+
+    /// The replica that this one believes to lead.
+    pub fn leader(&self) -> Option<ReplicaId> {
+        let id = self.raw.raft.leader_id;
+        (id != raft::INVALID_ID).then_some(ReplicaId(id))
+    }
+
+    pub fn in_sync(&self) -> &[ReplicaId] {
+        &self.in_sync
+    }
+
+    /// Replicas by how far their disks are, as a leader knows it.
+    pub fn matched(&self) -> BTreeMap<ReplicaId, LogIndex> {
+        let progress = self.raw.raft.prs().iter();
+        progress.map(|(id, p)| (ReplicaId(*id), LogIndex(p.matched))).collect()
+    }
+
+    pub fn progress(&self) -> Progress {
+        let voter = self.config.members.get(&self.config.me).is_some_and(|m| m.voter);
+        Progress {
+            role: match (self.is_leader(), voter) {
+                (true, _) => Role::Leader,
+                (false, true) => Role::Follower,
+                (false, false) => Role::Learner,
+            },
+            leader_epoch: self.term().leader_epoch(),
+            log_start: self.log_start,
+            high_watermark: self.high_watermark,
+            watermark_known: !self.is_leader()
+                || self.own_entry.is_some_and(|own| self.watermark >= own),
+            log_end: self.log().tail().next_offset,
+        }
+    }
+
+    pub fn handle_tick(&mut self, now: Now) {
+        self.ticks += 1;
+        if self.wants_first_term() {
+            self.campaign();
+        }
+        if self.ticks.is_multiple_of(config::PLACEMENT_TICKS) {
+            self.propose_placement();
+        }
+        self.raw.tick();
+        self.waiters.expire(now.mono, &mut self.effects);
+        self.process(now);
+    }
+
+    /// A message from another replica of this very group; the caller has checked the group and
+    /// that the sender's node holds that replica.
+    pub fn handle_message(&mut self, now: Now, from: ReplicaId, message: Message) {
+        if !self.belongs_here(&message) {
+            return;
+        }
+        self.heard.insert(from, self.ticks);
+        // An error is a peer that this configuration no longer has: nothing to do.
+        let _ = self.raw.step(message);
+        self.process(now);
+    }
+
+    /// Raft's terms stay within the home epoch's range (R2), and followers refuse proposals
+    /// instead of forwarding them.
+    fn belongs_here(&self, message: &Message) -> bool {
+        let epoch = self.config.group.home_epoch;
+        let in_range = |term| term == 0 || Term(term).is_valid() && Term(term).home_epoch() == epoch;
+        message.to == self.config.me.0
+            && in_range(message.term)
+            && message.get_msg_type() != MessageType::MsgPropose
+    }
+
+    /// The leader's high watermark, which travels apart from appends (R27).
+    pub fn handle_watermark(&mut self, now: Now, term: Term, index: LogIndex) {
+        if !self.is_leader() && term == self.term() && (term, index) > self.claimed {
+            self.claimed = (term, index);
+            self.process(now);
+        }
+    }
+
+    /// The disk has done the oldest Persist.
+    pub fn handle_persisted(&mut self, now: Now) {
+        self.persisted();
+        self.process(now);
+    }
+
+    /// The disk began a segment with this entry: the producers' state before it is worth keeping.
+    /// Called before the write is told to be done, so the entry is not applied yet.
+    pub fn handle_segment_began(&mut self, first: LogIndex) {
+        if first > self.log().applied() {
+            self.segment_begins.push_back(first);
+        }
+    }
+
+    /// Whole segments left the log; it begins after `start` now.
+    pub fn handle_start_moved(&mut self, start: raft_log::Start, producers: &Bytes) {
+        let state = self.start_state(start, producers);
+        self.raw.mut_store().move_start(start, state);
+    }
+
+    /// The disk read what a [`Effect::Read`] wanted; none if it no longer has it.
+    pub fn handle_fetched(&mut self, now: Now, wanted: Wanted, entries: &[log::Entry]) {
+        self.raw.mut_store().set_fetched(entries);
+        self.raw.on_entries_fetched(wanted.context);
+        self.raw.mut_store().clear_fetched();
+        self.process(now);
+    }
+
+    /// The connection to a replica is gone: probe it before sending more.
+    pub fn handle_unreachable(&mut self, replica: ReplicaId) {
+        if self.is_leader() {
+            self.raw.report_unreachable(replica.0);
+        }
+    }
+
+    /// The lease ran out, or is back.
+    pub fn handle_lease(&mut self, now: Now, valid: bool) {
+        self.fenced = !valid && self.config.ack.fence && self.config.ack.sync_to == 0;
+        self.process(now);
+    }
+
+    /// A changed policy: what acknowledgements wait for from here on.
+    pub fn handle_policy(&mut self, now: Now, ack: config::AckPolicy) {
+        self.config.ack = ack;
+        self.process(now);
+    }
+
+    /// Hands leadership to the most caught-up other voter, for an orderly shutdown.
+    pub fn handle_step_down(&mut self, now: Now) {
+        let me = self.config.me;
+        let voters = self.config.members.iter().filter(|(id, m)| m.voter && **id != me);
+        let matched = |id: &ReplicaId| self.raw.raft.prs().get(id.0).map(|p| p.matched);
+        let best = voters.filter_map(|(id, _)| Some((matched(id)?, *id))).max();
+        if let Some((_, to)) = best.filter(|_| self.is_leader()) {
+            self.raw.transfer_leader(to.0);
+            self.process(now);
+        }
+    }
+
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// An empty log has no leader to lose: its preferred one need not wait for a timeout, and asks
+    /// again until the others are there.
+    fn wants_first_term(&self) -> bool {
+        self.config.preferred
+            && self.log().last() == LogIndex::ZERO
+            && self.leader().is_none()
+            && self.ticks.is_multiple_of(2)
+    }
+
+    fn campaign(&mut self) {
+        // An error means that a snapshot or configuration change is pending: the timeout retries.
+        let _ = self.raw.campaign();
+    }
+
+    /// Lets Raft, the watermark and the replies follow what was just handled.
+    fn process(&mut self, now: Now) {
+        self.drain_ready(now);
+        self.follow_role();
+        self.advance_watermark(now);
+        self.watch_in_sync();
+        for wanted in self.raw.mut_store().take_wanted() {
+            self.effects.push_back(Effect::Read(wanted));
+        }
+    }
+
+    /// Notices a change of term or role: draws a new timeout from the seeded source, since raft-rs
+    /// has just drawn one from the thread's, and fails what only a leader could finish.
+    fn follow_role(&mut self) {
+        let drawn_for = (self.raw.raft.term, self.raw.raft.state);
+        if drawn_for == self.drawn_for {
+            return;
+        }
+        let was_leader = self.drawn_for.1 == StateRole::Leader;
+        self.redraw();
+        if self.is_leader() {
+            self.own_entry = Some(self.first_of_term());
+            self.ready_to_lead = self.own_entry.is_some_and(|own| self.log().applied() >= own);
+            self.heard.clear();
+            self.samples = Samples::default();
+            self.in_sync.clear();
+        } else if was_leader {
+            self.own_entry = None;
+            self.ready_to_lead = false;
+            self.producers.forget_appended();
+            self.waiters.fail_all(&mut self.effects);
+            self.in_sync.clear();
+            self.samples = Samples::default();
+        }
+    }
+
+    fn redraw(&mut self) {
+        self.drawn_for = (self.raw.raft.term, self.raw.raft.state);
+        let timing = self.config.timing;
+        let ticks = self.rng.gen_range(timing.election_ticks_min..timing.election_ticks_max);
+        self.raw.raft.set_randomized_election_timeout(ticks as usize);
+    }
+
+    /// The index of the first entry of the present term, which a leader wrote at its election.
+    fn first_of_term(&self) -> LogIndex {
+        let term = self.term();
+        let own = self.log().epochs().iter().rev().find(|(t, ..)| *t == term);
+        own.map_or(self.log().last().next(), |(_, index, _)| *index)
+    }
+
+    fn send(&mut self, to: ReplicaId, raft: Option<Message>) {
+        let watermark = self.is_leader().then(|| (self.term(), self.watermark));
+        self.effects.push_back(Effect::Send(Outgoing { to, raft, watermark }));
+    }
+
+    /// Recomputes who is in sync, and says so when it changed.
+    fn watch_in_sync(&mut self) {
+        if !self.is_leader() {
+            return;
+        }
+        let in_sync = self.lagging_less_than_the_bound();
+        if in_sync != self.in_sync {
+            self.in_sync = in_sync.clone();
+            self.effects.push_back(Effect::Lead(Lead { term: self.term(), in_sync }));
+        }
+    }
+
+    fn is_silent(&self, replica: ReplicaId) -> bool {
+        let me = replica == self.config.me;
+        let heard = self.heard.get(&replica).copied();
+        !me && heard.is_none_or(|at| self.ticks - at > config::SILENT_TICKS)
+    }
+
+    fn lagging_less_than_the_bound(&self) -> Vec<ReplicaId> {
+        let behind = self.samples.index_before(self.ticks.saturating_sub(config::LAG_TICKS_MAX));
+        let in_sync = |id: &&ReplicaId| {
+            let matched = self.raw.raft.prs().get(id.0).map(|p| LogIndex(p.matched));
+            **id == self.config.me || !self.is_silent(**id) && matched.is_some_and(|m| m >= behind)
+        };
+        self.config.members.keys().filter(in_sync).copied().collect()
+    }
+}

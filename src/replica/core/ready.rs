@@ -1,0 +1,146 @@
+//! What raft-rs has ready: messages, entries to write, committed entries to apply.
+//!
+//! The order that must hold: a leader's appends may leave at once (Raft thesis §10.2.1); every
+//! other message waits for the write of its own Ready *and of every earlier one*, since a
+//! persisted message of this Ready may acknowledge entries of an earlier one.
+
+use raft::eraftpb::{Message, MessageType, Snapshot};
+use raft::{Ready, SnapshotStatus};
+
+use super::effect::{Effect, Persist, Reset};
+use super::{Core, Now, Position};
+use crate::log;
+use crate::model::{LogIndex, ReplicaId, Term};
+
+/// A Ready whose write is under way, oldest first.
+pub(super) struct Unpersisted {
+    number: u64,
+    last: LogIndex,
+    /// Leave when it is done.
+    messages: Vec<Message>,
+}
+
+impl Core {
+    pub(super) fn drain_ready(&mut self, now: Now) {
+        while self.raw.has_ready() {
+            let ready = self.raw.ready();
+            self.handle_ready(now, ready);
+        }
+    }
+
+    fn handle_ready(&mut self, now: Now, mut ready: Ready) {
+        let mut persist = Persist::default();
+        if !ready.snapshot().is_empty() {
+            persist.reset = Some(self.install(ready.snapshot()));
+        }
+        let (entries, cut) = self.raw.mut_store().append(ready.take_entries());
+        self.note_positions(&entries, cut);
+        persist.entries = entries;
+        persist.truncate_from = cut;
+        if let Some(hard_state) = ready.hs() {
+            let before = self.log().hard_state();
+            if (before.term, before.vote) != (hard_state.term, hard_state.vote) {
+                persist.vote = Some((Term(hard_state.term), ReplicaId(hard_state.vote)));
+            }
+            let hard_state = hard_state.clone();
+            self.raw.mut_store().set_hard_state(hard_state);
+        }
+        for message in ready.take_messages() {
+            self.send_raft(message);
+        }
+        let messages = ready.take_persisted_messages();
+        self.note_verified(&messages);
+        let committed = ready.take_committed_entries();
+        let number = ready.number();
+        self.raw.advance_append_async(ready);
+        self.queue_write(number, persist, messages);
+        self.apply(now, committed);
+    }
+
+    /// Queues the write, or, where there is nothing to write, lets the messages follow the last
+    /// write under way.
+    fn queue_write(&mut self, number: u64, persist: Persist, messages: Vec<Message>) {
+        let last = self.log().last();
+        if !persist.is_empty() {
+            self.unpersisted.push_back(Unpersisted { number, last, messages });
+            self.effects.push_back(Effect::Persist(Box::new(persist)));
+        } else if let Some(newest) = self.unpersisted.back_mut() {
+            newest.number = number;
+            newest.messages.extend(messages);
+        } else {
+            self.raw.on_persist_ready(number);
+            self.send_all(messages);
+        }
+    }
+
+    /// The oldest write is on disk.
+    pub(super) fn persisted(&mut self) {
+        let done = self.unpersisted.pop_front().expect("a write is done once");
+        self.raw.mut_store().set_persisted(done.last);
+        self.raw.on_persist_ready(done.number);
+        self.send_all(done.messages);
+    }
+
+    /// A write that is no Ready's: it takes its place in the order all the same.
+    pub(super) fn persist_alone(&mut self, persist: Persist) {
+        let number = self.unpersisted.back().map_or(0, |newest| newest.number);
+        let last = self.unpersisted.back().map_or(self.log().persisted(), |newest| newest.last);
+        self.unpersisted.push_back(Unpersisted { number, last, messages: Vec::new() });
+        self.effects.push_back(Effect::Persist(Box::new(persist)));
+    }
+
+    fn send_all(&mut self, messages: Vec<Message>) {
+        for message in messages {
+            self.send_raft(message);
+        }
+    }
+
+    fn send_raft(&mut self, message: Message) {
+        let to = ReplicaId(message.to);
+        if message.get_msg_type() == MessageType::MsgSnapshot {
+            // A log-start snapshot is one small message: probe at once. If it was lost, the probe
+            // is rejected and it is sent again.
+            let id = message.to;
+            self.send(to, Some(message));
+            self.raw.report_snapshot(id, SnapshotStatus::Finish);
+        } else {
+            self.send(to, Some(message));
+        }
+    }
+
+    /// Every accepted append tells up to where our log equals the leader's (R27).
+    fn note_verified(&mut self, messages: &[Message]) {
+        for message in messages {
+            if message.get_msg_type() == MessageType::MsgAppendResponse && !message.reject {
+                self.verified = self.verified.max((Term(message.term), LogIndex(message.index)));
+            }
+        }
+    }
+
+    /// Begins anew at a log-start snapshot: everything before it has left the leader's log.
+    fn install(&mut self, snapshot: &Snapshot) -> Reset {
+        let metadata = snapshot.get_metadata();
+        let (start, log_start, producers) = self.read_start_state(metadata, &snapshot.data);
+        let conf_state = metadata.get_conf_state().clone();
+        self.raw.mut_store().reset(start, snapshot.data.clone(), conf_state);
+        self.beyond.clear();
+        self.beyond_bytes = 0;
+        self.watermark = self.watermark.max(start.index);
+        self.high_watermark = self.high_watermark.max(start.offset).max(log_start);
+        Reset { start, log_start, producers }
+    }
+
+    fn note_positions(&mut self, entries: &[log::Entry], cut: Option<LogIndex>) {
+        if let Some(cut) = cut {
+            let kept = self.beyond.partition_point(|p| p.index < cut);
+            self.beyond_bytes -= self.beyond.drain(kept..).map(|p| p.bytes).sum::<usize>();
+        }
+        let position = |e: &log::Entry| Position {
+            index: e.index,
+            next_offset: e.next_offset(),
+            bytes: e.payload.len(),
+        };
+        self.beyond.extend(entries.iter().map(position));
+        self.beyond_bytes += entries.iter().map(|e| e.payload.len()).sum::<usize>();
+    }
+}

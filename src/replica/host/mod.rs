@@ -1,0 +1,259 @@
+//! Many cores, one loop: the pure part.
+//!
+//! The driver feeds it what came in since the last round, takes the [`Round`] that follows and
+//! carries it out. Messages of all groups to one node leave together at the end of the round, so
+//! that heartbeats cost a frame per peer and tick, not one per group.
+
+mod round;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use bytes::Bytes;
+
+pub use self::round::{Round, Status};
+use super::core::config::{AckPolicy, Member};
+use super::core::effect::{Effect, Outgoing, Ticket};
+use super::core::raft_log::{Start, Wanted};
+use super::core::{Core, Now, Queued};
+use super::wire;
+use crate::log;
+use crate::model::{NodeId, Offset, ReplicaId, TopicPartition};
+
+
+/// The replicas of one node.
+pub struct Host {
+    cores: BTreeMap<TopicPartition, Core>,
+    /// Those whose effects were not taken yet.
+    touched: BTreeSet<TopicPartition>,
+    lease_valid: bool,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Host {
+    pub fn new() -> Self {
+        Self { cores: BTreeMap::new(), touched: BTreeSet::new(), lease_valid: false }
+    }
+
+    /// Takes a replica in; the lease counts for it from now on.
+    ///
+    /// # Panics
+    /// If the partition has a replica here already.
+    pub fn insert(&mut self, now: Now, mut core: Core) {
+        let at = core.config().group.partition;
+        core.handle_lease(now, self.lease_valid);
+        let before = self.cores.insert(at, core);
+        assert!(before.is_none(), "{at} has a replica here already");
+        self.touched.insert(at);
+    }
+
+    /// Lets a replica go; whoever waited for it is told that it does not lead.
+    pub fn remove(&mut self, at: TopicPartition) -> Option<Core> {
+        self.touched.remove(&at);
+        self.cores.remove(&at)
+    }
+
+    pub fn core(&self, at: TopicPartition) -> Option<&Core> {
+        self.cores.get(&at)
+    }
+
+    pub fn cores(&self) -> impl Iterator<Item = &Core> {
+        self.cores.values()
+    }
+
+    pub fn tick(&mut self, now: Now) {
+        for (at, core) in &mut self.cores {
+            core.handle_tick(now);
+            self.touched.insert(*at);
+        }
+    }
+
+    /// A frame's group messages, as `from` sent them. Those for groups that are not here, of
+    /// another home epoch (R1), or from a node that does not hold the replica that it claims, are
+    /// dropped; how many is returned.
+    pub fn handle_groups(
+        &mut self,
+        now: Now,
+        from: NodeId,
+        groups: Vec<wire::Group>,
+        mut chunks: VecDeque<Bytes>,
+    ) -> Result<usize, wire::Error> {
+        let mut dropped = 0;
+        for group in groups {
+            let received = group.receive(&mut chunks)?;
+            dropped += usize::from(!self.handle_received(now, from, received));
+        }
+        Ok(dropped)
+    }
+
+    fn handle_received(&mut self, now: Now, from: NodeId, received: wire::Received) -> bool {
+        let at = received.group.partition;
+        let Some(core) = self.cores.get_mut(&at) else { return false };
+        let config = core.config();
+        let holds = config.members.get(&received.from).is_some_and(|m| m.node == from);
+        if config.group != received.group || config.me != received.to || !holds {
+            return false;
+        }
+        if let Some(message) = received.raft {
+            core.handle_message(now, received.from, message);
+        }
+        if let Some((term, index)) = received.watermark {
+            core.handle_watermark(now, term, index);
+        }
+        self.touched.insert(at);
+        true
+    }
+
+    /// Queues a produce for the end of the round. `false` if there is no such replica here.
+    pub fn produce(&mut self, at: TopicPartition, queued: Queued) -> bool {
+        self.with(at, |core| core.queue_produce(queued))
+    }
+
+    pub fn delete_records(
+        &mut self,
+        now: Now,
+        at: TopicPartition,
+        ticket: Ticket,
+        before: Offset,
+        deadline: std::time::Duration,
+    ) -> bool {
+        self.with(at, |core| core.delete_records(now, ticket, before, deadline))
+    }
+
+    pub fn expire_producers(&mut self, now: Now, before_ms: i64) {
+        for (at, core) in &mut self.cores {
+            core.expire_producers(now, before_ms);
+            self.touched.insert(*at);
+        }
+    }
+
+    /// The oldest write of a replica is on disk. A replica that was removed meanwhile is ignored.
+    pub fn persisted(&mut self, now: Now, at: TopicPartition) {
+        self.with(at, |core| core.handle_persisted(now));
+    }
+
+    pub fn start_moved(&mut self, at: TopicPartition, start: Start, producers: &Bytes) {
+        self.with(at, |core| core.handle_start_moved(start, producers));
+    }
+
+    pub fn fetched(&mut self, now: Now, at: TopicPartition, wanted: Wanted, entries: &[log::Entry]) {
+        self.with(at, |core| core.handle_fetched(now, wanted, entries));
+    }
+
+    /// Frames to a node were lost: probe its replicas before sending them more.
+    pub fn unreachable(&mut self, node: NodeId) {
+        for core in self.cores.values_mut() {
+            let there = core.config().members.iter().filter(|(_, m)| m.node == node);
+            let there: Vec<ReplicaId> = there.map(|(id, _)| *id).collect();
+            for replica in there {
+                core.handle_unreachable(replica);
+            }
+        }
+    }
+
+    pub fn lease(&mut self, now: Now, valid: bool) {
+        if self.lease_valid == valid {
+            return;
+        }
+        self.lease_valid = valid;
+        for (at, core) in &mut self.cores {
+            core.handle_lease(now, valid);
+            self.touched.insert(*at);
+        }
+    }
+
+    pub fn policy(&mut self, now: Now, at: TopicPartition, ack: AckPolicy) {
+        self.with(at, |core| core.handle_policy(now, ack));
+    }
+
+    pub fn placement(
+        &mut self,
+        now: Now,
+        at: TopicPartition,
+        members: BTreeMap<ReplicaId, Member>,
+    ) {
+        self.with(at, |core| core.handle_placement(now, members));
+    }
+
+    /// Hands over whatever this node leads, before it goes.
+    pub fn step_down(&mut self, now: Now) {
+        for (at, core) in &mut self.cores {
+            core.handle_step_down(now);
+            self.touched.insert(*at);
+        }
+    }
+
+    pub fn leads_anything(&self) -> bool {
+        self.cores.values().any(Core::is_leader)
+    }
+
+    /// Everything that this node leads, for a node that has just come.
+    pub fn leads(&self) -> Vec<wire::Lead> {
+        self.cores.values().filter(|c| c.is_leader()).map(round::lead).collect()
+    }
+
+    /// Ends the round: appends what was queued and hands out all effects since the last one.
+    pub fn take_round(&mut self, now: Now) -> Round {
+        let mut round = Round::default();
+        for at in std::mem::take(&mut self.touched) {
+            let Some(core) = self.cores.get_mut(&at) else { continue };
+            if core.has_queued() {
+                core.flush(now);
+            }
+            while let Some(effect) = core.poll_effect() {
+                round.take(core, at, effect);
+            }
+            round.progress.push((at, core.progress()));
+        }
+        round
+    }
+
+    fn with(&mut self, at: TopicPartition, act: impl FnOnce(&mut Core)) -> bool {
+        let Some(core) = self.cores.get_mut(&at) else { return false };
+        act(core);
+        self.touched.insert(at);
+        true
+    }
+}
+
+/// Which of a peer's ordered streams a group's appends take.
+fn stream_key(at: TopicPartition) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    at.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Round {
+    fn take(&mut self, core: &Core, at: TopicPartition, effect: Effect) {
+        match effect {
+            Effect::Send(outgoing) => self.send(core, at, outgoing),
+            Effect::Persist(persist) => self.writes.push((at, persist)),
+            Effect::Read(wanted) => self.reads.push((at, wanted)),
+            Effect::Reply(ticket, answer) => self.replies.push((ticket, answer)),
+            Effect::Deleted(ticket, answer) => self.deleted.push((ticket, answer)),
+            Effect::Lead(_) => self.leads.push(round::lead(core)),
+        }
+    }
+
+    fn send(&mut self, core: &Core, at: TopicPartition, outgoing: Outgoing) {
+        let config = core.config();
+        // A replica that left the placement is not told; Raft's removal does not need it.
+        let Some(member) = config.members.get(&outgoing.to) else { return };
+        let Outgoing { to, raft, watermark } = outgoing;
+        let appends = raft.as_ref().is_some_and(|m| !m.entries.is_empty());
+        let Some((group, chunks)) = wire::Group::new(config.group, config.me, to, raft, watermark)
+        else {
+            return;
+        };
+        if appends {
+            self.appends.push(round::Append { to: member.node, key: stream_key(at), group, chunks });
+        } else {
+            self.control.entry(member.node).or_default().push(group);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What one round of the host wants done.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::model::{DcName, LogIndex, NodeId, Offset, ReplicaId, Term, TopicPartition};
+use crate::replica::core::effect::{Persist, Ticket};
+use crate::replica::core::raft_log::Wanted;
+use crate::replica::core::{Core, Exposure};
+use crate::replica::{ProduceError, Produced, Progress, wire};
+
+/// The parts may be carried out in any order: a message that depends on a write is not in the
+/// round that asks for it. Writes of one partition keep theirs.
+#[derive(Debug, Default)]
+pub struct Round {
+    /// Per node, to leave as one frame.
+    pub control: BTreeMap<NodeId, Vec<wire::Group>>,
+    pub appends: Vec<Append>,
+    /// For every node.
+    pub leads: Vec<wire::Lead>,
+    pub writes: Vec<(TopicPartition, Box<Persist>)>,
+    pub reads: Vec<(TopicPartition, Wanted)>,
+    pub replies: Vec<(Ticket, Result<Produced, ProduceError>)>,
+    pub deleted: Vec<(Ticket, Result<Offset, ProduceError>)>,
+    /// Of every replica that was touched.
+    pub progress: Vec<(TopicPartition, Progress)>,
+}
+
+/// Entries for one replica.
+#[derive(Debug)]
+pub struct Append {
+    pub to: NodeId,
+    pub key: u64,
+    pub group: wire::Group,
+    pub chunks: Vec<Bytes>,
+}
+
+/// A replica as an operator sees it.
+#[derive(Debug, Clone)]
+pub struct Status {
+    pub partition: TopicPartition,
+    pub replica: ReplicaId,
+    pub progress: Progress,
+    pub term: Term,
+    /// As far as this replica knows.
+    pub leader: Option<NodeId>,
+    pub committed: LogIndex,
+    pub applied: LogIndex,
+    pub last: LogIndex,
+    pub in_sync: Vec<NodeId>,
+    /// Every member's node, DC, role and, on the leader, how far its disk is.
+    pub members: Vec<MemberStatus>,
+    /// On the leader, per remote DC.
+    pub exposure: BTreeMap<DcName, Exposure>,
+}
+
+#[derive(Debug, Clone)]
+pub struct MemberStatus {
+    pub replica: ReplicaId,
+    pub node: NodeId,
+    pub dc: DcName,
+    pub voter: bool,
+    pub matched: Option<LogIndex>,
+}
+
+impl Status {
+    pub fn of(core: &Core, now: Duration) -> Self {
+        let config = core.config();
+        let node = |id: ReplicaId| config.members.get(&id).map(|m| m.node);
+        let matched = if core.is_leader() { core.matched() } else { BTreeMap::new() };
+        let members = config.members.iter().map(|(id, m)| MemberStatus {
+            replica: *id,
+            node: m.node,
+            dc: m.dc.clone(),
+            voter: m.voter,
+            matched: matched.get(id).copied(),
+        });
+        Self {
+            partition: config.group.partition,
+            replica: config.me,
+            progress: core.progress(),
+            term: core.term(),
+            leader: core.leader().and_then(node),
+            committed: core.committed(),
+            applied: core.log().applied(),
+            last: core.log().last(),
+            in_sync: core.in_sync().iter().copied().filter_map(node).collect(),
+            members: members.collect(),
+            exposure: core.exposures(now),
+        }
+    }
+}
+
+/// What a leader tells every node of itself.
+pub fn lead(core: &Core) -> wire::Lead {
+    let config = core.config();
+    let node = |id: &ReplicaId| config.members.get(id).map(|m| m.node.as_u32());
+    let in_sync = core.in_sync().iter().filter_map(node).collect();
+    wire::Lead::new(config.group.partition, core.term(), in_sync)
+}
