@@ -33,7 +33,7 @@ use tokio::task::JoinHandle;
 
 pub use self::frame::{FRAME_BYTES_MAX, FRAME_DEADLINE, FRAME_STEP_BYTES};
 use self::frame::{FrameReader, Incoming};
-use super::Session;
+use super::{Session, wire};
 
 /// Requests of one connection that may be processed at once. librdkafka pipelines without a limit
 /// of its own; at 16 KiB a request and a round trip of 200 ms this still moves 20 MB/s.
@@ -60,7 +60,7 @@ pub const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub struct Reply {
     pub chunks: Vec<Bytes>,
-    pub held: Option<OwnedSemaphorePermit>,
+    pub held: Vec<OwnedSemaphorePermit>,
 }
 
 /// `None`: the request asks for no answer (acks=0).
@@ -69,14 +69,13 @@ pub type Answer = Pin<Box<dyn Future<Output = Result<Option<Reply>, Refusal>> + 
 /// Why a request gets no answer but a closed connection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    #[error("API key {key} is not served in version {version}")]
-    Unsupported { key: i16, version: i16 },
-    #[error("request of API key {key} version {version}: {why}")]
-    Malformed { key: i16, version: i16, why: String },
-    #[error("the request's header is cut off")]
-    Header,
-    #[error("an answer of API key {key} does not fit the wire: {why}")]
-    Unanswerable { key: i16, why: String },
+    /// It does not decode, or its API or version is not served; or its answer does not encode.
+    #[error(transparent)]
+    Wire(#[from] wire::Error),
+    /// A produce with acks=0 failed: a closed connection is the only way to say so, and makes the
+    /// client look for the leader anew, as in Kafka.
+    #[error("a produce that asked for no answer failed")]
+    Unacknowledged,
 }
 
 /// What turns frames into answers.

@@ -20,8 +20,10 @@ impl Service for Script {
         let tag = frame.last().copied().unwrap_or(0);
         self.begun.lock().unwrap().push(tag);
         let go = self.go.clone();
-        let reply =
-            Reply { chunks: vec![frame.slice(..1), Bytes::new(), frame.slice(1..)], held: None };
+        let reply = Reply {
+            chunks: vec![frame.slice(..1), Bytes::new(), frame.slice(1..)],
+            held: Vec::new(),
+        };
         match frame[0] {
             b'n' => Ok(Box::pin(async { Ok(Some(reply)) })),
             b'w' => Ok(Box::pin(async move {
@@ -35,9 +37,9 @@ impl Service for Script {
             })),
             b'l' => Ok(Box::pin(async {
                 tokio::task::yield_now().await;
-                Err(Refusal::Unsupported { key: 99, version: 9 })
+                Err(Refusal::Unacknowledged)
             })),
-            _ => Err(Refusal::Header),
+            _ => Err(wire::Error::from(wire::Fault::UnknownApi(99)).into()),
         }
     }
 }
@@ -196,14 +198,14 @@ async fn what_a_refused_request_follows_is_still_answered() {
     peer.begun(2).await;
     peer.service.go.notify_one();
     peer.expect(b"w1").await;
-    assert!(matches!(peer.ends().await, Closed::Refused(Refusal::Header)));
+    assert!(matches!(peer.ends().await, Closed::Refused(Refusal::Wire(_))));
 }
 
 #[tokio::test]
 async fn a_late_refusal_and_a_panic_close_only_their_connection() {
     let mut peer = connect(1024);
     peer.send(b"l1").await;
-    assert!(matches!(peer.ends().await, Closed::Refused(Refusal::Unsupported { .. })));
+    assert!(matches!(peer.ends().await, Closed::Refused(Refusal::Unacknowledged)));
     let mut peer = connect(1024);
     peer.send(b"p1").await;
     assert!(matches!(peer.ends().await, Closed::Panicked));

@@ -82,9 +82,12 @@ impl Samples {
 
     pub fn exposure(&self, now: Duration, safe: LogIndex) -> Exposure {
         let after = self.moves.partition_point(|s| s.index <= safe);
-        let Some(oldest) = self.moves.get(after) else { return Exposure { safe, ..Exposure::default() } };
+        let Some(oldest) = self.moves.get(after) else {
+            return Exposure { safe, ..Exposure::default() };
+        };
         let newest = self.moves.back().expect("there is an oldest");
-        let before = after.checked_sub(1).and_then(|at| self.moves.get(at)).or(self.everywhere.as_ref());
+        let before =
+            after.checked_sub(1).and_then(|at| self.moves.get(at)).or(self.everywhere.as_ref());
         let (offset, bytes) = before.map_or((None, 0), |s| (Some(s.next_offset), s.bytes_total));
         let from = offset.unwrap_or(oldest.next_offset);
         Exposure {

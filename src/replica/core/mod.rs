@@ -269,7 +269,8 @@ impl Core {
     /// instead of forwarding them.
     fn belongs_here(&self, message: &Message) -> bool {
         let epoch = self.config.group.home_epoch;
-        let in_range = |term| term == 0 || Term(term).is_valid() && Term(term).home_epoch() == epoch;
+        let in_range =
+            |term| term == 0 || Term(term).is_valid() && Term(term).home_epoch() == epoch;
         message.to == self.config.me.0
             && in_range(message.term)
             && message.get_msg_type() != MessageType::MsgPropose
