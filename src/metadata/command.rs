@@ -36,18 +36,36 @@ pub const COMMAND_BYTES_MAX: usize = 4 << 20;
 #[derive(Debug, Clone)]
 pub enum Command {
     /// Kafka's cluster id; given once.
-    NameCluster { id: Arc<str> },
+    NameCluster {
+        id: Arc<str>,
+    },
     /// A node started, or says something new of itself.
     RegisterNode(Arc<Node>),
     /// Replaces the authoritative topology, if it still is of generation `expected`.
-    ApplyTopology { expected: u64, topology: Arc<Topology> },
+    ApplyTopology {
+        expected: u64,
+        topology: Arc<Topology>,
+    },
     CreateTopic(Arc<Topic>),
-    DeleteTopic { id: TopicId },
+    DeleteTopic {
+        id: TopicId,
+    },
     /// Adds partitions `from`, `from + 1`, …, if the topic still has `from` of them.
-    CreatePartitions { topic: TopicId, from: u32, partitions: Vec<Arc<Partition>> },
-    AlterTopicConfigs { topic: TopicId, set: BTreeMap<String, String>, delete: Vec<String> },
+    CreatePartitions {
+        topic: TopicId,
+        from: u32,
+        partitions: Vec<Arc<Partition>>,
+    },
+    AlterTopicConfigs {
+        topic: TopicId,
+        set: BTreeMap<String, String>,
+        delete: Vec<String>,
+    },
     /// Hands out the producer ids `first .. first + count`, if `first` still is the next (R24).
-    AllocateProducerIds { first: i64, count: u32 },
+    AllocateProducerIds {
+        first: i64,
+        count: u32,
+    },
     /// Changes the replicas of a partition, if nobody else has since (R3).
     ReplacePlacement(Placement),
     /// A part of a snapshot of the image as it was before the first part. Changes nothing.

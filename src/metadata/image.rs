@@ -12,7 +12,7 @@ use crate::model::{DcName, HomeEpoch, NodeId, Offset, ReplicaId, TopicId, TopicP
 pub type DiskId = [u8; 16];
 
 /// Cheap to clone: the parts are shared.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Image {
     /// The offset after the last record of `__meta` that is in this image.
     pub next_offset: Offset,
@@ -54,7 +54,7 @@ pub struct Listener {
     pub port: u16,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topic {
     pub id: TopicId,
     pub name: Arc<str>,

@@ -10,29 +10,31 @@
 //!
 //! Nothing that is safe depends on a lease: the seal fences, with no clock in it (R10, R17). A lease
 //! bounds how much an *async* home adds to a suffix that is already lost.
+//!
+//! L comes from [`isobar_topology::timing::lease`]: two elections of `__meta` and two heartbeats
+//! (9.3 s where its voters are 220 ms apart), so that the death of its leader stops no async home;
+//! renewed every L/8. A renewal states the L that its holder counts with, because the two ends may be a topology
+//! apart.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use isobar_topology::timing::Lease;
 use prost::Message;
 
 use crate::model::{LeaderEpoch, NodeId};
-
-/// L: how long a lease lasts. It must outlast an election of `__meta` across the slowest WAN that we
-/// promise to serve, or every such election would stop all async topics: at 300 ms of round trip an
-/// election takes up to about 5 s, and the renewal before it may be a third of L old. It is also
-/// what an automatic failover of an async topic waits for, so not longer than that.
-pub const LEASE: Duration = Duration::from_secs(9);
-
-/// A lease survives the loss of two renewals in a row.
-pub const RENEW_EVERY: Duration = Duration::from_secs(3);
 
 /// How much longer than L the grantor waits, in percent: the two clocks may run at rates that
 /// differ by a tenth.
 const DRIFT_PERCENT: u32 = 10;
 
-/// Renewals that wait for their answer. Older ones would have expired: L / [`RENEW_EVERY`].
-const PENDING_MAX: usize = 4;
+/// Renewals that wait for their answer: one is sent every eighth of L, and an answer to one that is
+/// older than L grants nothing; the rest is for renewals out of turn, at news of a leader.
+const PENDING_MAX: usize = 16;
+
+/// The longest lease that is granted, whoever asks: it is what a failover would wait for. Voters of
+/// `__meta` a second apart would get 42 s.
+const LENGTH_MAX: Duration = Duration::from_secs(60);
 
 /// Of both frames.
 const VERSION: u32 = 1;
@@ -45,6 +47,9 @@ pub struct Renew {
     /// The holder's own count; comes back in the answer.
     #[prost(uint64, tag = "2")]
     pub id: u64,
+    /// L, as the holder counts.
+    #[prost(uint64, tag = "3")]
+    pub length_ms: u64,
 }
 
 /// And back.
@@ -83,48 +88,58 @@ impl Granted {
 }
 
 /// A node's side.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Holder {
+    lease: Lease,
     next_id: u64,
-    /// (id, when it was sent), oldest first.
-    pending: VecDeque<(u64, Duration)>,
+    /// (id, when it was sent, L at the time), oldest first.
+    pending: VecDeque<(u64, Duration, Duration)>,
     last_sent: Option<Duration>,
     valid_until: Option<Duration>,
 }
 
 impl Holder {
+    pub fn new(lease: Lease) -> Self {
+        let pending = VecDeque::new();
+        Self { lease, next_id: 0, pending, last_sent: None, valid_until: None }
+    }
+
+    /// After another topology. What was granted stays granted.
+    pub fn set_lease(&mut self, lease: Lease) {
+        self.lease = lease;
+    }
+
     /// The renewal to send to the leader of `__meta` now, if one is due. Every call that returns one
     /// counts as sent.
     pub fn poll_renew(&mut self, now: Duration) -> Option<Renew> {
-        if now < self.poll_timeout() {
-            return None;
-        }
-        Some(self.renew(now))
+        (now >= self.poll_timeout()).then(|| self.renew(now))
     }
 
     /// As [`Holder::poll_renew`], due or not: for when a new leader of `__meta` is known.
     pub fn renew(&mut self, now: Duration) -> Renew {
+        let length = self.lease.length.min(LENGTH_MAX);
         self.next_id += 1;
         self.last_sent = Some(now);
-        self.pending.push_back((self.next_id, now));
+        self.pending.push_back((self.next_id, now, length));
         if self.pending.len() > PENDING_MAX {
             self.pending.pop_front();
         }
-        Renew { version: VERSION, id: self.next_id }
+        let length_ms = u64::try_from(length.as_millis()).expect("a lease is below a minute");
+        Renew { version: VERSION, id: self.next_id, length_ms }
     }
 
     /// When [`Holder::poll_renew`] will have something.
     pub fn poll_timeout(&self) -> Duration {
-        self.last_sent.map_or(Duration::ZERO, |sent| sent + RENEW_EVERY)
+        self.last_sent.map_or(Duration::ZERO, |sent| sent + self.lease.renew_every)
     }
 
     pub fn handle_granted(&mut self, granted: Granted) {
-        let Some(at) = self.pending.iter().position(|(id, _)| *id == granted.id) else {
+        let Some(at) = self.pending.iter().position(|(id, ..)| *id == granted.id) else {
             return;
         };
-        let (_, sent) = self.pending[at];
+        let (_, sent, length) = self.pending[at];
         self.pending.drain(..=at);
-        self.valid_until = self.valid_until.max(Some(sent + LEASE));
+        self.valid_until = self.valid_until.max(Some(sent + length));
     }
 
     pub fn is_valid(&self, now: Duration) -> bool {
@@ -138,40 +153,51 @@ impl Holder {
 }
 
 /// The side of the leader of `__meta`; made anew at every election.
+///
+/// A leader that was cut off and does not know it yet may grant for up to another election timeout
+/// (check-quorum); what waits for leases to end adds that, and the seal does not care.
 #[derive(Debug, Clone)]
 pub struct Grantor {
     leader_epoch: LeaderEpoch,
-    elected_at: Duration,
-    granted_at: BTreeMap<NodeId, Duration>,
+    /// When a lease is over that an earlier leader granted until this one's election.
+    inherited_over_at: Duration,
+    over_at: BTreeMap<NodeId, Duration>,
 }
 
 impl Grantor {
     /// At `now` this node became the leader. The leader before it may have granted to anyone until
     /// just now, so everybody counts as granted now.
-    pub fn elected(now: Duration, leader_epoch: LeaderEpoch) -> Self {
-        Self { leader_epoch, elected_at: now, granted_at: BTreeMap::new() }
+    pub fn elected(now: Duration, leader_epoch: LeaderEpoch, lease: Lease) -> Self {
+        let inherited_over_at = now + with_drift(lease.length);
+        Self { leader_epoch, inherited_over_at, over_at: BTreeMap::new() }
     }
 
-    pub fn handle_renew(&mut self, now: Duration, from: NodeId, renew: Renew) -> Granted {
-        self.granted_at.insert(from, now);
-        Granted { version: VERSION, id: renew.id, leader_epoch: self.leader_epoch }
+    /// `None` for a lease longer than any that is granted.
+    pub fn handle_renew(&mut self, now: Duration, from: NodeId, renew: Renew) -> Option<Granted> {
+        let length = Duration::from_millis(renew.length_ms);
+        if length > LENGTH_MAX {
+            return None;
+        }
+        let over_at = self.over_at.entry(from).or_default();
+        *over_at = (*over_at).max(now + with_drift(length));
+        Some(Granted { version: VERSION, id: renew.id, leader_epoch: self.leader_epoch })
     }
 
-    /// When a lease of this node was last possibly granted.
-    pub fn last_grant(&self, node: NodeId) -> Duration {
-        self.granted_at.get(&node).copied().unwrap_or(self.elected_at)
-    }
-
-    /// When its lease is over by any clock that runs within a tenth of this one: an async home whose
-    /// voters are all past it acknowledges nothing any more.
+    /// When the node's lease is over by any clock that runs within a tenth of this one: an async
+    /// home whose voters are all past it acknowledges nothing any more.
     pub fn over_at(&self, node: NodeId) -> Duration {
-        self.last_grant(node) + LEASE + LEASE * DRIFT_PERCENT / 100
+        let granted = self.over_at.get(&node).copied().unwrap_or_default();
+        granted.max(self.inherited_over_at)
     }
 
     /// Forgets nodes that have left the cluster.
     pub fn retain(&mut self, is_member: impl Fn(NodeId) -> bool) {
-        self.granted_at.retain(|node, _| is_member(*node));
+        self.over_at.retain(|node, _| is_member(*node));
     }
+}
+
+fn with_drift(length: Duration) -> Duration {
+    length + length * DRIFT_PERCENT / 100
 }
 
 #[cfg(test)]
@@ -186,81 +212,109 @@ mod tests {
         NodeId::new(4).unwrap()
     }
 
-    #[test]
-    fn a_lease_counts_from_the_send_not_from_the_answer() {
-        let mut holder = Holder::default();
-        assert!(!holder.is_valid(s(0.0)));
-        let renew = holder.poll_renew(s(1.0)).unwrap();
-        let mut grantor = Grantor::elected(s(500.0), 7);
-        holder.handle_granted(grantor.handle_renew(s(502.0), node(), renew));
-        assert_eq!(holder.valid_until(), Some(s(10.0)));
-        assert!(holder.is_valid(s(9.99)));
-        assert!(!holder.is_valid(s(10.0)));
-        assert_eq!(grantor.over_at(node()), s(502.0) + LEASE.mul_f64(1.1));
+    fn lease() -> Lease {
+        Lease { length: s(9.0), renew_every: s(3.0) }
+    }
+
+    fn grantor(at: f64) -> Grantor {
+        Grantor::elected(s(at), 7, lease())
     }
 
     #[test]
-    fn renewals_leave_every_third_of_a_lease_and_two_may_be_lost() {
-        let mut holder = Holder::default();
-        let mut grantor = Grantor::elected(s(0.0), 7);
+    fn a_lease_counts_from_the_send_not_from_the_answer() {
+        let mut holder = Holder::new(lease());
+        assert!(!holder.is_valid(s(0.0)));
+        let renew = holder.poll_renew(s(1.0)).unwrap();
+        let mut grantor = grantor(500.0);
+        holder.handle_granted(grantor.handle_renew(s(502.0), node(), renew).unwrap());
+        assert_eq!(holder.valid_until(), Some(s(10.0)));
+        assert!(holder.is_valid(s(9.99)));
+        assert!(!holder.is_valid(s(10.0)));
+        assert_eq!(grantor.over_at(node()), s(502.0 + 9.9));
+    }
+
+    #[test]
+    fn renewals_leave_on_time_and_some_may_be_lost() {
+        let mut holder = Holder::new(lease());
+        let mut grantor = grantor(0.0);
         let first = holder.poll_renew(s(0.0)).unwrap();
-        holder.handle_granted(grantor.handle_renew(s(0.1), node(), first));
+        holder.handle_granted(grantor.handle_renew(s(0.1), node(), first).unwrap());
         assert_eq!(holder.poll_renew(s(2.9)), None);
         assert_eq!(holder.poll_timeout(), s(3.0));
         assert!(holder.poll_renew(s(3.0)).is_some());
         assert!(holder.poll_renew(s(6.0)).is_some());
         assert!(holder.is_valid(s(8.9)));
-        let fourth = holder.poll_renew(s(8.9));
-        assert_eq!(fourth, None, "the next is due at 9");
+        assert_eq!(holder.poll_renew(s(8.9)), None, "the next is due at 9");
     }
 
     #[test]
     fn an_answer_to_nothing_that_was_sent_grants_nothing() {
-        let mut holder = Holder::default();
-        holder.handle_granted(Granted { version: 1, id: 9, leader_epoch: 7 });
+        let mut holder = Holder::new(lease());
+        holder.handle_granted(Granted { version: VERSION, id: 9, leader_epoch: 7 });
         assert_eq!(holder.valid_until(), None);
     }
 
     #[test]
     fn a_late_answer_to_an_early_renewal_does_not_shorten_a_lease() {
-        let mut holder = Holder::default();
+        let mut holder = Holder::new(lease());
         let first = holder.renew(s(0.0));
         let second = holder.renew(s(3.0));
-        let mut grantor = Grantor::elected(s(0.0), 7);
-        holder.handle_granted(grantor.handle_renew(s(3.1), node(), second));
-        holder.handle_granted(grantor.handle_renew(s(3.2), node(), first));
+        let mut grantor = grantor(0.0);
+        holder.handle_granted(grantor.handle_renew(s(3.1), node(), second).unwrap());
+        holder.handle_granted(grantor.handle_renew(s(3.2), node(), first).unwrap());
         assert_eq!(holder.valid_until(), Some(s(12.0)));
     }
 
     #[test]
     fn an_answer_that_comes_after_a_pause_longer_than_the_lease_is_worth_nothing() {
-        let mut holder = Holder::default();
+        let mut holder = Holder::new(lease());
         let renew = holder.renew(s(0.0));
-        let mut grantor = Grantor::elected(s(0.0), 7);
-        let granted = grantor.handle_renew(s(0.1), node(), renew);
+        let granted = grantor(0.0).handle_renew(s(0.1), node(), renew).unwrap();
         holder.handle_granted(granted);
         assert!(!holder.is_valid(s(30.0)), "stopped in between, and the clock went on");
     }
 
     #[test]
     fn a_new_leader_assumes_a_grant_to_everyone_at_its_election() {
-        let grantor = Grantor::elected(s(100.0), 8);
-        assert_eq!(grantor.last_grant(node()), s(100.0));
+        let mut grantor = grantor(100.0);
         assert_eq!(grantor.over_at(node()), s(109.9));
+        let short = Renew { version: VERSION, id: 1, length_ms: 1_000 };
+        grantor.handle_renew(s(101.0), node(), short).unwrap();
+        assert_eq!(grantor.over_at(node()), s(109.9), "the old leader's grant still stands");
+    }
+
+    #[test]
+    fn the_holder_is_always_through_before_the_grantor_thinks_so() {
+        for delay in [0.0, 0.2, 5.0] {
+            for rate in [0.91, 1.0, 1.09] {
+                let mut holder = Holder::new(lease());
+                let mut grantor = grantor(0.0);
+                let renew = holder.renew(s(0.0));
+                holder.handle_granted(grantor.handle_renew(s(delay), node(), renew).unwrap());
+                let over_in_true_time = holder.valid_until().unwrap().div_f64(rate);
+                assert!(over_in_true_time <= grantor.over_at(node()), "{delay} {rate}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_lease_without_end_is_not_granted() {
+        let forever = Renew { version: VERSION, id: 1, length_ms: u64::MAX };
+        assert_eq!(grantor(0.0).handle_renew(s(0.0), node(), forever), None);
     }
 
     #[test]
     fn renewals_without_an_answer_do_not_pile_up() {
-        let mut holder = Holder::default();
+        let mut holder = Holder::new(lease());
         (0..100).for_each(|i| drop(holder.renew(s(f64::from(i)))));
         assert_eq!(holder.pending.len(), PENDING_MAX);
     }
 
     #[test]
     fn frames_come_back_as_they_left_and_other_versions_are_refused() {
-        let renew = Renew { version: VERSION, id: 300 };
+        let renew = Renew { version: VERSION, id: 300, length_ms: 9_300 };
         assert_eq!(Renew::parse(&renew.encode_to_vec()), Ok(renew));
-        let newer = Renew { version: 2, id: 300 };
+        let newer = Renew { version: 2, ..renew };
         assert_eq!(Renew::parse(&newer.encode_to_vec()), Err(Error::Version(2)));
         assert!(Granted::parse(b"\xff\xff").is_err());
     }

@@ -10,4 +10,15 @@
 //! Not here: who leads a partition. Raft elects, the leader tells everyone over the control lane
 //! (`replica::leaders`), and nothing is written for it: an election costs no WAN round trip.
 
+pub mod apply;
+pub mod command;
+pub mod config;
+pub mod controller;
 pub mod image;
+pub mod lease;
+pub mod reconciler;
+pub mod refusal;
+pub mod replay;
+pub mod request;
+pub mod snapshot;
+mod wire;

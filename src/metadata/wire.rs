@@ -185,7 +185,10 @@ impl TryFrom<ListenerWire> for Listener {
 }
 
 pub(super) fn configs_to_wire(configs: &BTreeMap<String, String>) -> Vec<ConfigWire> {
-    configs.iter().map(|(key, value)| ConfigWire { key: key.clone(), value: value.clone() }).collect()
+    configs
+        .iter()
+        .map(|(key, value)| ConfigWire { key: key.clone(), value: value.clone() })
+        .collect()
 }
 
 pub(super) fn configs_from_wire(configs: Vec<ConfigWire>) -> BTreeMap<String, String> {

@@ -108,6 +108,14 @@ pub struct Handle {
 }
 
 impl Handle {
+    pub(super) fn new(
+        inbox: mpsc::Sender<Request>,
+        views: Arc<RwLock<HashMap<TopicPartition, Arc<View>>>>,
+        leaders: Arc<Leaders>,
+    ) -> Self {
+        Self { inbox, views, leaders }
+    }
+
     /// The local replica of a partition, whatever its role; `None` if this node has none.
     pub fn view(&self, partition: TopicPartition) -> Option<Arc<View>> {
         self.views.read().expect("no panic while held").get(&partition).cloned()

@@ -17,6 +17,7 @@
 //! only after that write and every earlier one of its group is on disk.
 
 pub mod core;
+pub mod driver;
 mod handle;
 pub mod host;
 mod leaders;

@@ -27,8 +27,12 @@ pub enum Request {
     },
     /// Topics that clients asked for by name (`auto.create.topics.enable`) or that the cluster needs
     /// itself (`__consumer_offsets`). Those that exist are no error.
-    EnsureTopics { names: Vec<String> },
-    DeleteTopics { topics: Vec<TopicRef> },
+    EnsureTopics {
+        names: Vec<String>,
+    },
+    DeleteTopics {
+        topics: Vec<TopicRef>,
+    },
     CreatePartitions {
         topics: Vec<NewPartitions>,
         validate_only: bool,
@@ -99,11 +103,22 @@ pub enum ConfigChange {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConfigOp {
-    Set { key: String, value: String },
-    Delete { key: String },
+    Set {
+        key: String,
+        value: String,
+    },
+    Delete {
+        key: String,
+    },
     /// To a list that does not hold it yet.
-    Append { key: String, value: String },
-    Subtract { key: String, value: String },
+    Append {
+        key: String,
+        value: String,
+    },
+    Subtract {
+        key: String,
+        value: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -24,8 +24,9 @@ pub enum WireError {
 }
 
 macro_rules! messages {
-    ($($name:ident { $($(#[$attr:meta])* $field:ident: $type:ty,)* })*) => {
+    ($($(#[$meta:meta])* $name:ident { $($(#[$attr:meta])* $field:ident: $type:ty,)* })*) => {
         $(
+            $(#[$meta])*
             #[derive(Clone, PartialEq, prost::Message)]
             struct $name { $($(#[$attr])* $field: $type,)* }
         )*
@@ -270,9 +271,7 @@ impl Reply {
             ReplyKind::Registered(_) => Response::Registered,
             ReplyKind::TopicsCreated(r) => Response::TopicsCreated(results(r, created)?),
             ReplyKind::TopicsDeleted(r) => Response::TopicsDeleted(results(r, deleted)?),
-            ReplyKind::PartitionsCreated(r) => {
-                Response::PartitionsCreated(results(r, |_| Ok(()))?)
-            }
+            ReplyKind::PartitionsCreated(r) => Response::PartitionsCreated(results(r, |_| Ok(()))?),
             ReplyKind::ConfigsAltered(r) => Response::ConfigsAltered(results(r, |_| Ok(()))?),
             ReplyKind::ProducerIds(ProducerIdsWire { first, count }) => {
                 Response::ProducerIds(ProducerIds { first, count })
@@ -475,9 +474,9 @@ impl TryFrom<NewTopicWire> for NewTopic {
     type Error = Malformed;
 
     fn try_from(wire: NewTopicWire) -> Result<Self, Malformed> {
-        let factor = wire.replication_factor.map(|f| {
-            i16::try_from(f).map_err(|_| Malformed::new("replication factor", f))
-        });
+        let factor = wire
+            .replication_factor
+            .map(|f| i16::try_from(f).map_err(|_| Malformed::new("replication factor", f)));
         Ok(Self {
             name: wire.name,
             partitions: wire.partitions,

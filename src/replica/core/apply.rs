@@ -9,17 +9,9 @@ use super::effect::Persist;
 use super::entry::{self, Tail};
 use super::producers::Producers;
 use super::raft_log::Start;
-use super::{Core, Now, watermark};
+use super::{Core, Now, control, watermark};
 use crate::log::{self, Kind};
 use crate::model::{LogIndex, Offset, ReplicaId, Term, batch};
-
-/// Sub-kinds of [`Kind::Control`] entries. Numbers are on disk for ever.
-pub mod control {
-    /// Payload: the new log start, an i64 (R24).
-    pub const LOG_START: u8 = 1;
-    /// Payload: producers whose newest batch is older than this i64 (ms) are forgotten (R24).
-    pub const EXPIRE_PRODUCERS: u8 = 2;
-}
 
 /// The state at log start, as the data of a Raft snapshot.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -72,14 +64,14 @@ impl Core {
             Kind::Empty => {}
             Kind::ConfChange => self.apply_conf_change(now, &entry, persist),
             Kind::Control(control::LOG_START) => {
-                let to = Offset(control_i64(&entry));
+                let to = Offset(control::value(&entry));
                 if to > self.log_start {
                     self.log_start = to;
                     persist.log_start = Some(to);
                 }
                 self.waiters.deleted(entry.index, self.log_start, &mut self.effects);
             }
-            Kind::Control(control::EXPIRE_PRODUCERS) => self.producers.expire(control_i64(&entry)),
+            Kind::Control(control::EXPIRE_PRODUCERS) => self.producers.expire(control::value(&entry)),
             // A newer release wrote it and the feature level should have kept it from us.
             Kind::Control(other) => panic!("control entry {other} at {} is unknown", entry.index),
         }
@@ -208,9 +200,4 @@ impl Core {
 fn base_offset(raft: &Entry) -> Offset {
     let bytes = raft.context.get(9..17).map(|b| b.try_into().expect("a slice of eight bytes"));
     Offset(bytes.map_or(0, i64::from_be_bytes))
-}
-
-fn control_i64(entry: &log::Entry) -> i64 {
-    let bytes = entry.payload.as_ref().try_into().expect("a control payload of eight bytes");
-    i64::from_be_bytes(bytes)
 }

@@ -26,6 +26,7 @@
 
 mod apply;
 pub mod config;
+pub mod control;
 pub mod effect;
 pub mod entry;
 mod exposure;
@@ -55,7 +56,7 @@ pub use self::produce::Queued;
 use self::produce::Waiters;
 use self::producers::Producers;
 use self::raft_log::{RaftLog, Restored, Wanted};
-use super::{Progress, Role};
+use super::{ProduceError, Progress, Role};
 use crate::log;
 use crate::model::{LogIndex, Offset, ReplicaId, Term};
 
@@ -341,6 +342,15 @@ impl Core {
             self.raw.transfer_leader(to.0);
             self.process(now);
         }
+    }
+
+    /// The replica goes: whoever waits is told that it does not lead.
+    pub fn close(&mut self) {
+        for queued in std::mem::take(&mut self.queued) {
+            let refused = Err(ProduceError::NotLeader);
+            self.effects.push_back(Effect::Reply(queued.ticket, refused));
+        }
+        self.waiters.fail_all(&mut self.effects);
     }
 
     pub fn poll_effect(&mut self) -> Option<Effect> {

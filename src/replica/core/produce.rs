@@ -6,11 +6,10 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use raft::eraftpb::{Entry, Message, MessageType};
 
-use super::apply::control;
 use super::config::UNGATED_BYTES_MAX;
 use super::effect::{Effect, Ticket};
 use super::producers::Verdict;
-use super::{Core, Now, entry};
+use super::{Core, Now, control, entry};
 use crate::log::Kind;
 use crate::model::{LogIndex, Offset, batch};
 use crate::replica::{Acks, ProduceError, Produced};

@@ -18,7 +18,7 @@ use super::core::raft_log::{Start, Wanted};
 use super::core::{Core, Now, Queued};
 use super::wire;
 use crate::log;
-use crate::model::{NodeId, Offset, ReplicaId, TopicPartition};
+use crate::model::{LogIndex, NodeId, Offset, ReplicaId, TopicPartition};
 
 /// The replicas of one node.
 pub struct Host {
@@ -52,9 +52,20 @@ impl Host {
     }
 
     /// Lets a replica go; whoever waited for it is told that it does not lead.
-    pub fn remove(&mut self, at: TopicPartition) -> Option<Core> {
+    pub fn remove(&mut self, at: TopicPartition) -> Round {
         self.touched.remove(&at);
-        self.cores.remove(&at)
+        let mut last = Round::default();
+        if let Some(mut core) = self.cores.remove(&at) {
+            core.close();
+            while let Some(effect) = core.poll_effect() {
+                match effect {
+                    Effect::Reply(ticket, answer) => last.replies.push((ticket, answer)),
+                    Effect::Deleted(ticket, answer) => last.deleted.push((ticket, answer)),
+                    Effect::Send(_) | Effect::Persist(_) | Effect::Read(_) | Effect::Lead(_) => {}
+                }
+            }
+        }
+        last
     }
 
     pub fn core(&self, at: TopicPartition) -> Option<&Core> {
@@ -134,6 +145,11 @@ impl Host {
     /// The oldest write of a replica is on disk. A replica that was removed meanwhile is ignored.
     pub fn persisted(&mut self, now: Now, at: TopicPartition) {
         self.with(at, |core| core.handle_persisted(now));
+    }
+
+    /// The disk began a segment with this entry.
+    pub fn segment_began(&mut self, at: TopicPartition, first: LogIndex) {
+        self.with(at, |core| core.handle_segment_began(first));
     }
 
     pub fn start_moved(&mut self, at: TopicPartition, start: Start, producers: &Bytes) {

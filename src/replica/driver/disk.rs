@@ -1,0 +1,205 @@
+//! The thread that writes: one per data directory, so that the commits of many partitions share
+//! their fdatasync.
+//!
+//! Everything that waits when a commit ends goes into the next one. Writes of one partition are
+//! done in the order in which they came; what found no room is tried again before anything newer.
+
+use std::collections::HashMap;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc as async_mpsc, oneshot};
+
+use crate::log::{self, Fatal, LogStart, Reader, ReplicaState, Space, Store, Write};
+use crate::model::{LogIndex, TopicPartition};
+use crate::replica::core::raft_log::Start;
+
+/// How long a write that found no room waits before it is tried again.
+const NO_ROOM_RETRY: Duration = Duration::from_millis(200);
+
+/// Writes in one commit. A commit of this many takes tens of milliseconds; more would only delay
+/// the first of them.
+const COMMIT_WRITES_MAX: usize = 4096;
+
+pub enum Command {
+    Commit(Write, Note),
+    Create {
+        partition: TopicPartition,
+        topic_name: String,
+        state: ReplicaState,
+        config: log::Config,
+        reply: oneshot::Sender<Result<Reader, log::Error>>,
+    },
+    SetConfig(TopicPartition, log::Config),
+    Remove(TopicPartition, oneshot::Sender<Result<(), log::Error>>),
+    SetClusterId(String, oneshot::Sender<Result<(), log::Error>>),
+    Close(oneshot::Sender<()>),
+}
+
+/// What the write was for, so that the loop knows whom to tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Note {
+    /// A Persist effect of the core.
+    Persist,
+    /// A checkpoint: nobody waits.
+    Checkpoint,
+}
+
+/// What a commit came to, in the order of its writes.
+#[derive(Debug, Default)]
+pub struct Done {
+    pub persisted: Vec<TopicPartition>,
+    /// Segments that begin with this index were opened.
+    pub rolled: Vec<(TopicPartition, LogIndex)>,
+    /// Logs that begin elsewhere now, and the producers' state there.
+    pub started: Vec<(TopicPartition, Start, Bytes)>,
+    pub space: Option<Space>,
+    pub files_synced: usize,
+    pub bytes_appended: u64,
+    pub took: Duration,
+}
+
+pub struct Disk {
+    store: Store,
+    commands: mpsc::Receiver<Command>,
+    done: async_mpsc::UnboundedSender<Done>,
+    starts: HashMap<TopicPartition, LogStart>,
+    /// Found no room.
+    waiting: Vec<(Write, Note)>,
+    /// Monotonic, for the figure of how long a commit took.
+    clock: fn() -> Duration,
+}
+
+impl Disk {
+    pub fn new(
+        store: Store,
+        commands: mpsc::Receiver<Command>,
+        done: async_mpsc::UnboundedSender<Done>,
+        clock: fn() -> Duration,
+    ) -> Self {
+        Self { store, commands, done, starts: HashMap::new(), waiting: Vec::new(), clock }
+    }
+
+    /// Runs until it is told to close or nobody can tell it anything more. An error means that the
+    /// disk failed: the process must end (R20).
+    pub fn run(mut self) -> Result<(), Fatal> {
+        loop {
+            let Some(first) = self.next() else { return self.store.close() };
+            let mut writes = std::mem::take(&mut self.waiting);
+            let mut next = first;
+            while let Some(command) = next.take() {
+                match command {
+                    Command::Commit(write, note) => writes.push((write, note)),
+                    // Others take effect between commits: what came before them goes first.
+                    other => {
+                        self.commit(std::mem::take(&mut writes))?;
+                        if self.obey(other)? {
+                            return Ok(());
+                        }
+                    }
+                }
+                if writes.len() < COMMIT_WRITES_MAX {
+                    next = self.commands.try_recv().ok();
+                }
+            }
+            self.commit(writes)?;
+        }
+    }
+
+    /// Waits for the next command: `Some(None)` is time to try again what found no room, `None`
+    /// the end.
+    fn next(&mut self) -> Option<Option<Command>> {
+        if self.waiting.is_empty() {
+            return self.commands.recv().ok().map(Some);
+        }
+        match self.commands.recv_timeout(NO_ROOM_RETRY) {
+            Ok(command) => Some(Some(command)),
+            Err(mpsc::RecvTimeoutError::Timeout) => Some(None),
+            Err(mpsc::RecvTimeoutError::Disconnected) => None,
+        }
+    }
+
+    fn obey(&mut self, command: Command) -> Result<bool, Fatal> {
+        match command {
+            Command::Commit(..) => unreachable!("commits are gathered before"),
+            Command::Create { partition, topic_name, state, config, reply } => {
+                let created = self.store.create(partition, &topic_name, state, config);
+                let reader = created.and_then(|()| self.store.reader(partition));
+                let _ = reply.send(reader);
+            }
+            Command::SetConfig(partition, config) => {
+                if let Err(error) = self.store.set_config(partition, config) {
+                    tracing::warn!(%partition, %error, "configuration of the log not taken");
+                }
+            }
+            Command::Remove(partition, reply) => {
+                self.starts.remove(&partition);
+                self.waiting.retain(|(write, _)| write.partition != partition);
+                let _ = reply.send(self.store.remove(partition));
+            }
+            Command::SetClusterId(id, reply) => {
+                let _ = reply.send(self.store.set_cluster_id(&id));
+            }
+            Command::Close(reply) => {
+                self.store.close()?;
+                let _ = reply.send(());
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn commit(&mut self, writes: Vec<(Write, Note)>) -> Result<(), Fatal> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let from = (self.clock)();
+        let moved: Vec<TopicPartition> =
+            writes.iter().filter(|(w, _)| w.start.is_some()).map(|(w, _)| w.partition).collect();
+        let notes: Vec<(TopicPartition, Note)> =
+            writes.iter().map(|(write, note)| (write.partition, *note)).collect();
+        let kept = writes.clone();
+        let committed = self.store.commit(writes.into_iter().map(|(write, _)| write).collect())?;
+        let refused: Vec<TopicPartition> = committed.refused.iter().map(|r| r.partition).collect();
+        for out_of_space in &committed.refused {
+            tracing::warn!(partition = %out_of_space.partition, %out_of_space, "disk full: the write waits");
+        }
+        self.waiting = kept.into_iter().filter(|(w, _)| refused.contains(&w.partition)).collect();
+        let persisted = notes.into_iter().filter(|(at, note)| {
+            *note == Note::Persist && !refused.contains(at)
+        });
+        let done = Done {
+            persisted: persisted.map(|(at, _)| at).collect(),
+            rolled: committed.rolled,
+            started: moved.into_iter().filter_map(|at| self.started(at)).collect(),
+            space: Some(self.store.space()),
+            files_synced: committed.files_synced,
+            bytes_appended: committed.bytes_appended,
+            took: (self.clock)().saturating_sub(from),
+        };
+        // The loop has ended: nobody is left to be told.
+        let _ = self.done.send(done);
+        Ok(())
+    }
+
+    /// Where a log begins now, if that is not where it began.
+    fn started(&mut self, partition: TopicPartition) -> Option<(TopicPartition, Start, Bytes)> {
+        let reader = self.store.reader(partition).ok()?;
+        let start = reader.start();
+        if self.starts.get(&partition).is_some_and(|old| old.index == start.index) {
+            return None;
+        }
+        self.starts.insert(partition, start);
+        let producers = match reader.producer_snapshot(start.index) {
+            Ok(Some((at, bytes))) if at == start.index => bytes,
+            Ok(_) => Bytes::new(),
+            Err(error) => {
+                tracing::warn!(%partition, %error, "no producer state at log start");
+                Bytes::new()
+            }
+        };
+        let base = reader.segments().first().map_or(reader.next_offset(), |s| s.base_offset);
+        Some((partition, Start { index: start.index, term: start.term, offset: base }, producers))
+    }
+}

@@ -1,0 +1,380 @@
+//! The loop that drives a node's replicas: moves bytes and time between the pure host, the disk
+//! thread, the transport, and whoever holds a handle.
+//!
+//! ```text
+//!   Handle ── requests ──┐                 ┌── frames ──▶ transport
+//!   transport ── frames ─┼─▶ one loop ─────┼── writes ──▶ disk thread ─┐
+//!   reconciler ─ orders ─┤   (host round)  ├── reads ───▶ blocking pool│
+//!   clock ────── ticks ──┘        ▲        └── replies                 │
+//!                                 └────────── done ───────────────────┘
+//! ```
+//!
+//! The loop never waits for a disk: reads go to the blocking pool, writes to the disk thread.
+
+mod carry;
+mod disk;
+mod orders;
+mod restart;
+mod slot;
+mod spec;
+
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock, mpsc as thread_mpsc};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use isobar_topology::NodeId;
+use isobar_transport::Frame;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use self::disk::{Done, Note};
+pub use self::orders::{Orders, Refused};
+use self::orders::Order;
+use self::slot::Slot;
+pub use self::spec::{Policy, Spec};
+use super::core::effect::Ticket;
+use super::core::raft_log::Wanted;
+use super::core::{Now, Queued};
+use super::handle::{INBOX_REQUESTS_MAX, Produce, Request};
+use super::host::Host;
+use super::{Handle, Leaders, ProduceError, Produced, View};
+use crate::log::{self, Fatal, Space, Store};
+use crate::model::{Offset, TopicPartition};
+
+/// Length of a tick. Everything that Raft counts is a number of these.
+pub const TICK: Duration = isobar_topology::TICK;
+
+/// Frames from peers that may wait for the loop. A peer's burst beyond it is dropped, and Raft
+/// sends again; at 64 KiB a frame this is 256 MiB.
+const FRAMES_MAX: usize = 4096;
+
+/// Inputs of one kind taken in one round, so that ticks and other kinds get their turn.
+const ROUND_INPUTS_MAX: usize = 1024;
+
+/// How often the watermark is checkpointed: what a restarted replica serves at once is at most
+/// this old.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+
+/// How often retention and the expiry of producers are looked at. Kafka's
+/// `log.retention.check.interval.ms` is five minutes; a minute keeps small disks within bounds.
+const RETENTION_EVERY: Duration = Duration::from_secs(60);
+
+/// Idle time after which a producer is forgotten: Kafka's `producer.id.expiration.ms`.
+const PRODUCER_EXPIRATION: Duration = Duration::from_secs(24 * 3600);
+
+/// Frames out, and who is there. The transport in production, the simulator in tests.
+pub trait Network: Send + 'static {
+    /// Never blocks. A frame that cannot be queued is lost, as on any network.
+    fn control(&self, to: NodeId, frame: Frame);
+    fn replication(&self, to: NodeId, key: u64, frame: Frame);
+    /// Every other node of the cluster.
+    fn peers(&self) -> Vec<NodeId>;
+}
+
+/// What reaches the loop from peers.
+#[derive(Debug)]
+pub enum FromPeer {
+    Frame(NodeId, Frame),
+    /// A connection was made: tell that node who leads what.
+    Up(NodeId),
+    /// Frames that were sent to it were lost.
+    Lost(NodeId),
+}
+
+/// Where the transport puts what peers send. Never blocks; a full queue drops.
+#[derive(Debug, Clone)]
+pub struct Inlet {
+    frames: mpsc::Sender<FromPeer>,
+}
+
+impl Inlet {
+    /// Whether it was taken.
+    pub fn put(&self, input: FromPeer) -> bool {
+        self.frames.try_send(input).is_ok()
+    }
+}
+
+/// The ends of the loop's queues, made before the loop: the transport needs the inlet to start, and
+/// the loop needs the transport.
+pub struct Ends {
+    pub inlet: Inlet,
+    frames: mpsc::Receiver<FromPeer>,
+}
+
+impl Default for Ends {
+    fn default() -> Self {
+        let (sender, frames) = mpsc::channel(FRAMES_MAX);
+        Self { inlet: Inlet { frames: sender }, frames }
+    }
+}
+
+/// Numbers for the metrics, written by the loop and read by anyone.
+#[derive(Debug, Default)]
+pub struct Counters {
+    pub commits: std::sync::atomic::AtomicU64,
+    pub files_synced: std::sync::atomic::AtomicU64,
+    pub bytes_appended: std::sync::atomic::AtomicU64,
+    pub commit_micros: std::sync::atomic::AtomicU64,
+    pub groups_dropped: std::sync::atomic::AtomicU64,
+    pub frames_malformed: std::sync::atomic::AtomicU64,
+}
+
+pub struct Config {
+    pub node: NodeId,
+    /// Of the election timeouts' random numbers.
+    pub seed: u64,
+    /// Called when the disk failed: it must end the process (R20).
+    pub on_fatal: Box<dyn FnOnce(Fatal) + Send>,
+}
+
+pub struct Started {
+    pub handle: Handle,
+    pub orders: Orders,
+    pub counters: Arc<Counters>,
+}
+
+enum Internal {
+    Done(Done),
+    Fetched(TopicPartition, Wanted, Result<Vec<log::Entry>, log::Error>),
+}
+
+pub(super) enum Waiting {
+    Produce(oneshot::Sender<Result<Produced, ProduceError>>),
+    Delete(oneshot::Sender<Result<Offset, ProduceError>>),
+}
+
+/// Everything that the loop owns.
+pub(super) struct Driver<N> {
+    node: NodeId,
+    seed: u64,
+    host: Host,
+    network: N,
+    logger: slog::Logger,
+    slots: HashMap<TopicPartition, Slot>,
+    recovered: HashMap<TopicPartition, log::Recovered>,
+    readers: HashMap<TopicPartition, log::Reader>,
+    views: Arc<RwLock<HashMap<TopicPartition, Arc<View>>>>,
+    leaders: Arc<Leaders>,
+    waiting: HashMap<Ticket, Waiting>,
+    tickets: u64,
+    disk: thread_mpsc::Sender<disk::Command>,
+    internal: mpsc::UnboundedSender<Internal>,
+    counters: Arc<Counters>,
+    space: Space,
+    begun: Instant,
+}
+
+/// The process's monotonic clock.
+fn monotonic() -> Duration {
+    static BEGUN: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    BEGUN.get_or_init(std::time::Instant::now).elapsed()
+}
+
+/// Starts the disk thread and the loop's thread over an opened store.
+pub fn start<N: Network>(
+    config: Config,
+    ends: Ends,
+    network: N,
+    store: Store,
+    recovered: Vec<log::Recovered>,
+) -> std::io::Result<Started> {
+    let (requests_in, requests) = mpsc::channel(INBOX_REQUESTS_MAX);
+    let (orders_in, orders) = mpsc::unbounded_channel();
+    let (internal_in, internal) = mpsc::unbounded_channel();
+    let (done_in, mut done) = mpsc::unbounded_channel();
+    let (disk_in, disk_commands) = thread_mpsc::channel();
+    let views: Arc<RwLock<HashMap<TopicPartition, Arc<View>>>> = Arc::default();
+    let leaders = Arc::<Leaders>::default();
+    let counters = Arc::<Counters>::default();
+    let readers = recovered.iter().filter_map(|r| Some((r.partition, store.reader(r.partition).ok()?)));
+    let readers = readers.collect();
+    let node = config.node;
+    let on_fatal = config.on_fatal;
+    let disk = disk::Disk::new(store, disk_commands, done_in, monotonic);
+    std::thread::Builder::new().name(format!("disk-{node}")).spawn(move || {
+        if let Err(fatal) = disk.run() {
+            on_fatal(fatal);
+        }
+    })?;
+    let shared = (Arc::clone(&views), Arc::clone(&leaders), Arc::clone(&counters));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name(format!("replicas-{node}")).spawn(move || {
+        runtime.block_on(async move {
+            let (views, leaders, counters) = shared;
+            let driver = Driver {
+                node,
+                seed: config.seed,
+                host: Host::new(),
+                network,
+                logger: slog::Logger::root(slog::Discard, slog::o!()),
+                slots: HashMap::new(),
+                recovered: recovered.into_iter().map(|r| (r.partition, r)).collect(),
+                readers,
+                views,
+                leaders,
+                waiting: HashMap::new(),
+                tickets: 0,
+                disk: disk_in,
+                internal: internal_in.clone(),
+                counters,
+                space: Space::Ample,
+                begun: Instant::now(),
+            };
+            let forward = async {
+                while let Some(done) = done.recv().await {
+                    let _ = internal_in.send(Internal::Done(done));
+                }
+            };
+            let inputs = Inputs { requests, orders, internal, frames: ends.frames };
+            tokio::join!(forward, driver.run(inputs));
+        });
+    })?;
+    let handle = Handle::new(requests_in, views, leaders);
+    Ok(Started { handle, orders: Orders::new(orders_in), counters })
+}
+
+struct Inputs {
+    requests: mpsc::Receiver<Request>,
+    orders: mpsc::UnboundedReceiver<Order>,
+    internal: mpsc::UnboundedReceiver<Internal>,
+    frames: mpsc::Receiver<FromPeer>,
+}
+
+impl<N: Network> Driver<N> {
+    async fn run(mut self, mut inputs: Inputs) {
+        let mut tick = tokio::time::interval(TICK);
+        // Missed ticks are never replayed in a burst: a stalled process must not hold elections.
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut checkpoint = tokio::time::interval(CHECKPOINT_EVERY);
+        checkpoint.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut retention = tokio::time::interval(RETENTION_EVERY);
+        retention.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut requests = Vec::new();
+        let mut internal = Vec::new();
+        let mut frames = Vec::new();
+        loop {
+            // Cancel-safe: `recv_many` takes nothing until it returns, intervals keep their time.
+            tokio::select! {
+                n = inputs.requests.recv_many(&mut requests, ROUND_INPUTS_MAX) => {
+                    if n == 0 { return; }
+                }
+                n = inputs.internal.recv_many(&mut internal, ROUND_INPUTS_MAX) => {
+                    if n == 0 { return; }
+                }
+                n = inputs.frames.recv_many(&mut frames, ROUND_INPUTS_MAX) => {
+                    if n == 0 { return; }
+                }
+                order = inputs.orders.recv() => match order {
+                    Some(order) => if self.obey(order).await { return },
+                    None => return,
+                },
+                _ = tick.tick() => {
+                    let now = self.now();
+                    self.host.tick(now);
+                }
+                _ = checkpoint.tick() => self.checkpoint(),
+                _ = retention.tick() => self.retain(),
+            }
+            // Whatever else is there joins the round.
+            while requests.len() < ROUND_INPUTS_MAX
+                && let Ok(request) = inputs.requests.try_recv()
+            {
+                requests.push(request);
+            }
+            while internal.len() < ROUND_INPUTS_MAX
+                && let Ok(input) = inputs.internal.try_recv()
+            {
+                internal.push(input);
+            }
+            while frames.len() < ROUND_INPUTS_MAX
+                && let Ok(frame) = inputs.frames.try_recv()
+            {
+                frames.push(frame);
+            }
+            internal.drain(..).for_each(|input| self.take_internal(input));
+            frames.drain(..).for_each(|input| self.take_frame(input));
+            requests.drain(..).for_each(|request| self.take_request(request));
+            self.end_round();
+        }
+    }
+
+    fn now(&self) -> Now {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now { mono: self.begun.elapsed(), wall_ms: wall.as_millis() as i64 }
+    }
+
+    fn ticket(&mut self, waiting: Waiting) -> Ticket {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.waiting.insert(ticket, waiting);
+        ticket
+    }
+
+    fn take_request(&mut self, request: Request) {
+        let now = self.now();
+        match request {
+            Request::Produce(produce) => self.take_produce(now, produce),
+            Request::DeleteRecords { partition, before, reply } => {
+                if !self.slots.contains_key(&partition) {
+                    let _ = reply.send(Err(ProduceError::UnknownPartition));
+                    return;
+                }
+                let ticket = self.ticket(Waiting::Delete(reply));
+                let deadline = now.mono + Duration::from_secs(30);
+                self.host.delete_records(now, partition, ticket, before, deadline);
+            }
+        }
+    }
+
+    fn take_produce(&mut self, now: Now, produce: Produce) {
+        let Produce { partition, batches, acks, timeout, reply } = produce;
+        if !self.slots.contains_key(&partition) {
+            let _ = reply.send(Err(ProduceError::UnknownPartition));
+        } else if self.space != Space::Ample {
+            // The last room is for what is already acknowledged elsewhere (R22).
+            let _ = reply.send(Err(ProduceError::DiskFull));
+        } else {
+            let ticket = self.ticket(Waiting::Produce(reply));
+            let queued = Queued { ticket, batches, acks, deadline: now.mono + timeout };
+            self.host.produce(partition, queued);
+        }
+    }
+
+    fn take_internal(&mut self, input: Internal) {
+        let now = self.now();
+        match input {
+            Internal::Done(done) => self.take_done(now, done),
+            Internal::Fetched(at, wanted, Ok(entries)) => self.host.fetched(now, at, wanted, &entries),
+            Internal::Fetched(at, wanted, Err(error)) => {
+                // Compacted meanwhile: Raft asks again and gets a snapshot. Anything else is told.
+                if !matches!(error, log::Error::Compacted { .. } | log::Error::Removed(_)) {
+                    tracing::error!(partition = %at, %error, "entries for a lagging replica not read");
+                }
+                self.host.fetched(now, at, wanted, &[]);
+            }
+        }
+    }
+
+    fn take_frame(&mut self, input: FromPeer) {
+        use std::sync::atomic::Ordering::Relaxed;
+        match input {
+            FromPeer::Frame(from, frame) => match self.receive(from, frame) {
+                Ok(dropped) => {
+                    self.counters.groups_dropped.fetch_add(dropped as u64, Relaxed);
+                }
+                Err(error) => {
+                    self.counters.frames_malformed.fetch_add(1, Relaxed);
+                    tracing::warn!(%from, %error, "a peer's frame was dropped");
+                }
+            },
+            FromPeer::Up(node) => self.tell_leads(node),
+            FromPeer::Lost(node) => self.host.unreachable(node),
+        }
+    }
+}
+
+/// Bytes of a header, for a frame without payload.
+pub(super) fn frame(header: Bytes, payloads: Vec<Bytes>, compressible: bool) -> Frame {
+    Frame { header, payloads, compressible }
+}

@@ -1,0 +1,275 @@
+//! What the reconciler tells the loop: which replicas there are to be, and under which policy.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::restart;
+use super::slot::Slot;
+use super::spec::{Policy, Spec};
+use super::{Driver, Network, disk};
+use crate::log;
+use crate::model::{NodeId, ReplicaId, TopicPartition};
+use crate::replica::core::config::{self, Member};
+use crate::replica::core::{Core, Restart};
+use crate::replica::host::Status;
+use crate::replica::{Progress, Role, View};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    #[error("{0} has a replica here already")]
+    Exists(TopicPartition),
+    #[error("{partition} has replica {found} of home epoch {epoch} on this disk, not {wanted}")]
+    OtherReplica {
+        partition: TopicPartition,
+        found: ReplicaId,
+        epoch: crate::model::HomeEpoch,
+        wanted: ReplicaId,
+    },
+    #[error("{partition}: {corruption:?}; it must refetch the range from its peers, which is not built yet")]
+    Corrupt { partition: TopicPartition, corruption: log::Corruption },
+    #[error(transparent)]
+    Restart(#[from] restart::Error),
+    #[error(transparent)]
+    Log(#[from] log::Error),
+    #[error("the node is shutting down")]
+    ShuttingDown,
+}
+
+pub(super) enum Order {
+    Open(Box<Spec>, oneshot::Sender<Result<(), Refused>>),
+    Remove(TopicPartition, oneshot::Sender<Result<(), Refused>>),
+    Policy(TopicPartition, Policy),
+    Placement(TopicPartition, BTreeMap<ReplicaId, Member>),
+    Lease(bool),
+    StepDown,
+    Statuses(oneshot::Sender<Vec<Status>>),
+    OnDisk(oneshot::Sender<Vec<TopicPartition>>),
+    ClusterId(String, oneshot::Sender<Result<(), Refused>>),
+    Close(oneshot::Sender<()>),
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Orders {
+    orders: mpsc::UnboundedSender<Order>,
+}
+
+impl Orders {
+    pub(super) fn new(orders: mpsc::UnboundedSender<Order>) -> Self {
+        Self { orders }
+    }
+
+    /// Opens a replica: resumes what the disk has of it, or begins an empty one.
+    pub async fn open(&self, spec: Spec) -> Result<(), Refused> {
+        self.ask(|reply| Order::Open(Box::new(spec), reply)).await?
+    }
+
+    /// Lets a replica go, with everything that the disk has of it.
+    pub async fn remove(&self, partition: TopicPartition) -> Result<(), Refused> {
+        self.ask(|reply| Order::Remove(partition, reply)).await?
+    }
+
+    pub fn policy(&self, partition: TopicPartition, policy: Policy) {
+        self.tell(Order::Policy(partition, policy));
+    }
+
+    pub fn placement(&self, partition: TopicPartition, members: BTreeMap<ReplicaId, Member>) {
+        self.tell(Order::Placement(partition, members));
+    }
+
+    /// Whether this node holds a valid lease (R17).
+    pub fn lease(&self, valid: bool) {
+        self.tell(Order::Lease(valid));
+    }
+
+    /// Hands over whatever this node leads.
+    pub fn step_down(&self) {
+        self.tell(Order::StepDown);
+    }
+
+    pub async fn statuses(&self) -> Result<Vec<Status>, Refused> {
+        self.ask(Order::Statuses).await
+    }
+
+    /// Partitions that the disk has, open or not.
+    pub async fn on_disk(&self) -> Result<Vec<TopicPartition>, Refused> {
+        self.ask(Order::OnDisk).await
+    }
+
+    /// Writes the cluster's id into the data directory; another one than is there is refused.
+    pub async fn cluster_id(&self, id: String) -> Result<(), Refused> {
+        self.ask(|reply| Order::ClusterId(id, reply)).await?
+    }
+
+    /// Syncs everything and ends the loop.
+    pub async fn close(&self) -> Result<(), Refused> {
+        self.ask(Order::Close).await
+    }
+
+    fn tell(&self, order: Order) {
+        // The loop ends last; nothing that is told after it matters.
+        let _ = self.orders.send(order);
+    }
+
+    async fn ask<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Result<T, Refused> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(order(reply));
+        answer.await.map_err(|_| Refused::ShuttingDown)
+    }
+}
+
+impl<N: Network> Driver<N> {
+    /// Carries out an order; `true` ends the loop.
+    pub(super) async fn obey(&mut self, order: Order) -> bool {
+        let now = self.now();
+        match order {
+            Order::Open(spec, reply) => {
+                let opened = self.open(*spec).await;
+                let _ = reply.send(opened);
+            }
+            Order::Remove(at, reply) => {
+                let removed = self.remove(at).await;
+                let _ = reply.send(removed);
+            }
+            Order::Policy(at, policy) => {
+                if let Some(slot) = self.slots.get_mut(&at) {
+                    slot.policy = policy;
+                    let _ = self.disk.send(disk::Command::SetConfig(at, policy.log));
+                    self.host.policy(now, at, policy.ack);
+                }
+            }
+            Order::Placement(at, members) => self.host.placement(now, at, members),
+            Order::Lease(valid) => self.host.lease(now, valid),
+            Order::StepDown => self.host.step_down(now),
+            Order::Statuses(reply) => {
+                let statuses = self.host.cores().map(|core| Status::of(core, now.mono)).collect();
+                let _ = reply.send(statuses);
+            }
+            Order::OnDisk(reply) => {
+                let open = self.slots.keys().chain(self.recovered.keys()).copied().collect();
+                let _ = reply.send(open);
+            }
+            Order::ClusterId(id, reply) => {
+                let set = self.ask_disk(|reply| disk::Command::SetClusterId(id, reply)).await;
+                let _ = reply.send(set.and_then(|r| r.map_err(Refused::Log)));
+            }
+            Order::Close(reply) => {
+                self.checkpoint();
+                let _ = self.ask_disk(disk::Command::Close).await;
+                let _ = reply.send(());
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Waits for the disk thread between two commits. The loop stands still meanwhile, for as long
+    /// as one commit takes; it is asked for when replicas come and go only.
+    async fn ask_disk<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> disk::Command,
+    ) -> Result<T, Refused> {
+        let (reply, answer) = oneshot::channel();
+        self.disk.send(command(reply)).map_err(|_| Refused::ShuttingDown)?;
+        answer.await.map_err(|_| Refused::ShuttingDown)
+    }
+
+    async fn open(&mut self, spec: Spec) -> Result<(), Refused> {
+        let at = spec.group.partition;
+        if self.slots.contains_key(&at) {
+            return Err(Refused::Exists(at));
+        }
+        let (state, restart, reader) = match self.recovered.remove(&at) {
+            Some(recovered) => {
+                let resumed = self.resume(&spec, &recovered);
+                if resumed.is_err() {
+                    self.recovered.insert(at, recovered);
+                }
+                resumed?
+            }
+            None => self.create(&spec).await?,
+        };
+        let config = config::Config {
+            group: spec.group,
+            me: spec.me,
+            home: spec.home,
+            members: spec.members,
+            preferred: spec.preferred,
+            ack: spec.policy.ack,
+            timing: spec.timing,
+        };
+        let seed = self.seed ^ (self.tickets.wrapping_mul(0x9e37_79b9_7f4a_7c15)) ^ hash(at, self.node);
+        let start = restart.log.start;
+        let core = Core::new(config, restart, seed, &self.logger);
+        let view = View::new(at, core.progress(), core.log().epochs().to_vec(), reader);
+        let view = Arc::new(view);
+        self.views.write().expect("no panic while held").insert(at, Arc::clone(&view));
+        self.slots.insert(at, Slot::new(view, spec.topic_name, spec.policy, state));
+        tracing::debug!(node = %self.node, partition = %at, ?start, "replica opened");
+        let now = self.now();
+        self.host.insert(now, core);
+        Ok(())
+    }
+
+    fn resume(
+        &self,
+        spec: &Spec,
+        recovered: &log::Recovered,
+    ) -> Result<(log::ReplicaState, Restart, log::Reader), Refused> {
+        let partition = recovered.partition;
+        let state = &recovered.state;
+        if (state.replica, state.home_epoch) != (spec.me, spec.group.home_epoch) {
+            let (found, epoch) = (state.replica, state.home_epoch);
+            return Err(Refused::OtherReplica { partition, found, epoch, wanted: spec.me });
+        }
+        if let Some(corruption) = &recovered.corruption {
+            return Err(Refused::Corrupt { partition, corruption: corruption.clone() });
+        }
+        let reader = self.readers.get(&partition).ok_or(log::Error::UnknownPartition(partition))?;
+        let restart = restart::recovered(recovered, reader)?;
+        Ok((state.clone(), restart, reader.clone()))
+    }
+
+    async fn create(
+        &mut self,
+        spec: &Spec,
+    ) -> Result<(log::ReplicaState, Restart, log::Reader), Refused> {
+        let state = restart::new_state(spec);
+        let command = |reply| disk::Command::Create {
+            partition: spec.group.partition,
+            topic_name: spec.topic_name.clone(),
+            state: state.clone(),
+            config: spec.policy.log,
+            reply,
+        };
+        let reader = self.ask_disk(command).await??;
+        let restart = restart::fresh(&state);
+        Ok((state, restart, reader))
+    }
+
+    async fn remove(&mut self, at: TopicPartition) -> Result<(), Refused> {
+        let last = self.host.remove(at);
+        self.answer(last.replies, last.deleted);
+        if let Some(slot) = self.slots.remove(&at) {
+            self.views.write().expect("no panic while held").remove(&at);
+            self.leaders.forget(at);
+            // Whoever waits on the view sees that it leads nothing and ends where it stands.
+            let progress = slot.view.progress();
+            slot.view.publish(Progress { role: Role::Learner, ..progress });
+        }
+        self.readers.remove(&at);
+        self.recovered.remove(&at);
+        self.ask_disk(|reply| disk::Command::Remove(at, reply)).await??;
+        Ok(())
+    }
+}
+
+/// So that replicas of one partition on different nodes never draw the same timeouts.
+fn hash(at: TopicPartition, node: NodeId) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    (at, node).hash(&mut hasher);
+    hasher.finish()
+}

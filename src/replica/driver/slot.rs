@@ -1,0 +1,105 @@
+//! What the loop keeps beside each core: its view, its durable state, and how its writes are made.
+
+use std::sync::Arc;
+
+use super::restart;
+use super::spec::Policy;
+use crate::log::{self, HighWatermark, Kind, LogStart, ReplicaState, Write};
+use crate::model::{LogIndex, Offset, TopicPartition};
+use crate::replica::View;
+use crate::replica::core::Core;
+use crate::replica::core::effect::Persist;
+
+pub struct Slot {
+    pub view: Arc<View>,
+    pub topic_name: String,
+    pub policy: Policy,
+    state: ReplicaState,
+    checkpointed: HighWatermark,
+}
+
+impl Slot {
+    pub fn new(view: Arc<View>, topic_name: String, policy: Policy, state: ReplicaState) -> Self {
+        Self { view, topic_name, policy, state, checkpointed: HighWatermark::default() }
+    }
+
+    /// The write for a Persist effect. The batches in it can be read from memory from here on.
+    pub fn write(&mut self, at: TopicPartition, core: &Core, persist: Persist) -> Write {
+        let mut write = Write::to(at);
+        write.sync = self.policy.flush;
+        let changes_epochs = persist.reset.is_some()
+            || persist.truncate_from.is_some()
+            || persist.entries.iter().any(|e| e.kind == Kind::Empty);
+        if changes_epochs {
+            self.view.set_epochs(core.log().epochs());
+        }
+        for entry in persist.entries.iter().filter(|e| e.kind == Kind::Batch) {
+            let (base, next) = (entry.base_offset, entry.next_offset());
+            self.view.push_recent(base, next, entry.payload.clone());
+        }
+        let mut state = self.state.clone();
+        if let Some((term, vote)) = persist.vote {
+            state.term = term;
+            state.vote = (vote.0 != raft::INVALID_ID).then_some(vote);
+        }
+        if let Some(conf) = &persist.conf_state {
+            state.conf = restart::from_raft(conf);
+        }
+        if let Some(applied) = persist.applied {
+            state.applied = applied;
+        }
+        if let Some(reset) = &persist.reset {
+            let start = reset.start;
+            write.reset = Some(LogStart { index: start.index, term: start.term, offset: start.offset });
+            write.start = Some(LogStart { offset: reset.log_start, ..write.reset.expect("just set") });
+            write.producer_snapshot = Some((start.index, reset.producers.clone()));
+            state.applied = start.index;
+            state.conf = restart::from_raft(core.log().conf_state());
+        }
+        if let Some(offset) = persist.log_start {
+            write.start = self.start_for(offset);
+        }
+        if let Some(snapshot) = persist.producers.last() {
+            write.producer_snapshot = Some(snapshot.clone());
+        }
+        write.truncate_from = persist.truncate_from;
+        write.entries = persist.entries;
+        if state != self.state {
+            self.state = state.clone();
+            write.state = Some(state);
+        }
+        write
+    }
+
+    /// Where the log must begin for `offset` to be the first that is read.
+    fn start_for(&self, offset: Offset) -> Option<LogStart> {
+        match self.view.reader().start_for(offset) {
+            Ok(start) => Some(start),
+            // Already beyond it, after a snapshot.
+            Err(log::Error::OutOfRange { .. }) => None,
+            Err(error) => {
+                tracing::warn!(partition = %self.view.partition, %error, "log start not moved");
+                None
+            }
+        }
+    }
+
+    /// A lazy write of how far this replica had come, if it has come further since the last.
+    pub fn checkpoint(&mut self, at: TopicPartition, core: &Core) -> Option<Write> {
+        let (index, offset) = core.watermark();
+        let hw = HighWatermark { index: index.min(core.log().persisted()), offset };
+        if hw.index == LogIndex::ZERO || hw == self.checkpointed || hw.index < index {
+            return None;
+        }
+        self.checkpointed = hw;
+        let mut write = Write::to(at);
+        write.sync = false;
+        write.checkpoint = Some(hw);
+        let applied = core.log().applied();
+        if applied > self.state.applied {
+            self.state.applied = applied;
+            write.state = Some(self.state.clone());
+        }
+        Some(write)
+    }
+}

@@ -1,0 +1,31 @@
+//! What a replica is to be, as `__meta` decided it and the reconciler hands it down.
+
+use std::collections::BTreeMap;
+
+use crate::log;
+use crate::model::{DcName, GroupId, ReplicaId};
+use crate::replica::core::config::{AckPolicy, Member, Timing};
+
+#[derive(Debug, Clone)]
+pub struct Spec {
+    pub group: GroupId,
+    pub topic_name: String,
+    pub me: ReplicaId,
+    pub home: DcName,
+    pub members: BTreeMap<ReplicaId, Member>,
+    /// The first voter of the placement.
+    pub preferred: bool,
+    pub placement_generation: u64,
+    pub timing: Timing,
+    pub policy: Policy,
+}
+
+/// What may change while the replica runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    pub ack: AckPolicy,
+    /// `flush = "quorum"`: an entry counts as persisted only after fdatasync.
+    pub flush: bool,
+    pub log: log::Config,
+    pub retention: log::Retention,
+}
