@@ -88,7 +88,7 @@ impl Shard {
 
 impl Group {
     fn check_commit(&self, cx: &Context, commit: &CommitOffsets) -> Result<(), Error> {
-        if self.state == State::Dead || !cx.has_room() {
+        if self.state == State::Dead || !cx.has_room() || !cx.can_append() {
             return Err(Error::CoordinatorNotAvailable);
         }
         let CommitOffsets { generation, member_id, instance_id, .. } = commit;

@@ -77,3 +77,8 @@ pub(super) const EXPIRED_GROUPS_MAX: usize = 1_000;
 
 /// See `EXPIRED_GROUPS_MAX`.
 pub(super) const EXPIRY_CONTINUES: Duration = Duration::from_secs(1);
+
+/// Writes that may be in flight. A partition that commits nothing (no majority, a closed gate)
+/// must not let them pile up: clients hear COORDINATOR_NOT_AVAILABLE and come again, while joins
+/// and heartbeats go on. Some 60,000 commits, more than a healthy partition ever has waiting.
+pub(super) const IN_FLIGHT_BYTES_MAX: usize = 32 << 20;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::config::STATE_BYTES_MAX;
+use super::config::{ENTRY_BYTES, IN_FLIGHT_BYTES_MAX, STATE_BYTES_MAX};
 use super::record::{GroupValue, OffsetValue};
 use super::timers::Timers;
 use super::{
@@ -20,6 +20,7 @@ pub(super) struct Context {
     pub effects: VecDeque<Effect>,
     /// In the order of the log; the ids are consecutive.
     in_flight: VecDeque<InFlight>,
+    in_flight_bytes: usize,
     next_append: u64,
     /// Estimate of what clients' words take.
     pub state_bytes: usize,
@@ -28,6 +29,7 @@ pub(super) struct Context {
 #[derive(Debug)]
 struct InFlight {
     id: AppendId,
+    bytes: usize,
     result: Option<Result<(), AppendError>>,
     then: Then,
 }
@@ -78,8 +80,6 @@ pub(super) enum Then {
         deleting: Vec<Id>,
         outcomes: Vec<(Id, Result<(), Error>)>,
     },
-    /// The state as it was, for the log to start from.
-    Snapshot,
 }
 
 impl Context {
@@ -89,6 +89,7 @@ impl Context {
             timers: Timers::default(),
             effects: VecDeque::new(),
             in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
             next_append: 0,
             state_bytes: 0,
         }
@@ -96,6 +97,11 @@ impl Context {
 
     pub fn has_room(&self) -> bool {
         self.state_bytes < STATE_BYTES_MAX
+    }
+
+    /// Whether clients may add to what is in flight.
+    pub fn can_append(&self) -> bool {
+        self.in_flight_bytes < IN_FLIGHT_BYTES_MAX
     }
 
     pub fn respond(&mut self, ticket: Ticket, response: Response) {
@@ -106,17 +112,14 @@ impl Context {
         self.respond(ticket, Response::Join(Err(JoinRefused { error, member_id })));
     }
 
-    pub fn append(&mut self, records: Vec<Record>, then: Then) -> AppendId {
+    pub fn append(&mut self, records: Vec<Record>, then: Then) {
         assert!(!records.is_empty(), "an append of nothing");
         let id = AppendId(self.next_append);
         self.next_append += 1;
-        self.in_flight.push_back(InFlight { id, result: None, then });
+        let bytes = records.iter().map(Record::size_bytes).sum();
+        self.in_flight_bytes += bytes;
+        self.in_flight.push_back(InFlight { id, bytes, result: None, then });
         self.effects.push_back(Effect::Append { id, records });
-        id
-    }
-
-    pub fn appends_in_flight(&self) -> usize {
-        self.in_flight.len()
     }
 
     /// # Panics
@@ -131,11 +134,20 @@ impl Context {
     pub fn next_finished(&mut self) -> Option<(Result<(), AppendError>, Then)> {
         let result = self.in_flight.front()?.result?;
         let append = self.in_flight.pop_front()?;
+        self.in_flight_bytes -= append.bytes;
         Some((result, append.then))
     }
 
     /// Gives up on all that is in flight.
     pub fn abandon(&mut self) -> Vec<Then> {
+        self.in_flight_bytes = 0;
         self.in_flight.drain(..).map(|a| a.then).collect()
+    }
+}
+
+impl Record {
+    /// With what is kept beside it until it is committed: the value, the outcome, both keys.
+    fn size_bytes(&self) -> usize {
+        4 * ENTRY_BYTES + self.key.len() + self.value.as_ref().map_or(0, Bytes::len)
     }
 }

@@ -1,6 +1,5 @@
 //! From records back to groups, and from groups to the fewest records that say the same.
 
-use super::context::Then;
 use super::member::Member;
 use super::record::{self, GroupValue, Key, OffsetValue, RecordError};
 use super::state::Group;
@@ -86,17 +85,6 @@ impl Shard {
             }
         }
         records
-    }
-
-    /// Appends a snapshot, so that the log may start with it. `false`: nothing was appended,
-    /// because other writes are in flight (what they write is in no snapshot yet, and would come
-    /// before it in the log), or because there is nothing to keep.
-    pub fn append_snapshot(&mut self) -> Option<super::AppendId> {
-        if self.cx.appends_in_flight() > 0 {
-            return None;
-        }
-        let records = self.snapshot();
-        if records.is_empty() { None } else { Some(self.cx.append(records, Then::Snapshot)) }
     }
 }
 

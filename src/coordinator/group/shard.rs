@@ -31,6 +31,11 @@ impl Shard {
         self.cx.timers.next()
     }
 
+    /// About how many bytes the state takes here; in a snapshot it takes fewer.
+    pub fn state_bytes(&self) -> usize {
+        self.cx.state_bytes
+    }
+
     /// Does all that is due.
     pub fn handle_timeout(&mut self, now: Now) {
         while let Some(timer) = self.cx.timers.pop(now.monotonic) {
@@ -94,7 +99,6 @@ impl Shard {
                 self.groups_deleted(result, ticket, deleting, outcomes);
             }
             Then::Expire { group, partitions, all } => self.expired(result, group, partitions, all),
-            Then::Snapshot => {}
             Then::Assign { group, value, stored } => {
                 let (state, cx) = self.stored_group(&group);
                 state.assignment_finished(cx, now, result, value, stored);

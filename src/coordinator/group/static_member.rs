@@ -23,6 +23,10 @@ impl Group {
         let instance = join.instance_id.clone().expect("a static member");
         match self.state {
             State::Stable if self.is_unchanged_by(&instance, &join) => {
+                if !cx.can_append() {
+                    let member_id = MemberId::default();
+                    return cx.refuse_join(ticket, Error::CoordinatorNotAvailable, member_id);
+                }
                 self.store_replacement(cx, ticket, join, &instance, member_id);
             }
             // The leader may hold the old id already, and its assignment would name nobody.

@@ -106,6 +106,9 @@ impl Group {
         if stored.len() > RECORD_BYTES_MAX {
             return self.fail_assignment(cx, now, AppendError::TooLarge);
         }
+        if !cx.can_append() {
+            return self.fail_assignment(cx, now, AppendError::Unavailable);
+        }
         self.assigning = Some(self.generation);
         let then = Then::Assign { group: self.id.clone(), value, stored: stored.clone() };
         self.store(cx, stored, then);
