@@ -31,12 +31,8 @@ impl Reconciler {
     /// Follows one image. `is_current`: it is at least as new as what was committed when this node
     /// registered, so that what it lacks is gone and not merely not here yet.
     pub async fn follow(&mut self, image: &Image, is_current: bool) {
-        let local = Local {
-            node: self.node,
-            disk: self.disk,
-            replicas: &self.replicas,
-            is_current,
-        };
+        let local =
+            Local { node: self.node, disk: self.disk, replicas: &self.replicas, is_current };
         let Some(topology) = image.topology.clone() else { return };
         for action in reconcile(image, &local) {
             if let Err(error) = self.carry_out(&topology, action).await {
@@ -119,9 +115,6 @@ fn policy(effective: &Effective) -> Policy {
             segment_bytes: effective.segment_bytes,
             segment_ms: effective.segment_ms,
         },
-        retention: log::Retention {
-            ms: effective.retention_ms,
-            bytes: effective.retention_bytes,
-        },
+        retention: log::Retention { ms: effective.retention_ms, bytes: effective.retention_bytes },
     }
 }
