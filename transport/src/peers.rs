@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use isobar_topology::NodeId;
@@ -23,6 +24,7 @@ pub(crate) struct Entry {
     /// Where its name led to at the last dial.
     resolved: Mutex<Option<SocketAddr>>,
     drivers: Mutex<Vec<AbortHandle>>,
+    stopped: AtomicBool,
 }
 
 impl Entry {
@@ -36,6 +38,7 @@ impl Entry {
             slots: Lane::ALL.map(|_| Slot::default()),
             reach: Mutex::default(),
             drivers: Mutex::default(),
+            stopped: AtomicBool::new(false),
         }
     }
 
@@ -75,12 +78,20 @@ impl Entry {
         *lock(&self.resolved) = Some(addr);
     }
 
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn keep_driver(&self, driver: AbortHandle) {
         lock(&self.drivers).push(driver);
     }
 
-    /// Nothing is dialled any more, and what is open closes.
+    /// Nothing is dialled any more, and what is open closes. The flag goes first: a connection that has just
+    /// come about either finds it, after [`Traffic::begin`], or is found and closed here.
+    ///
+    /// [`Traffic::begin`]: crate::traffic::Traffic::begin
     pub(crate) fn stop(&self, code: quinn::VarInt, reason: &[u8]) {
+        self.stopped.store(true, Ordering::SeqCst);
         lock(&self.drivers).drain(..).for_each(|driver| driver.abort());
         self.outlets.iter().for_each(|outlet| outlet.traffic.close(code, reason));
     }

@@ -159,6 +159,9 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
     let pem = read(path)?;
+    if fs::metadata(path).is_ok_and(|meta| meta.mode() & 0o077 != 0) {
+        tracing::warn!(path = %path.display(), "this private key is readable by others; run: chmod 600");
+    }
     PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
         rustls::pki_types::pem::Error::NoItemsFound => {
             Error::Empty { path: path.to_owned(), what: "private key" }

@@ -30,6 +30,11 @@ pub(super) async fn install(node: Arc<Node>, peer: Arc<Entry>, lane: Lane, conne
     }
     let outlet = peer.outlet(lane);
     outlet.traffic.begin(End::Accepted, &connection);
+    if peer.is_stopped() {
+        // It left the topology while it said hello.
+        connection.close(close::PEER_CHANGED, b"not in the topology");
+        return;
+    }
     // The peer is there: dial it now rather than at the end of a backoff.
     peer.outlets().iter().for_each(|outlet| outlet.nudge());
     let task = tokio::spawn(serve(node, peer.clone(), lane, connection.clone()));

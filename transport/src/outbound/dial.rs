@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{Connection, ConnectionError};
+use quinn::{Connection, ConnectionError, TransportErrorCode};
 
 use crate::certs::{Accept, Refusal, client_config};
 use crate::limits::HANDSHAKE_MAX;
@@ -50,10 +50,15 @@ impl DialError {
     /// Somebody must act: certificates or set-up are wrong. A peer that is merely away is not that.
     pub(super) fn needs_attention(&self) -> bool {
         match self {
-            DialError::Connection(error) => {
-                matches!(error, ConnectionError::TransportError(_))
-                    || matches!(error, ConnectionError::ConnectionClosed(_))
+            DialError::Connection(ConnectionError::TransportError(_)) => true,
+            DialError::Connection(ConnectionError::ConnectionClosed(closed)) => {
+                // Refused without a word: too many handshakes at a time.
+                closed.error_code != TransportErrorCode::CONNECTION_REFUSED
             }
+            DialError::Connection(ConnectionError::ApplicationClosed(closed)) => {
+                closed.error_code != close::SHUT_DOWN
+            }
+            DialError::Connection(_) => false,
             DialError::Timeout | DialError::Hello(_) | DialError::Writer(_) => false,
             _ => true,
         }

@@ -48,7 +48,8 @@ pub(crate) async fn drive(node: Arc<Node>, peer: Arc<Entry>, lane: Lane) {
                 log.up();
                 let ended = carry(&node, &peer, &outlet, &connection, &mut cluster_id).await;
                 outlet.set_down();
-                lose(&node, &peer, &outlet, true);
+                let was_idle = matches!(ended, Ended::Idle);
+                lose(&node, &peer, &outlet, !was_idle);
                 match ended {
                     Ended::Idle => continue,
                     Ended::Lost(error) => log.lost(&error),
@@ -67,16 +68,17 @@ pub(crate) async fn drive(node: Arc<Node>, peer: Arc<Entry>, lane: Lane) {
     }
 }
 
-/// Tells everyone that the connection is gone, or did not come about.
-fn lose(node: &Node, peer: &Entry, outlet: &Outlet, was_up: bool) {
+/// Tells everyone that a connection broke, ended idle, or did not come about.
+fn lose(node: &Node, peer: &Entry, outlet: &Outlet, broke: bool) {
     let lost = outlet.queue().clear();
     outlet.count_dropped(lost);
-    if was_up && outlet.lane == Lane::Control {
+    if broke && outlet.lane == Lane::Control {
         node.reach_changed();
         node.inbound.peer_down(peer.node());
     }
-    let may_be_unsent = was_up && outlet.lane == Lane::Replication;
-    if lost > 0 || may_be_unsent {
+    // What QUIC had taken may or may not have arrived.
+    let uncertain = broke && outlet.lane == Lane::Replication;
+    if lost > 0 || uncertain {
         node.inbound.frames_lost(peer.node(), outlet.lane);
     }
 }
@@ -97,6 +99,11 @@ async fn carry(
     }
     outlet.touch();
     outlet.traffic.begin(End::Dialled, connection);
+    if peer.is_stopped() {
+        // This task is about to be aborted too.
+        connection.close(close::PEER_CHANGED, b"the topology changed");
+        return pending().await;
+    }
     outlet.set_up(connection);
     if outlet.lane == Lane::Control {
         node.reach_changed();

@@ -183,13 +183,13 @@ mod tests {
                 prop_assert!(queue.frames <= LIMIT.frames_max);
                 prop_assert!(queue.bytes <= LIMIT.bytes_max);
             }
-            for stream in 0..4 {
+            for (stream, taken) in taken.iter_mut().enumerate() {
                 loop {
                     let batch = queue.take(stream);
                     if batch.envelopes.is_empty() {
                         break;
                     }
-                    taken[stream].extend(batch.envelopes.iter().map(id));
+                    taken.extend(batch.envelopes.iter().map(id));
                     queue.written(batch.envelopes.len(), batch.bytes);
                 }
             }
