@@ -371,3 +371,6 @@ impl Effective {
         self.sources.get(&key).expect("every key of Settings has a source")
     }
 }
+
+#[cfg(test)]
+mod tests;
