@@ -54,8 +54,13 @@ fn home_a() -> Home {
     Home::Dc("a".parse().unwrap())
 }
 
-/// DCs with their nodes and replicas, and the topics to place.
-fn cluster() -> impl Strategy<Value = (Vec<(usize, u32)>, Vec<(u32, u64)>, bool)> {
+/// Nodes and replicas.
+type Dc = (usize, u32);
+/// Partitions and start.
+type Topic = (u32, u64);
+
+/// A cluster, the topics to place on it, and whether their home rotates.
+fn cluster() -> impl Strategy<Value = (Vec<Dc>, Vec<Topic>, bool)> {
     let dc = (1usize..=6).prop_flat_map(|nodes| (Just(nodes), 1..=nodes as u32));
     let topic = (1u32..=20, 0u64..50);
     (prop::collection::vec(dc, 1..=4), prop::collection::vec(topic, 1..=4), any::<bool>())

@@ -150,7 +150,7 @@ fn what_is_wrong_names_the_config_and_what_would_be_right() {
         ),
         (
             &[("min.insync.replicas", "")],
-            "min.insync.replicas: found \"\"; expected a whole number from 1 to 4294967295",
+            "min.insync.replicas: found \"\"; expected a whole number from 1 to 7",
         ),
         (
             &[("isobar.max.lag", "5s")],
@@ -193,4 +193,21 @@ fn every_config_has_a_key_and_every_key_a_source() {
         keys.iter().map(|key| (*key, effective.settings.value(*key))).collect();
     assert_eq!(text[&Key::SyncTo].as_deref(), Some("0"));
     assert_eq!(text[&Key::MaxLag], None);
+}
+
+#[test]
+fn a_config_never_moves_a_replica_of_a_topic_that_exists() {
+    let configs = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    };
+    let before = configs(&[("isobar.home", "fra"), ("isobar.replication", "async")]);
+    let after = configs(&[("isobar.home", "iad"), ("isobar.replication", "sync")]);
+    let refused = fixed_at_creation(&before, &after);
+    assert_eq!(refused.len(), 1);
+    assert_eq!(refused[0].found, "\"iad\" on a topic that exists");
+    assert!(fixed_at_creation(&before, &before).is_empty());
+    assert_eq!(
+        fixed_at_creation(&before, &configs(&[]))[0].found,
+        "no value on a topic that exists"
+    );
 }
