@@ -46,7 +46,10 @@ impl Pattern {
 
     /// Whether some name matches both and neither describes it more closely.
     pub fn ties_with(&self, other: &Self) -> bool {
+        let prefix = |pattern: &Self| pattern.specificity().prefix_bytes;
+        // Two literal prefixes of one length match one name only when they are the same.
         self.specificity() == other.specificity()
+            && self.0[..prefix(self)] == other.0[..prefix(other)]
             && intersects(self.0.as_bytes(), other.0.as_bytes(), true)
     }
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::Paths;
+use crate::placement::{Load, PartitionPlacement, place};
 use crate::policy::{DEFAULT, Flush, INTERNAL, OnIsolation, Policy, Replication, Settings};
 use crate::quorum::{dcs_needed_for_seal, losses_tolerated};
 use crate::timing::timing;
@@ -17,6 +18,8 @@ pub struct PolicyPlan {
     pub summary: String,
     /// One for each DC that can be home.
     pub acks: Vec<Ack>,
+    /// Where the first partition of a first topic would be.
+    pub first_partition: PartitionPlacement,
     pub wan: Vec<WanCopies>,
     pub failures: Vec<Failure>,
 }
@@ -36,6 +39,8 @@ pub struct WanCopies {
     pub from: DcName,
     pub to: DcName,
     pub copies: u32,
+    /// Before compression, for each byte a second produced.
+    pub bytes_a_day_per_byte_a_second: u64,
     /// What the link's declared bandwidth carries of this policy's topics alone, where they are at
     /// home in `from`.
     pub produce_bytes_per_second_max: u64,
@@ -63,6 +68,7 @@ pub(super) fn of(policy: &Policy, paths: &Paths<'_>) -> PolicyPlan {
         name: policy.name.to_string(),
         topics,
         summary: summary(settings),
+        first_partition: first_partition(settings, paths),
         acks: homes.iter().map(|home| ack(settings, home, paths, None)).collect(),
         wan: homes.iter().flat_map(|home| wan(settings, home, paths)).collect(),
         failures: failures(settings, &homes, paths),
@@ -114,6 +120,13 @@ fn ack(settings: &Settings, home: &DcName, paths: &Paths<'_>, without: Option<&D
     }
 }
 
+fn first_partition(settings: &Settings, paths: &Paths<'_>) -> PartitionPlacement {
+    let placed = place(paths.topology, settings, 1, 0, &Load::new());
+    placed.expect("a checked policy fits its topology").remove(0)
+}
+
+const SECONDS_A_DAY: u64 = 24 * 3600;
+
 /// Until appends go over a relay, each remote replica is sent its own copy.
 fn wan(settings: &Settings, home: &DcName, paths: &Paths<'_>) -> Vec<WanCopies> {
     let remote = settings.replicas.iter().filter(|(dc, _)| *dc != home);
@@ -123,6 +136,7 @@ fn wan(settings: &Settings, home: &DcName, paths: &Paths<'_>) -> Vec<WanCopies> 
             from: home.clone(),
             to: dc.clone(),
             copies: *copies,
+            bytes_a_day_per_byte_a_second: u64::from(*copies) * SECONDS_A_DAY,
             produce_bytes_per_second_max: link.bandwidth.bytes_per_second() / u64::from(*copies),
         }
     });

@@ -54,6 +54,12 @@ fn meta(f: &mut fmt::Formatter<'_>, meta: &MetaPlan) -> fmt::Result {
 fn policy(f: &mut fmt::Formatter<'_>, plan: &PolicyPlan) -> fmt::Result {
     writeln!(f, "policy {}: {}", plan.name, plan.topics.join(", "))?;
     writeln!(f, "  {}", plan.summary)?;
+    let first = &plan.first_partition;
+    write!(f, "  a first partition: voters {}", numbers(&first.voters))?;
+    match first.learners.as_slice() {
+        [] => writeln!(f)?,
+        learners => writeln!(f, "; learners {}", numbers(learners))?,
+    }
     for ack in &plan.acks {
         let home = &ack.home;
         if ack.waits_for.is_empty() {
@@ -66,9 +72,10 @@ fn policy(f: &mut fmt::Formatter<'_>, plan: &PolicyPlan) -> fmt::Result {
     }
     for wan in &plan.wan {
         let megabytes = wan.produce_bytes_per_second_max as f64 / 1e6;
+        let gigabytes = wan.bytes_a_day_per_byte_a_second as f64 / 1e3;
         writeln!(
             f,
-            "  link {}→{}: each byte {} time(s), which carries {megabytes:.1} MB/s of produce",
+            "  link {}→{}: each byte {} time(s): {gigabytes:.0} GB a day for each MB/s produced; it carries {megabytes:.1} MB/s of produce",
             wan.from, wan.to, wan.copies
         )?;
     }

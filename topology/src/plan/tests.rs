@@ -129,7 +129,8 @@ fn the_plan_of_dev_reads_well() {
         "  9 voter(s): nodes of fra 1, 2, 3; iad 4, 5, 6; sin 7, 8, 9",
         "  survives the loss of any one DC",
         "  acks=all at home fra: nothing added, fra alone answers",
-        "  link fra→iad: each byte 3 time(s), which carries 41.7 MB/s of produce",
+        "  a first partition: voters 1, 2, 3; learners 4, 5, 6, 7, 8, 9",
+        "  link fra→iad: each byte 3 time(s): 259 GB a day for each MB/s produced; it carries 41.7 MB/s of produce",
         "changes: no topology is in force yet",
     ] {
         assert!(shown.lines().any(|shown| shown == line), "{line}\n---\n{shown}");

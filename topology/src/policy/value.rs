@@ -90,7 +90,10 @@ const HOME_EXPECTED: &str = "a DC (\"fra\"), a preference list ([\"fra\", \"iad\
 const REPLICAS_EXPECTED: &str = "replicas for each DC, as in { fra = 3, iad = 3 }";
 const TOPICS_EXPECTED: &str = "a list of topic name patterns, as in [\"payments.*\"]";
 /// In one DC. More cost a round's fsyncs and copies each, and survive what nobody plans for.
-pub(crate) const REPLICAS_PER_DC_MAX: u32 = 7;
+const REPLICAS_PER_DC_MAX: u32 = 7;
+
+/// All DCs that a file may have, but for home.
+const REMOTE_DCS_MAX: u32 = crate::read::DCS_MAX as u32 - 1;
 
 /// Reads one value into its place in a layer. What is wrong goes to `refusals`; what is right of a
 /// list or table is kept, so that the rest of it is checked in the same go.
@@ -103,10 +106,10 @@ pub(crate) fn read(layer: &mut Partial, key: Key, value: &Value<'_>, refusals: &
         Key::Replication => {
             layer.sync = keep.right(value.word(&[("async", false), ("sync", true)]));
         }
-        Key::SyncTo => layer.sync_to = keep.right(value.count(u32::MAX)),
+        Key::SyncTo => layer.sync_to = keep.right(value.count(REMOTE_DCS_MAX)),
         Key::Flush => layer.flush = keep.right(value.word(Flush::WORDS)),
         Key::MinInsyncReplicas => {
-            layer.min_insync_replicas = keep.right(value.count(u32::MAX));
+            layer.min_insync_replicas = keep.right(value.count(REPLICAS_PER_DC_MAX));
         }
         Key::Partitions => layer.partitions = keep.right(value.count(placement::PARTITIONS_MAX)),
         Key::OnIsolation => layer.on_isolation = keep.right(value.word(OnIsolation::WORDS)),

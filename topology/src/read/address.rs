@@ -101,7 +101,7 @@ impl Bound<'_> {
     }
 }
 
-/// Reports addresses that two would listen on, or that two would be reached at.
+/// Reports, once for each, addresses that two would listen on, or that two would be reached at.
 pub(super) fn check_overlaps(reader: &mut Reader, draft: &Draft) {
     let bound: Vec<Bound<'_>> = draft.nodes.iter().enumerate().flat_map(bound_by).collect();
     for (i, one) in bound.iter().enumerate() {
@@ -110,10 +110,12 @@ pub(super) fn check_overlaps(reader: &mut Reader, draft: &Draft) {
             if one.binds_over(other) {
                 let found = format!("{}, where {} listens, too", one.address.bind, other.path);
                 reader.error(&join(&one.path, "bind"), found, expected);
+                break;
             } else if one.leads_to(other) {
                 let advertised = &one.address.advertised;
                 let found = format!("{advertised}, which leads to {}, too", other.path);
                 reader.error(&join(&one.path, "advertised"), found, expected);
+                break;
             }
         }
     }

@@ -3,16 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::reader::{Reader, join};
-use super::{At, Draft, address, policies};
+use super::{At, DCS_MAX, Draft, NODES_MAX, PATTERNS_MAX, POLICIES_MAX, address, policies};
 use crate::policy::Shape;
 use crate::topology::ListenerName;
 use crate::{DcName, Severity, Topology, meta, suggest};
-
-/// Beyond this a plan, a console page and a metric label set become unreadable long before Isobar
-/// becomes slow; where it is refused, a generator has run away.
-const NODES_MAX: usize = 1000;
-/// Every two DCs need a link, so links grow by the square.
-const DCS_MAX: usize = 32;
 
 /// Checks the draft and makes it a topology; `None` where holes are left, all of them reported.
 pub(super) fn whole(reader: &mut Reader, mut draft: Draft, text: &str) -> Option<Topology> {
@@ -61,11 +55,17 @@ fn build(
 }
 
 fn limits(reader: &mut Reader, draft: &Draft) -> Option<()> {
-    let counts = [("dc", draft.dcs.len(), DCS_MAX), ("node", draft.nodes.len(), NODES_MAX)];
+    let patterns = draft.policies.iter().map(policies::Draft::patterns).sum();
+    let counts = [
+        ("dc", draft.dcs.len(), "DCs", DCS_MAX),
+        ("node", draft.nodes.len(), "nodes", NODES_MAX),
+        ("policy", draft.policies.len(), "policies", POLICIES_MAX),
+        ("policy", patterns, "patterns", PATTERNS_MAX),
+    ];
     let mut fits = Some(());
-    for (key, found, most) in counts {
+    for (key, found, what, most) in counts {
         if found > most {
-            reader.error(key, found.to_string(), format!("at most {most}"));
+            reader.error(key, format!("{found} {what}"), format!("at most {most}"));
             fits = None;
         }
     }

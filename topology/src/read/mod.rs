@@ -27,6 +27,17 @@ use reader::Reader;
 /// this. Longer text is refused unread.
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
 
+/// Every two DCs need a link, so links grow by the square.
+pub const DCS_MAX: usize = 32;
+/// Beyond this a plan, a console page and a metric label set become unreadable long before Isobar
+/// becomes slow; where it is refused, a generator has run away.
+pub const NODES_MAX: usize = 1000;
+/// A plan says a dozen lines of each.
+pub const POLICIES_MAX: usize = 100;
+/// Of all policies together. Every topic is held against every pattern, and every pattern with the
+/// same literal prefix against every other, at a cost of the product of their lengths.
+pub const PATTERNS_MAX: usize = 500;
+
 /// The format that this reader knows.
 pub const VERSION: i64 = 1;
 

@@ -22,6 +22,11 @@ pub(super) struct Draft {
 }
 
 impl Draft {
+    /// How many it has.
+    pub fn patterns(&self) -> usize {
+        self.own.topics.as_ref().map_or(0, Vec::len)
+    }
+
     fn path(&self) -> String {
         path(&self.name)
     }
@@ -232,12 +237,8 @@ fn report_ties(reader: &mut Reader, drafts: &[Draft]) {
         for other in &drafts[..i] {
             let pairs = patterns(one).flat_map(|a| patterns(other).map(move |b| (a, b)));
             for (a, b) in pairs.filter(|(a, b)| a.ties_with(b)) {
-                let found = format!(
-                    "{:?}, as specific as {:?} of {}",
-                    a.as_str(),
-                    b.as_str(),
-                    other.path()
-                );
+                let (a, b) = (a.as_str(), b.as_str());
+                let found = format!("{a:?}, as specific as {b:?} of {}", other.path());
                 let expected =
                     "patterns of which no name matches both, or one with a longer literal prefix";
                 reader.error(&join(&one.path(), "topics"), found, expected);
