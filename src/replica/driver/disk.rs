@@ -92,11 +92,16 @@ impl Disk {
                 match command {
                     Command::Commit(write, note) => writes.push((write, note)),
                     // Others take effect between commits: what came before them goes first.
+                    Command::Close(reply) => {
+                        self.commit(std::mem::take(&mut writes))?;
+                        self.store.close()?;
+                        // Whoever asked may have gone.
+                        let _ = reply.send(());
+                        return Ok(());
+                    }
                     other => {
                         self.commit(std::mem::take(&mut writes))?;
-                        if self.obey(other)? {
-                            return Ok(());
-                        }
+                        self.obey(other);
                     }
                 }
                 if writes.len() < COMMIT_WRITES_MAX {
@@ -120,9 +125,9 @@ impl Disk {
         }
     }
 
-    fn obey(&mut self, command: Command) -> Result<bool, Fatal> {
+    fn obey(&mut self, command: Command) {
         match command {
-            Command::Commit(..) => unreachable!("commits are gathered before"),
+            Command::Commit(..) | Command::Close(_) => unreachable!("the caller takes these"),
             Command::Create { partition, topic_name, state, config, reply } => {
                 let created = self.store.create(partition, &topic_name, state, config);
                 let reader = created.and_then(|()| self.store.reader(partition));
@@ -141,13 +146,7 @@ impl Disk {
             Command::SetClusterId(id, reply) => {
                 let _ = reply.send(self.store.set_cluster_id(&id));
             }
-            Command::Close(reply) => {
-                self.store.close()?;
-                let _ = reply.send(());
-                return Ok(true);
-            }
         }
-        Ok(false)
     }
 
     fn commit(&mut self, writes: Vec<(Write, Note)>) -> Result<(), Fatal> {
