@@ -144,10 +144,7 @@ impl Handle {
     ) -> Result<Produced, ProduceError> {
         let (reply, answer) = oneshot::channel();
         let produce = Produce { partition, batches, acks, timeout, reply };
-        self.inbox
-            .send(Request::Produce(produce))
-            .await
-            .map_err(|_| ProduceError::ShuttingDown)?;
+        self.inbox.send(Request::Produce(produce)).await.map_err(|_| ProduceError::ShuttingDown)?;
         answer.await.unwrap_or(Err(ProduceError::NotLeader))
     }
 

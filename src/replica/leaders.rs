@@ -51,11 +51,8 @@ mod tests {
     #[test]
     fn late_news_of_an_older_leader_is_dropped() {
         let leaders = Leaders::default();
-        let leader = |node, epoch| Leader {
-            node: NodeId::new(node).unwrap(),
-            epoch,
-            in_sync: Vec::new(),
-        };
+        let leader =
+            |node, epoch| Leader { node: NodeId::new(node).unwrap(), epoch, in_sync: Vec::new() };
         assert!(leaders.learn(TopicPartition::META, leader(2, 7)));
         assert!(!leaders.learn(TopicPartition::META, leader(1, 6)));
         assert!(!leaders.learn(TopicPartition::META, leader(2, 7)));

@@ -126,7 +126,11 @@ impl View {
 
     /// As [`View::read`], from memory only: `Ok(None)` when nothing is there yet *or* only the
     /// disk has it; the caller tells the two apart by `from == high watermark`.
-    pub fn read_recent(&self, from: Offset, bytes_max: usize) -> Result<Option<Records>, ReadError> {
+    pub fn read_recent(
+        &self,
+        from: Offset,
+        bytes_max: usize,
+    ) -> Result<Option<Records>, ReadError> {
         let Progress { log_start, high_watermark, .. } = self.progress();
         if from < log_start || from > high_watermark {
             return Err(ReadError::OutOfRange { wanted: from, log_start, high_watermark });

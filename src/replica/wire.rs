@@ -281,7 +281,12 @@ impl Raft {
         let entries = message.take_entries().into_iter().map(|entry| {
             let conf_change = entry.get_entry_type() != eraftpb::EntryType::EntryNormal;
             chunks.push(entry.data);
-            EntryHeader { term: entry.term, index: entry.index, conf_change, context: entry.context }
+            EntryHeader {
+                term: entry.term,
+                index: entry.index,
+                conf_change,
+                context: entry.context,
+            }
         });
         let entries = entries.collect();
         let snapshot = message.has_snapshot().then(|| Snapshot::new(message.take_snapshot()));

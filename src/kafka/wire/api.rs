@@ -7,6 +7,8 @@ use super::error::{Error, Fault};
 use super::header::{RequestHeader, ResponseHeader};
 use super::reader::Reader;
 use super::table::{Field, Version};
+#[cfg(test)]
+use super::tests::source::Source;
 use super::writer::{Chunks, Writer};
 
 /// What is served of one API.
@@ -105,6 +107,21 @@ macro_rules! apis {
             }
         }
 
+        #[cfg(test)]
+        impl ApiKey {
+            pub(super) fn sample_request(self, source: &mut Source, version: Version) -> Request {
+                match self {
+                    $( Self::$name => Request::$name(Field::sample(source, version, false)), )*
+                }
+            }
+
+            pub(super) fn sample_response(self, source: &mut Source, version: Version) -> Response {
+                match self {
+                    $( Self::$name => Response::$name(Field::sample(source, version, false)), )*
+                }
+            }
+        }
+
         $(
             impl From<super::$module::Request> for Request {
                 fn from(body: super::$module::Request) -> Self {
@@ -176,7 +193,7 @@ impl Request {
     pub fn decode(header: &RequestHeader, body: Bytes) -> Result<Self, Error> {
         let version = header.api_key.version(header.api_version)?;
         let name = header.api_key.request_name();
-        let mut r = Reader::new(body);
+        let mut r = Reader::of_request(body);
         let request = Self::read(header.api_key, &mut r, version).map_err(|e| e.of(name))?;
         r.finish().map_err(|fault| Error::from(fault).of(name))?;
         Ok(request)
@@ -238,7 +255,7 @@ impl Response {
     ) -> Result<(ResponseHeader, Self), Error> {
         let version = api_key.version(api_version)?;
         let name = api_key.response_name();
-        let mut r = Reader::new(frame);
+        let mut r = Reader::of_response(frame);
         let header = ResponseHeader::decode(api_key, version, &mut r).map_err(|e| e.of(name))?;
         let response = Self::read(api_key, &mut r, version).map_err(|e| e.of(name))?;
         r.finish().map_err(|fault| Error::from(fault).of(name))?;
@@ -249,7 +266,7 @@ impl Response {
     pub fn decode(api_key: ApiKey, api_version: i16, body: Bytes) -> Result<Self, Error> {
         let version = api_key.version(api_version)?;
         let name = api_key.response_name();
-        let mut r = Reader::new(body);
+        let mut r = Reader::of_response(body);
         let response = Self::read(api_key, &mut r, version).map_err(|e| e.of(name))?;
         r.finish().map_err(|fault| Error::from(fault).of(name))?;
         Ok(response)

@@ -5,6 +5,8 @@ use std::fmt;
 use super::Error;
 use super::reader::Reader;
 use super::table::{Field, Version};
+#[cfg(test)]
+use super::tests::source::Source;
 use super::writer::Writer;
 
 macro_rules! codes {
@@ -150,6 +152,7 @@ codes! {
     FeatureUpdateFailed = 96, "FEATURE_UPDATE_FAILED";
     PrincipalDeserializationFailure = 97, "PRINCIPAL_DESERIALIZATION_FAILURE";
     SnapshotNotFound = 98, "SNAPSHOT_NOT_FOUND";
+    PositionOutOfRange = 99, "POSITION_OUT_OF_RANGE";
     UnknownTopicId = 100, "UNKNOWN_TOPIC_ID", retriable;
     DuplicateBrokerRegistration = 101, "DUPLICATE_BROKER_REGISTRATION";
     BrokerIdNotRegistered = 102, "BROKER_ID_NOT_REGISTERED";
@@ -214,5 +217,10 @@ impl Field for ErrorCode {
 
     fn encode(&self, w: &mut Writer, _: Version, _: bool) {
         w.i16(self.number());
+    }
+
+    #[cfg(test)]
+    fn sample(source: &mut Source, _: Version, _: bool) -> Self {
+        Self::ALL[source.below(Self::ALL.len() as u64) as usize]
     }
 }

@@ -9,7 +9,7 @@ pub enum Fault {
     Short(usize),
     #[error("{count} elements cannot be in the {remaining} bytes that remain")]
     Count { count: usize, remaining: usize },
-    #[error("more than {} elements in one frame", super::reader::ELEMENTS_MAX)]
+    #[error("more array elements than one frame may have")]
     Elements,
     #[error("length {0} is negative")]
     Negative(i32),
@@ -27,8 +27,6 @@ pub enum Fault {
     Tag(usize),
     #[error("{0} bytes follow the end of the message")]
     Trailing(usize),
-    #[error("a nullable structure starts with {0}, neither -1 nor 1")]
-    Marker(i8),
     #[error("API key {0} is not served")]
     UnknownApi(i16),
     #[error("version {0} is not served")]

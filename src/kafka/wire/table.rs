@@ -20,6 +20,8 @@ use crate::model::TopicId;
 use super::error::{Error, Fault};
 use super::reader::Reader;
 use super::records::Records;
+#[cfg(test)]
+use super::tests::source::Source;
 use super::writer::Writer;
 
 /// A version of one API, and whether it is flexible (compact lengths and tagged fields, KIP-482).
@@ -38,6 +40,10 @@ pub trait Field: Sized {
     fn decode(r: &mut Reader, version: Version, nullable: bool) -> Result<Self, Error>;
 
     fn encode(&self, w: &mut Writer, version: Version, nullable: bool);
+
+    /// A value that the version can say, for tests: fields that it lacks have their defaults.
+    #[cfg(test)]
+    fn sample(source: &mut Source, version: Version, nullable: bool) -> Self;
 }
 
 /// A value that has a null form.
@@ -47,6 +53,9 @@ pub trait Nullable: Sized + Default {
     fn decode_or_null(r: &mut Reader, version: Version) -> Result<Option<Self>, Error>;
 
     fn encode_or_null(value: Option<&Self>, w: &mut Writer, version: Version);
+
+    #[cfg(test)]
+    fn sample_some(source: &mut Source, version: Version) -> Self;
 }
 
 macro_rules! integers {
@@ -62,6 +71,11 @@ macro_rules! integers {
 
             fn encode(&self, w: &mut Writer, _: Version, _: bool) {
                 w.$integer(*self);
+            }
+
+            #[cfg(test)]
+            fn sample(source: &mut Source, _: Version, _: bool) -> Self {
+                source.integer() as Self
             }
         }
     )* };
@@ -81,6 +95,11 @@ impl Field for bool {
     fn encode(&self, w: &mut Writer, _: Version, _: bool) {
         w.i8(i8::from(*self));
     }
+
+    #[cfg(test)]
+    fn sample(source: &mut Source, _: Version, _: bool) -> Self {
+        source.below(2) == 1
+    }
 }
 
 impl Field for TopicId {
@@ -94,6 +113,11 @@ impl Field for TopicId {
 
     fn encode(&self, w: &mut Writer, _: Version, _: bool) {
         w.raw(&self.0);
+    }
+
+    #[cfg(test)]
+    fn sample(source: &mut Source, _: Version, _: bool) -> Self {
+        Self(std::array::from_fn(|_| source.integer() as u8))
     }
 }
 
@@ -109,6 +133,11 @@ impl Nullable for String {
     fn encode_or_null(value: Option<&Self>, w: &mut Writer, version: Version) {
         w.string(value.map(String::as_str), version.flexible);
     }
+
+    #[cfg(test)]
+    fn sample_some(source: &mut Source, _: Version) -> Self {
+        source.string()
+    }
 }
 
 impl Nullable for Bytes {
@@ -123,6 +152,11 @@ impl Nullable for Bytes {
     fn encode_or_null(value: Option<&Self>, w: &mut Writer, version: Version) {
         w.bytes(value.map(std::slice::from_ref), version.flexible);
     }
+
+    #[cfg(test)]
+    fn sample_some(source: &mut Source, _: Version) -> Self {
+        source.string().into()
+    }
 }
 
 impl Nullable for Records {
@@ -136,6 +170,11 @@ impl Nullable for Records {
 
     fn encode_or_null(value: Option<&Self>, w: &mut Writer, version: Version) {
         w.bytes(value.map(Self::parts), version.flexible);
+    }
+
+    #[cfg(test)]
+    fn sample_some(source: &mut Source, _: Version) -> Self {
+        Self::from(vec![source.string().into(), Bytes::from(vec![b'r'; 600])])
     }
 }
 
@@ -161,6 +200,11 @@ impl<T: Field> Nullable for Vec<T> {
             element.encode(w, version, false);
         }
     }
+
+    #[cfg(test)]
+    fn sample_some(source: &mut Source, version: Version) -> Self {
+        (0..source.below(4)).map(|_| T::sample(source, version, false)).collect()
+    }
 }
 
 macro_rules! never_null {
@@ -176,6 +220,11 @@ macro_rules! never_null {
 
             fn encode(&self, w: &mut Writer, version: Version, _: bool) {
                 Self::encode_or_null(Some(self), w, version);
+            }
+
+            #[cfg(test)]
+            fn sample(source: &mut Source, version: Version, _: bool) -> Self {
+                Self::sample_some(source, version)
             }
         }
     )* };
@@ -200,6 +249,11 @@ impl<T: Nullable> Field for Option<T> {
             None if !nullable => T::encode_or_null(Some(&T::default()), w, version),
             value => T::encode_or_null(value.as_ref(), w, version),
         }
+    }
+
+    #[cfg(test)]
+    fn sample(source: &mut Source, version: Version, nullable: bool) -> Self {
+        (!nullable || source.below(4) > 0).then(|| T::sample_some(source, version))
     }
 }
 
@@ -252,6 +306,8 @@ macro_rules! tables {
         #[derive(Debug, Clone, PartialEq)]
         pub struct $name { $( $(#[$field_doc])* pub $field: $type, )* }
 
+        const _: () = assert!(size_of::<$name>() <= ELEMENT_BYTES_MAX);
+
         impl Default for $name {
             fn default() -> Self {
                 Self { $( $field: default_of!($($default)?), )* }
@@ -302,6 +358,16 @@ macro_rules! tables {
                     }); )* });
                 }
             }
+
+            #[cfg(test)]
+            fn sample(source: &mut Source, version: Version, _: bool) -> Self {
+                let mut message = Self::default();
+                $( if within!([$($range)*] version) {
+                    let nullable = nullable!(version, $($null)?);
+                    message.$field = <$type>::sample(source, version, nullable);
+                } )*
+                message
+            }
         }
 
         impl Nullable for $name {
@@ -310,11 +376,8 @@ macro_rules! tables {
             }
 
             fn decode_or_null(r: &mut Reader, version: Version) -> Result<Option<Self>, Error> {
-                match r.i8()? {
-                    -1 => Ok(None),
-                    1 => Self::decode(r, version, false).map(Some),
-                    other => Err(Fault::Marker(other).into()),
-                }
+                // Kafka writes 1 or -1, and reads any sign.
+                if r.i8()? < 0 { Ok(None) } else { Self::decode(r, version, false).map(Some) }
             }
 
             fn encode_or_null(value: Option<&Self>, w: &mut Writer, version: Version) {
@@ -322,6 +385,11 @@ macro_rules! tables {
                 if let Some(value) = value {
                     value.encode(w, version, false);
                 }
+            }
+
+            #[cfg(test)]
+            fn sample_some(source: &mut Source, version: Version) -> Self {
+                Self::sample(source, version, false)
             }
         }
     )* };
@@ -334,9 +402,11 @@ pub(super) mod prelude {
     pub use bytes::Bytes;
 
     pub use super::super::code::ErrorCode;
-    pub use super::super::error::{Error, Fault};
-    pub use super::super::reader::Reader;
+    pub use super::super::error::Error;
+    pub use super::super::reader::{ELEMENT_BYTES_MAX, Reader};
     pub use super::super::records::Records;
+    #[cfg(test)]
+    pub use super::super::tests::source::Source;
     pub use super::super::writer::Writer;
     pub use super::{Field, Nullable, Version};
     pub(in super::super) use super::{default_of, nullable, tables, tagged, untagged, within};

@@ -71,7 +71,9 @@ impl Core {
                 }
                 self.waiters.deleted(entry.index, self.log_start, &mut self.effects);
             }
-            Kind::Control(control::EXPIRE_PRODUCERS) => self.producers.expire(control::value(&entry)),
+            Kind::Control(control::EXPIRE_PRODUCERS) => {
+                self.producers.expire(control::value(&entry))
+            }
             // A newer release wrote it and the feature level should have kept it from us.
             Kind::Control(other) => panic!("control entry {other} at {} is unknown", entry.index),
         }
@@ -90,7 +92,9 @@ impl Core {
                 persist.conf_state = Some(conf_state);
             }
             // After a restart at an older snapshot a change may be applied twice; the second is void.
-            Err(error) => tracing::debug!(group = ?self.config.group, %error, "configuration change void"),
+            Err(error) => {
+                tracing::debug!(group = ?self.config.group, %error, "configuration change void")
+            }
         }
     }
 
@@ -183,7 +187,8 @@ impl Core {
     ) -> (Start, Offset, Bytes) {
         let state = StartState::decode(data).expect("a snapshot of this version's leader");
         assert!(state.version == START_STATE_VERSION, "snapshot version {}", state.version);
-        self.producers = Producers::from_bytes(&state.producers).expect("producers of this version");
+        self.producers =
+            Producers::from_bytes(&state.producers).expect("producers of this version");
         self.log_start = self.log_start.max(Offset(state.log_start));
         let start = Start {
             index: LogIndex(metadata.index),

@@ -70,8 +70,16 @@ pub struct Reset {
 
 impl Persist {
     pub fn is_empty(&self) -> bool {
-        let Self { truncate_from, entries, vote, reset, log_start, conf_state, producers, applied: _ } =
-            self;
+        let Self {
+            truncate_from,
+            entries,
+            vote,
+            reset,
+            log_start,
+            conf_state,
+            producers,
+            applied: _,
+        } = self;
         truncate_from.is_none()
             && entries.is_empty()
             && vote.is_none()

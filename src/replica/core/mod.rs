@@ -270,7 +270,8 @@ impl Core {
     /// instead of forwarding them.
     fn belongs_here(&self, message: &Message) -> bool {
         let epoch = self.config.group.home_epoch;
-        let in_range = |term| term == 0 || Term(term).is_valid() && Term(term).home_epoch() == epoch;
+        let in_range =
+            |term| term == 0 || Term(term).is_valid() && Term(term).home_epoch() == epoch;
         message.to == self.config.me.0
             && in_range(message.term)
             && message.get_msg_type() != MessageType::MsgPropose
@@ -394,7 +395,7 @@ impl Core {
             self.own_entry = Some(self.first_of_term());
             self.ready_to_lead = self.own_entry.is_some_and(|own| self.log().applied() >= own);
             self.heard.clear();
-            self.samples = Samples::default();
+            self.samples = Samples::starting_at(self.watermark, self.high_watermark);
             self.in_sync.clear();
         } else if was_leader {
             self.own_entry = None;

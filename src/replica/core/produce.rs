@@ -192,12 +192,7 @@ impl Core {
         (base, header.next_offset(), index)
     }
 
-    fn produced(
-        &self,
-        base_offset: Offset,
-        next_offset: Offset,
-        duplicate: bool,
-    ) -> Produced {
+    fn produced(&self, base_offset: Offset, next_offset: Offset, duplicate: bool) -> Produced {
         Produced {
             base_offset,
             next_offset,
@@ -262,12 +257,7 @@ impl Waiters {
     }
 
     /// The log start entry at `index` is applied.
-    pub fn deleted(
-        &mut self,
-        index: LogIndex,
-        log_start: Offset,
-        effects: &mut VecDeque<Effect>,
-    ) {
+    pub fn deleted(&mut self, index: LogIndex, log_start: Offset, effects: &mut VecDeque<Effect>) {
         while self.deleted.front().is_some_and(|w| w.index <= index) {
             let waiter = self.deleted.pop_front().expect("there is one");
             effects.push_back(Effect::Deleted(waiter.ticket, Ok(log_start)));

@@ -66,9 +66,18 @@ pub enum Verdict {
     /// Not idempotent, or the producer's next.
     Append,
     /// Already in the log, at these offsets and this index.
-    Duplicate { base_offset: Offset, next_offset: Offset, index: LogIndex },
-    OutOfOrder { expected: i32, found: i32 },
-    StaleEpoch { known: i16 },
+    Duplicate {
+        base_offset: Offset,
+        next_offset: Offset,
+        index: LogIndex,
+    },
+    OutOfOrder {
+        expected: i32,
+        found: i32,
+    },
+    StaleEpoch {
+        known: i16,
+    },
 }
 
 /// The sequence after `last`; sequences wrap to 0 (KIP-98).
@@ -88,7 +97,11 @@ impl Producers {
             // leader change goes in before it. We allow it only where something did expire.
             let (expected, found) = (0, batch.base_sequence);
             let may_begin = found == 0 || self.expired;
-            return if may_begin { Verdict::Append } else { Verdict::OutOfOrder { expected, found } };
+            return if may_begin {
+                Verdict::Append
+            } else {
+                Verdict::OutOfOrder { expected, found }
+            };
         };
         let epoch = i32::from(batch.producer_epoch);
         if epoch < producer.epoch {
@@ -97,7 +110,11 @@ impl Producers {
         if epoch > producer.epoch {
             let expected = 0;
             let found = batch.base_sequence;
-            return if found == 0 { Verdict::Append } else { Verdict::OutOfOrder { expected, found } };
+            return if found == 0 {
+                Verdict::Append
+            } else {
+                Verdict::OutOfOrder { expected, found }
+            };
         }
         let same = |b: &&Batch| {
             b.base_sequence == batch.base_sequence && b.last_sequence == batch.last_sequence()

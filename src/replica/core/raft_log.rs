@@ -107,7 +107,11 @@ impl RaftLog {
             due = due.next();
             log.push(entry::to_raft(ours), ours);
         }
-        assert!(due == restored.last.next(), "entries from {due:?} to {:?} are missing", restored.last);
+        assert!(
+            due == restored.last.next(),
+            "entries from {due:?} to {:?} are missing",
+            restored.last
+        );
         log
     }
 
@@ -170,7 +174,8 @@ impl RaftLog {
         }
         let mut written = Vec::with_capacity(entries.len());
         for raft in entries {
-            let ours = entry::from_raft(&raft, self.tail()).expect("an entry that follows the last");
+            let ours =
+                entry::from_raft(&raft, self.tail()).expect("an entry that follows the last");
             if self.epochs.last().is_none_or(|(term, ..)| *term != ours.term) {
                 self.epochs.push((ours.term, ours.index, ours.base_offset));
             }
@@ -311,8 +316,13 @@ impl Storage for RaftLog {
         if low <= self.start.index.0 {
             return Err(StorageError::Compacted.into());
         }
-        assert!(high <= self.last.0 + 1, "entries up to {high} asked of a log that ends at {}", self.last);
-        if let Some(first) = self.recent.front().map(|(e, _)| e.index).filter(|first| low >= *first) {
+        assert!(
+            high <= self.last.0 + 1,
+            "entries up to {high} asked of a log that ends at {}",
+            self.last
+        );
+        if let Some(first) = self.recent.front().map(|(e, _)| e.index).filter(|first| low >= *first)
+        {
             let range = (low - first) as usize..(high - first) as usize;
             return Ok(limited(self.recent.range(range).map(|(e, _)| e.clone()), bytes_max));
         }
@@ -341,7 +351,8 @@ impl Storage for RaftLog {
             return Err(StorageError::Unavailable.into());
         }
         let after = self.epochs.partition_point(|(_, first, _)| first.0 <= index);
-        let (term, ..) = self.epochs[after.checked_sub(1).expect("the first epoch covers the start")];
+        let (term, ..) =
+            self.epochs[after.checked_sub(1).expect("the first epoch covers the start")];
         Ok(term.0)
     }
 

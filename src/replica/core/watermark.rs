@@ -61,8 +61,14 @@ mod tests {
 
     #[test]
     fn a_dc_has_what_a_majority_of_its_replicas_has() {
-        let tables: [(&[u64], u64); 6] =
-            [(&[], 0), (&[5], 5), (&[9, 1], 1), (&[9, 4, 1], 4), (&[7, 7, 0], 7), (&[1, 2, 3, 4], 2)];
+        let tables: [(&[u64], u64); 6] = [
+            (&[], 0),
+            (&[5], 5),
+            (&[9, 1], 1),
+            (&[9, 4, 1], 4),
+            (&[7, 7, 0], 7),
+            (&[1, 2, 3, 4], 2),
+        ];
         for (matched, safe) in tables {
             assert_eq!(majority(&mut indexes(matched)), LogIndex(safe), "{matched:?}");
         }
@@ -80,8 +86,12 @@ mod tests {
 
     #[test]
     fn the_watermark_waits_for_an_entry_of_the_leaders_own_term() {
-        let bounds =
-            Bounds { committed: LogIndex(9), min_in_sync: OPEN, gate: LogIndex(9), own_term: LogIndex(10) };
+        let bounds = Bounds {
+            committed: LogIndex(9),
+            min_in_sync: OPEN,
+            gate: LogIndex(9),
+            own_term: LogIndex(10),
+        };
         assert_eq!(advance(LogIndex(5), bounds), LogIndex(5));
         let own = Bounds { committed: LogIndex(10), gate: LogIndex(10), ..bounds };
         assert_eq!(advance(LogIndex(5), own), LogIndex(10));
@@ -89,8 +99,12 @@ mod tests {
 
     #[test]
     fn a_closed_gate_holds_the_watermark_and_a_new_leader_never_takes_it_back() {
-        let bounds =
-            Bounds { committed: LogIndex(9), min_in_sync: OPEN, gate: LogIndex(4), own_term: LogIndex(2) };
+        let bounds = Bounds {
+            committed: LogIndex(9),
+            min_in_sync: OPEN,
+            gate: LogIndex(4),
+            own_term: LogIndex(2),
+        };
         assert_eq!(advance(LogIndex(3), bounds), LogIndex(4));
         assert_eq!(advance(LogIndex(7), bounds), LogIndex(7));
     }

@@ -20,7 +20,6 @@ use super::wire;
 use crate::log;
 use crate::model::{LogIndex, NodeId, Offset, ReplicaId, TopicPartition};
 
-
 /// The replicas of one node.
 pub struct Host {
     cores: BTreeMap<TopicPartition, Core>,
@@ -157,7 +156,13 @@ impl Host {
         self.with(at, |core| core.handle_start_moved(start, producers));
     }
 
-    pub fn fetched(&mut self, now: Now, at: TopicPartition, wanted: Wanted, entries: &[log::Entry]) {
+    pub fn fetched(
+        &mut self,
+        now: Now,
+        at: TopicPartition,
+        wanted: Wanted,
+        entries: &[log::Entry],
+    ) {
         self.with(at, |core| core.handle_fetched(now, wanted, entries));
     }
 
@@ -267,7 +272,12 @@ impl Round {
             return;
         };
         if appends {
-            self.appends.push(round::Append { to: member.node, key: stream_key(at), group, chunks });
+            self.appends.push(round::Append {
+                to: member.node,
+                key: stream_key(at),
+                group,
+                chunks,
+            });
         } else {
             self.control.entry(member.node).or_default().push(group);
         }

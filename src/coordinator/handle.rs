@@ -1,0 +1,321 @@
+//! What handlers and the broker hold: requests go in, answers come out.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::driver::{Actor, Message};
+use super::group::{
+    self, CommitOffsets, Config, DeleteOffsets, Description, Error, FetchOffsets, FetchedOffset,
+    Heartbeat, Id, Join, JoinRefused, Joined, Leave, LeaveOutcome, Listing, Now, OffsetToCommit,
+    PartitionOutcome, Response, Shard, Sync, Synced, Ticket,
+};
+use super::partition::Partition;
+use super::runtime::{Runtime, State};
+use crate::model::LeaderEpoch;
+
+/// Requests that may wait at one shard. A shard answers in microseconds, so a full queue means
+/// that the shard's task is starved or held up by a snapshot; senders then wait, which holds up
+/// their connections and nobody else's.
+const MAILBOX_MAX: usize = 1024;
+
+/// The clock and the random source, seams of the driver.
+#[derive(Clone)]
+pub struct Seams {
+    /// Wall clock, milliseconds since 1970.
+    pub unix_ms: Arc<dyn Fn() -> i64 + Send + std::marker::Sync>,
+    pub random: Arc<dyn Fn() -> u128 + Send + std::marker::Sync>,
+}
+
+impl Seams {
+    pub fn system() -> Self {
+        let unix_ms = || {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        };
+        Self { unix_ms: Arc::new(unix_ms), random: Arc::new(rand::random::<u128>) }
+    }
+}
+
+/// All group coordinators of a node. Cheap to clone.
+///
+/// A request that is dropped before its answer (the client went away) leaves its effect: it may
+/// be under way to the log already, as with any request whose connection breaks.
+#[derive(Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: Config,
+    seams: Seams,
+    directory: Mutex<Directory>,
+}
+
+struct Directory {
+    runtime: Runtime,
+    mailboxes: BTreeMap<i32, (LeaderEpoch, mpsc::Sender<Message>)>,
+}
+
+impl Shared {
+    fn directory(&self) -> MutexGuard<'_, Directory> {
+        self.directory.lock().expect("nothing panics while it holds the directory")
+    }
+}
+
+/// A shard's place in the directory, as its task holds it: weakly, so that the tasks end with the
+/// last handle.
+pub(super) struct Seat {
+    shared: Weak<Shared>,
+    pub partition: i32,
+    pub epoch: LeaderEpoch,
+}
+
+impl Seat {
+    /// `false`: the shard has been given up meanwhile.
+    pub fn loaded(&self) -> bool {
+        let shared = self.shared.upgrade();
+        shared.is_some_and(|s| s.directory().runtime.handle_loaded(self.partition, self.epoch))
+    }
+
+    pub fn load_failed(&self) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        let mut directory = shared.directory();
+        if directory.runtime.handle_load_failed(self.partition, self.epoch) {
+            directory.mailboxes.remove(&self.partition);
+        }
+    }
+
+    pub fn resigned(&self) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        shared.directory().resign(self.partition, self.epoch);
+    }
+}
+
+impl Directory {
+    fn resign(&mut self, partition: i32, epoch: LeaderEpoch) {
+        if self.runtime.handle_resigned(partition, epoch) {
+            self.mailboxes.remove(&partition);
+        }
+    }
+}
+
+impl Handle {
+    /// `partitions` is the partition count of `__consumer_offsets`.
+    pub fn new(config: Config, partitions: u32, seams: Seams) -> Self {
+        let directory = Directory { runtime: Runtime::new(partitions), mailboxes: BTreeMap::new() };
+        Self { shared: Arc::new(Shared { config, seams, directory: Mutex::new(directory) }) }
+    }
+
+    fn directory(&self) -> MutexGuard<'_, Directory> {
+        self.shared.directory()
+    }
+
+    /// This node leads the partition in `epoch`: its shard is loaded, and then serves. Needs a
+    /// tokio runtime.
+    pub fn elected(&self, partition: i32, epoch: LeaderEpoch, replica: impl Partition) {
+        let (sender, mailbox) = mpsc::channel(MAILBOX_MAX);
+        {
+            let mut directory = self.directory();
+            if !directory.runtime.handle_elected(partition, epoch) {
+                return;
+            }
+            // Dropping the mailbox of an earlier epoch ends its task.
+            directory.mailboxes.insert(partition, (epoch, sender));
+        }
+        let shard = Shard::new(self.shared.config.clone());
+        let seat = Seat { shared: Arc::downgrade(&self.shared), partition, epoch };
+        let actor = Actor::new(shard, Arc::new(replica), mailbox, self.shared.seams.clone());
+        tokio::spawn(actor.run(seat));
+    }
+
+    /// This node leads the partition no longer. Whoever waits is told NOT_COORDINATOR.
+    pub fn resigned(&self, partition: i32, epoch: LeaderEpoch) {
+        self.directory().resign(partition, epoch);
+    }
+
+    /// The partition of `__consumer_offsets` that the group belongs to, for FindCoordinator.
+    pub fn partition_for(&self, group: &Id) -> i32 {
+        self.directory().runtime.partition_for(group)
+    }
+
+    /// The shards that are here, for people.
+    pub fn shards(&self) -> Vec<(i32, LeaderEpoch, State)> {
+        self.directory().runtime.shards().collect()
+    }
+
+    fn mailbox(&self, group: &Id) -> Result<mpsc::Sender<Message>, Error> {
+        let directory = self.directory();
+        let partition = directory.runtime.route(group)?;
+        let (_, mailbox) = directory.mailboxes.get(&partition).expect("an active shard's mailbox");
+        Ok(mailbox.clone())
+    }
+
+    /// Asks the group's shard for something that it answers by a ticket.
+    async fn request(
+        &self,
+        group: &Id,
+        run: impl FnOnce(&mut Shard, Now, Ticket, u128) + Send + 'static,
+    ) -> Result<Response, Error> {
+        let mailbox = self.mailbox(group)?;
+        let (reply, answer) = oneshot::channel();
+        let message = Message::Request { run: Box::new(run), reply };
+        // Either fails when the shard is given up, and then this is not the coordinator.
+        mailbox.send(message).await.map_err(|_| Error::NotCoordinator)?;
+        answer.await.map_err(|_| Error::NotCoordinator)
+    }
+
+    /// Asks a shard for what it knows.
+    async fn query<T: Send + 'static>(
+        &self,
+        mailbox: mpsc::Sender<Message>,
+        run: impl FnOnce(&Shard) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        let run = move |shard: &Shard| {
+            // Nobody may be waiting any more.
+            let _ = reply.send(run(shard));
+        };
+        let message = Message::Query { run: Box::new(run) };
+        mailbox.send(message).await.map_err(|_| Error::NotCoordinator)?;
+        answer.await.map_err(|_| Error::NotCoordinator)
+    }
+
+    pub async fn join(&self, join: Join) -> Result<Joined, JoinRefused> {
+        let (group, member_id) = (join.group.clone(), join.member_id.clone());
+        let run = |shard: &mut Shard, now, ticket, random| {
+            shard.handle_join(now, ticket, join, random);
+        };
+        match self.request(&group, run).await {
+            Ok(Response::Join(result)) => result,
+            Ok(other) => unreachable!("a join answered by {other:?}"),
+            Err(error) => Err(JoinRefused { error, member_id }),
+        }
+    }
+
+    pub async fn sync(&self, sync: Sync) -> Result<Synced, Error> {
+        let group = sync.group.clone();
+        let run = |shard: &mut Shard, now, ticket, _| shard.handle_sync(now, ticket, sync);
+        match self.request(&group, run).await {
+            Ok(Response::Sync(result)) => result,
+            Ok(other) => unreachable!("a sync answered by {other:?}"),
+            // The generation is lost with the old coordinator, and old clients know no other
+            // answer here that sends them back to join (as Kafka does).
+            Err(Error::CoordinatorLoadInProgress) => Err(Error::RebalanceInProgress),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub async fn heartbeat(&self, heartbeat: Heartbeat) -> Result<(), Error> {
+        let group = heartbeat.group.clone();
+        let run =
+            |shard: &mut Shard, now, ticket, _| shard.handle_heartbeat(now, ticket, heartbeat);
+        match self.request(&group, run).await {
+            Ok(Response::Heartbeat(result)) => result,
+            Ok(other) => unreachable!("a heartbeat answered by {other:?}"),
+            // Sessions start when the shard is loaded, so nothing is missed (as Kafka does).
+            Err(Error::CoordinatorLoadInProgress) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// # Errors
+    /// For the request as a whole; each member's is in its outcome.
+    pub async fn leave(&self, leave: Leave) -> Result<Vec<LeaveOutcome>, Error> {
+        let group = leave.group.clone();
+        let run = |shard: &mut Shard, now, ticket, _| shard.handle_leave(now, ticket, leave);
+        match self.request(&group, run).await? {
+            Response::Leave(outcomes) => Ok(outcomes),
+            other => unreachable!("a leave answered by {other:?}"),
+        }
+    }
+
+    /// One outcome a partition, in the request's order.
+    pub async fn commit_offsets(&self, commit: CommitOffsets) -> Vec<PartitionOutcome> {
+        let group = commit.group.clone();
+        let partition = |o: &OffsetToCommit| o.partition.clone();
+        let partitions: Vec<_> = commit.offsets.iter().map(partition).collect();
+        let run =
+            |shard: &mut Shard, now, ticket, _| shard.handle_commit_offsets(now, ticket, commit);
+        match self.request(&group, run).await {
+            Ok(Response::CommitOffsets(outcomes)) => outcomes,
+            Ok(other) => unreachable!("a commit answered by {other:?}"),
+            Err(error) => partitions
+                .into_iter()
+                .map(|partition| PartitionOutcome { partition, result: Err(error) })
+                .collect(),
+        }
+    }
+
+    /// What the group has committed; `group::clamp` it before it leaves (R25).
+    ///
+    /// # Errors
+    /// Where this is not the coordinator, or not yet: never "no offset" for want of knowing.
+    pub async fn fetch_offsets(&self, fetch: FetchOffsets) -> Result<Vec<FetchedOffset>, Error> {
+        let mailbox = self.mailbox(&fetch.group)?;
+        self.query(mailbox, move |shard| shard.fetch_offsets(&fetch)).await
+    }
+
+    /// One result a group.
+    pub async fn delete_groups(&self, groups: Vec<Id>) -> Vec<(Id, Result<(), Error>)> {
+        let mut outcomes = Vec::with_capacity(groups.len());
+        for group in groups {
+            let id = group.clone();
+            let run =
+                |shard: &mut Shard, _, ticket, _| shard.handle_delete_groups(ticket, vec![id]);
+            match self.request(&group, run).await {
+                Ok(Response::DeleteGroups(mut of_shard)) => outcomes.append(&mut of_shard),
+                Ok(other) => unreachable!("a deletion answered by {other:?}"),
+                Err(error) => outcomes.push((group, Err(error))),
+            }
+        }
+        outcomes
+    }
+
+    pub async fn delete_offsets(
+        &self,
+        delete: DeleteOffsets,
+    ) -> Result<Vec<PartitionOutcome>, Error> {
+        let group = delete.group.clone();
+        let run = |shard: &mut Shard, _, ticket, _| shard.handle_delete_offsets(ticket, delete);
+        match self.request(&group, run).await? {
+            Response::DeleteOffsets(result) => result,
+            other => unreachable!("a deletion answered by {other:?}"),
+        }
+    }
+
+    /// # Errors
+    /// As `fetch_offsets`, and `GroupIdNotFound`.
+    pub async fn describe(&self, group: Id) -> Result<Description, Error> {
+        let mailbox = self.mailbox(&group)?;
+        self.query(mailbox, move |shard| shard.describe(&group)).await?
+    }
+
+    /// The groups of all shards here.
+    ///
+    /// # Errors
+    /// `CoordinatorLoadInProgress` while a shard is loading: the list would not be whole.
+    pub async fn list(&self) -> Result<Vec<Listing>, Error> {
+        let mailboxes = {
+            let directory = self.directory();
+            let is_loading = |(_, _, state)| state == State::Loading;
+            if directory.runtime.shards().any(is_loading) {
+                return Err(Error::CoordinatorLoadInProgress);
+            }
+            let active = directory.mailboxes.values();
+            active.map(|(_, mailbox)| mailbox.clone()).collect::<Vec<_>>()
+        };
+        let mut groups = Vec::new();
+        for mailbox in mailboxes {
+            match self.query(mailbox, Shard::list).await {
+                Ok(mut of_shard) => groups.append(&mut of_shard),
+                // Moved away meanwhile: the other node lists them.
+                Err(_) => continue,
+            }
+        }
+        groups.sort_by(|a: &group::Listing, b| a.group.cmp(&b.group));
+        Ok(groups)
+    }
+}

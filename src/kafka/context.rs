@@ -1,0 +1,175 @@
+//! What the handlers of one node work with; the broker puts it together.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
+
+use super::fetch_sessions;
+use super::metrics::Metrics;
+use super::producer_ids::ProducerIds;
+use crate::metadata::image::Image;
+use crate::metadata::request::{Request, Response};
+use crate::model::{DcName, NodeId, TopicPartition};
+use crate::replica;
+
+/// Record bytes of one fetch response: Kafka's `fetch.max.bytes` of a broker.
+pub const FETCH_BYTES_MAX: usize = 55 << 20;
+
+/// Fetches of a node that may be reading their disks at once; more wait. Beyond it reads only
+/// queue in the kernel, and each holds a thread.
+pub const DISK_READS_MAX: usize = 32;
+
+/// Record bytes read from disk for fetches of a node and not yet sent. Records in memory are shared
+/// with everyone and cost nothing; these are this fetch's own.
+pub const NODE_FETCH_BYTES_MAX: usize = 512 << 20;
+
+/// What a fetch may read from disk even when that room is used up: it must get on.
+const FETCH_SHARE_BYTES_MIN: usize = 1 << 20;
+
+/// Room for what was read from disk.
+#[derive(Debug)]
+pub(super) struct FetchRoom(Arc<Semaphore>);
+
+impl Default for FetchRoom {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(NODE_FETCH_BYTES_MAX)))
+    }
+}
+
+impl FetchRoom {
+    /// How much of what it wants a fetch should read now: a quarter of what is left at the most,
+    /// so that fetches become smaller rather than fewer.
+    pub fn share(&self, wanted_bytes: usize) -> usize {
+        wanted_bytes.min((self.0.available_permits() / 4).max(FETCH_SHARE_BYTES_MIN))
+    }
+
+    /// Takes room for what was read; `None` where there is none left.
+    pub fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        self.0.clone().try_acquire_many_owned(u32::try_from(bytes).ok()?).ok()
+    }
+}
+
+/// What an operator may set on a node's front end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Kafka's `auto.create.topics.enable`: a Metadata request that allows it makes the topics
+    /// that it names. On by default, because clients and their test suites expect it.
+    pub auto_create_topics: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { auto_create_topics: true }
+    }
+}
+
+/// Who is believed alive. An answer may be late; nothing that must be right depends on it.
+pub trait Liveness: Send + Sync {
+    fn is_alive(&self, node: NodeId) -> bool;
+}
+
+impl<F: Fn(NodeId) -> bool + Send + Sync> Liveness for F {
+    fn is_alive(&self, node: NodeId) -> bool {
+        self(node)
+    }
+}
+
+/// Why a request to the metadata quorum has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    #[error(transparent)]
+    Refused(#[from] crate::metadata::refusal::Refusal),
+    /// Nothing was done.
+    #[error("the metadata quorum has no leader that can be reached")]
+    NoLeader,
+    /// It may have been done, or be done yet.
+    #[error("the metadata quorum has not answered in time")]
+    TimedOut,
+}
+
+pub type Submitted = Pin<Box<dyn Future<Output = Result<Response, SubmitError>> + Send>>;
+
+/// The door to the metadata quorum.
+pub trait Metadata: Send + Sync {
+    /// As of now, from memory.
+    fn image(&self) -> Arc<Image>;
+
+    /// Has a request decided. When the answer is there, so is [`Metadata::image`] of this node.
+    fn submit(&self, request: Request, timeout: Duration) -> Submitted;
+}
+
+pub struct Context {
+    pub node: NodeId,
+    pub dc: DcName,
+    pub config: Config,
+    pub metadata: Arc<dyn Metadata>,
+    pub replicas: replica::Handle,
+    pub liveness: Arc<dyn Liveness>,
+    pub metrics: Arc<Metrics>,
+    /// Turns true, or closes, when the node shuts down: waits end early then.
+    pub shutdown: watch::Receiver<bool>,
+    pub(super) producer_ids: ProducerIds,
+    pub(super) disk_reads: Arc<Semaphore>,
+    pub(super) fetch_room: FetchRoom,
+    fetch_sessions: Mutex<fetch_sessions::Cache>,
+    started_at: Instant,
+}
+
+/// What [`Context::new`] needs from outside.
+pub struct Parts {
+    pub node: NodeId,
+    pub dc: DcName,
+    pub config: Config,
+    pub metadata: Arc<dyn Metadata>,
+    pub replicas: replica::Handle,
+    pub liveness: Arc<dyn Liveness>,
+    pub metrics: Arc<Metrics>,
+    pub shutdown: watch::Receiver<bool>,
+    /// For the ids of fetch sessions.
+    pub seed: u64,
+}
+
+impl Context {
+    pub fn new(parts: Parts) -> Self {
+        let Parts { node, dc, config, metadata, replicas, liveness, metrics, shutdown, seed } =
+            parts;
+        Self {
+            node,
+            dc,
+            config,
+            metadata,
+            replicas,
+            liveness,
+            metrics,
+            shutdown,
+            producer_ids: ProducerIds::default(),
+            disk_reads: Arc::new(Semaphore::new(DISK_READS_MAX)),
+            fetch_room: FetchRoom::default(),
+            fetch_sessions: Mutex::new(fetch_sessions::Cache::new(seed)),
+            started_at: Instant::now(),
+        }
+    }
+
+    /// Whether a node is believed alive; this one is.
+    pub fn is_alive(&self, node: NodeId) -> bool {
+        node == self.node || self.liveness.is_alive(node)
+    }
+
+    /// Who leads a partition, as far as is known, and believed alive.
+    pub fn leader(&self, partition: TopicPartition) -> Option<replica::Leader> {
+        self.replicas.leaders().of(partition).filter(|leader| self.is_alive(leader.node))
+    }
+
+    pub(super) fn fetch_sessions(&self) -> MutexGuard<'_, fetch_sessions::Cache> {
+        self.fetch_sessions.lock().expect("no panic while held")
+    }
+
+    /// A clock that only grows.
+    pub(super) fn now(&self) -> Duration {
+        self.started_at.elapsed()
+    }
+}

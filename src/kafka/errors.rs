@@ -1,0 +1,160 @@
+//! The one map from our errors to Kafka's codes. No arm is a wildcard: a new error has to be
+//! given its code here before anything compiles.
+
+use super::context::SubmitError;
+use super::wire::ErrorCode;
+use crate::log;
+use crate::metadata::refusal::{Reason, Refusal};
+use crate::model::batch;
+use crate::replica::{ProduceError, ReadError};
+
+/// What a client is told.
+pub trait ToCode {
+    fn code(&self) -> ErrorCode;
+}
+
+impl ToCode for ProduceError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
+            // Clients look for the new leader, and an idempotent retry is recognised there.
+            Self::NotLeader | Self::LeaderNotReady | Self::ShuttingDown => {
+                ErrorCode::NotLeaderOrFollower
+            }
+            Self::NotEnoughReplicas => ErrorCode::NotEnoughReplicas,
+            Self::NotEnoughReplicasAfterAppend | Self::Fenced => {
+                ErrorCode::NotEnoughReplicasAfterAppend
+            }
+            Self::TimedOut | Self::Busy => ErrorCode::RequestTimedOut,
+            Self::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
+            Self::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+            Self::UnknownProducer(_) => ErrorCode::UnknownProducerId,
+            Self::DiskFull => ErrorCode::KafkaStorageError,
+        }
+    }
+}
+
+impl ToCode for ReadError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            Self::Log(error) => error.code(),
+        }
+    }
+}
+
+impl ToCode for log::Error {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            // The replica went away while it was read.
+            Self::UnknownPartition(_) | Self::Removed(_) => ErrorCode::NotLeaderOrFollower,
+            Self::Io { .. }
+            | Self::Locked { .. }
+            | Self::OtherNode { .. }
+            | Self::OtherCluster { .. }
+            | Self::Malformed { .. }
+            | Self::Version { .. }
+            | Self::JournalCorrupt { .. }
+            | Self::JournalMissing { .. }
+            | Self::Orphan { .. }
+            | Self::Exists(_)
+            | Self::UnknownTopic { .. }
+            | Self::Compacted { .. }
+            | Self::Unavailable { .. }
+            | Self::Corrupt { .. }
+            | Self::Poisoned { .. } => ErrorCode::KafkaStorageError,
+        }
+    }
+}
+
+impl ToCode for batch::Error {
+    fn code(&self) -> ErrorCode {
+        match self {
+            // What a damaged connection does; sending it again may help.
+            Self::Short(_) | Self::Length(..) | Self::Crc { .. } => ErrorCode::CorruptMessage,
+            Self::Magic(_) | Self::Count { .. } | Self::Producer { .. } => ErrorCode::InvalidRecord,
+            Self::Codec(_) => ErrorCode::UnsupportedCompressionType,
+        }
+    }
+}
+
+impl ToCode for Reason {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Unknown => ErrorCode::UnknownServerError,
+            Self::TopicExists => ErrorCode::TopicAlreadyExists,
+            Self::UnknownTopic => ErrorCode::UnknownTopicOrPartition,
+            Self::InvalidTopicName => ErrorCode::InvalidTopicException,
+            Self::InvalidPartitions => ErrorCode::InvalidPartitions,
+            Self::InvalidReplicationFactor => ErrorCode::InvalidReplicationFactor,
+            Self::InvalidReplicaAssignment => ErrorCode::InvalidReplicaAssignment,
+            Self::InvalidConfig => ErrorCode::InvalidConfig,
+            Self::InternalTopic => ErrorCode::InvalidTopicException,
+            Self::InvalidRequest | Self::UnknownNode | Self::InvalidTopology => {
+                ErrorCode::InvalidRequest
+            }
+            Self::NotBuilt | Self::FeatureLevel => ErrorCode::UnsupportedVersion,
+            // Retriable: the next attempt decides on what is true then.
+            Self::Stale | Self::NotReady => ErrorCode::NotController,
+            Self::LimitExceeded => ErrorCode::PolicyViolation,
+        }
+    }
+}
+
+impl ToCode for Refusal {
+    fn code(&self) -> ErrorCode {
+        self.reason.code()
+    }
+}
+
+impl ToCode for SubmitError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Refused(refusal) => refusal.code(),
+            Self::NoLeader => ErrorCode::NotController,
+            Self::TimedOut => ErrorCode::RequestTimedOut,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_by_itself_is_retriable_to_clients() {
+        let passing = [
+            ProduceError::NotLeader,
+            ProduceError::LeaderNotReady,
+            ProduceError::ShuttingDown,
+            ProduceError::NotEnoughReplicas,
+            ProduceError::NotEnoughReplicasAfterAppend,
+            ProduceError::Fenced,
+            ProduceError::TimedOut,
+            ProduceError::Busy,
+            ProduceError::DiskFull,
+        ];
+        for error in passing {
+            assert!(error.code().is_retriable(), "{error}");
+        }
+        for error in [SubmitError::NoLeader, SubmitError::TimedOut] {
+            assert!(error.code().is_retriable(), "{error}");
+        }
+        for reason in [Reason::Stale, Reason::NotReady] {
+            assert!(reason.code().is_retriable(), "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_producer_did_wrong_is_not_retriable() {
+        let wrong = [
+            ProduceError::OutOfOrderSequence { expected: 1, found: 3 },
+            ProduceError::InvalidProducerEpoch { known: 2 },
+            ProduceError::UnknownProducer(9),
+        ];
+        for error in wrong {
+            assert!(!error.code().is_retriable(), "{error}");
+        }
+    }
+}
