@@ -4,23 +4,19 @@ use crate::rooms::numbered;
 use crate::source::{Finding, Source};
 
 /// Where pure code lives: `/`-paths that start so. A path whose room is built must name something.
-pub const CORES: [&str; 12] = [
+pub const CORES: [&str; 8] = [
     "topology/src/",
     "src/model/",
     "src/replica/core",
     "src/replica/host/",
     "src/coordinator/group",
-    "src/metadata/config",
-    "src/metadata/image",
-    "src/metadata/apply",
-    "src/metadata/controller",
+    "src/metadata/",
     "src/kafka/fetch_sessions",
-    "src/kafka/purgatory",
     "src/kafka/wire",
 ];
 
-/// Parts of those paths that are no product code.
-const NO_CORE: [&str; 3] = ["/driver", "/tests/", "tests.rs"];
+/// Parts of those paths that are drivers, or compiled for tests only.
+const NO_CORE: [&str; 4] = ["/driver", "/service/", "/tests/", "tests.rs"];
 
 /// What a core may not say, and what to do instead.
 const IMPURE: [(&str, &str); 16] = [
