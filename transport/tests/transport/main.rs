@@ -5,5 +5,6 @@ mod cluster;
 mod calls;
 mod certificates;
 mod frames;
+mod log;
 mod refused;
 mod wan;
