@@ -206,7 +206,7 @@ fn no_certificate(alpn: &[u8]) -> quinn::ClientConfig {
 }
 
 #[derive(Debug)]
-struct Gullible;
+pub struct Gullible;
 
 impl ServerCertVerifier for Gullible {
     fn verify_server_cert(
