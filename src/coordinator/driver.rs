@@ -156,20 +156,23 @@ impl<P: Partition> Actor<P> {
         }
     }
 
-    /// All that is in the mailbox now.
+    /// All that is in the mailbox now, up to a limit.
     fn handle_messages(&mut self, first: Message) {
-        let mut next = Some(first);
-        for _ in 0..MESSAGES_MAX {
-            match next {
-                Some(Message::Request { run, reply }) => {
-                    let ticket = self.ticket(reply);
-                    let (now, random) = (self.now(), (self.seams.random)());
-                    run(&mut self.shard, now, ticket, random);
-                }
-                Some(Message::Query { run }) => run(&self.shard),
-                None => return,
+        self.handle_message(first);
+        for _ in 1..MESSAGES_MAX {
+            let Ok(message) = self.mailbox.try_recv() else { return };
+            self.handle_message(message);
+        }
+    }
+
+    fn handle_message(&mut self, message: Message) {
+        match message {
+            Message::Request { run, reply } => {
+                let ticket = self.ticket(reply);
+                let (now, random) = (self.now(), (self.seams.random)());
+                run(&mut self.shard, now, ticket, random);
             }
-            next = self.mailbox.try_recv().ok();
+            Message::Query { run } => run(&self.shard),
         }
     }
 
@@ -330,5 +333,22 @@ mod tests {
             actor.take_effects();
             assert!(actor.waiting.len() <= WAITING_SWEEP_MIN);
         }
+    }
+
+    #[tokio::test]
+    async fn no_message_is_lost_when_there_are_more_than_one_turn_takes() {
+        let (sender, mailbox) = mpsc::channel(2 * MESSAGES_MAX);
+        let shard = Shard::new(Config::default());
+        let mut actor = Actor::new(shard, Arc::new(Never), mailbox, Seams::system());
+        let (counted, mut count) = mpsc::unbounded_channel();
+        let message = || {
+            let counted = counted.clone();
+            Message::Query { run: Box::new(move |_| counted.send(()).unwrap()) }
+        };
+        (0..MESSAGES_MAX).for_each(|_| assert!(sender.try_send(message()).is_ok()));
+        actor.handle_messages(message());
+        actor.handle_messages(message());
+        let handled = std::iter::from_fn(|| count.try_recv().ok()).count();
+        assert_eq!(handled, MESSAGES_MAX + 2);
     }
 }
