@@ -19,6 +19,7 @@ use super::{bootstrap, forward, groups, lease};
 use crate::coordinator;
 use crate::log::disk::OsDisk;
 use crate::log::{self, Options, Store};
+use crate::metadata::config::OFFSETS_PARTITIONS;
 use crate::metadata::image::{CONSUMER_OFFSETS, DiskId, Image, Listener, Node as Registered};
 use crate::metadata::request::Request;
 use crate::metadata::service;
@@ -149,7 +150,7 @@ impl Node {
 
         let groups = coordinator::Handle::new(
             coordinator::group::Config::default(),
-            offsets_partitions(&topology),
+            OFFSETS_PARTITIONS,
             coordinator::Seams::system(),
         );
         let (registered_in, registered) = watch::channel(false);
@@ -223,14 +224,6 @@ impl Node {
         }
         self.transport.shutdown().await;
     }
-}
-
-/// Partitions of `__consumer_offsets`, as `policy.internal` says: fixed for the life of a cluster,
-/// since a group's partition follows from its name's hash modulo this.
-fn offsets_partitions(topology: &Topology) -> u32 {
-    let own = std::collections::BTreeMap::new();
-    let effective = isobar_topology::resolve(topology, CONSUMER_OFFSETS, &own);
-    effective.map_or(1, |effective| effective.settings.partitions)
 }
 
 fn unix_ms() -> i64 {
