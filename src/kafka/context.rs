@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::fetch_sessions;
 use super::metrics::Metrics;
 use super::producer_ids::ProducerIds;
+use crate::coordinator;
 use crate::metadata::image::Image;
 use crate::metadata::request::{Request, Response};
 use crate::model::{DcName, NodeId, TopicPartition};
@@ -108,6 +109,7 @@ pub struct Context {
     pub config: Config,
     pub metadata: Arc<dyn Metadata>,
     pub replicas: replica::Handle,
+    pub groups: coordinator::Handle,
     pub liveness: Arc<dyn Liveness>,
     pub metrics: Arc<Metrics>,
     /// Turns true, or closes, when the node shuts down: waits end early then.
@@ -126,6 +128,7 @@ pub struct Parts {
     pub config: Config,
     pub metadata: Arc<dyn Metadata>,
     pub replicas: replica::Handle,
+    pub groups: coordinator::Handle,
     pub liveness: Arc<dyn Liveness>,
     pub metrics: Arc<Metrics>,
     pub shutdown: watch::Receiver<bool>,
@@ -135,14 +138,15 @@ pub struct Parts {
 
 impl Context {
     pub fn new(parts: Parts) -> Self {
-        let Parts { node, dc, config, metadata, replicas, liveness, metrics, shutdown, seed } =
-            parts;
+        let Parts { node, dc, config, metadata, replicas, groups, liveness, .. } = parts;
+        let Parts { metrics, shutdown, seed, .. } = parts;
         Self {
             node,
             dc,
             config,
             metadata,
             replicas,
+            groups,
             liveness,
             metrics,
             shutdown,

@@ -3,6 +3,7 @@
 
 use super::context::SubmitError;
 use super::wire::ErrorCode;
+use crate::coordinator::group;
 use crate::log;
 use crate::metadata::refusal::{Reason, Refusal};
 use crate::model::batch;
@@ -10,11 +11,11 @@ use crate::replica::{ProduceError, ReadError};
 
 /// What a client is told.
 pub trait ToCode {
-    fn code(&self) -> ErrorCode;
+    fn to_code(&self) -> ErrorCode;
 }
 
 impl ToCode for ProduceError {
-    fn code(&self) -> ErrorCode {
+    fn to_code(&self) -> ErrorCode {
         match self {
             Self::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
             // Clients look for the new leader, and an idempotent retry is recognised there.
@@ -35,16 +36,16 @@ impl ToCode for ProduceError {
 }
 
 impl ToCode for ReadError {
-    fn code(&self) -> ErrorCode {
+    fn to_code(&self) -> ErrorCode {
         match self {
             Self::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
-            Self::Log(error) => error.code(),
+            Self::Log(error) => error.to_code(),
         }
     }
 }
 
 impl ToCode for log::Error {
-    fn code(&self) -> ErrorCode {
+    fn to_code(&self) -> ErrorCode {
         match self {
             Self::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
             // The replica went away while it was read.
@@ -69,7 +70,7 @@ impl ToCode for log::Error {
 }
 
 impl ToCode for batch::Error {
-    fn code(&self) -> ErrorCode {
+    fn to_code(&self) -> ErrorCode {
         match self {
             // What a damaged connection does; sending it again may help.
             Self::Short(_) | Self::Length(..) | Self::Crc { .. } => ErrorCode::CorruptMessage,
@@ -80,7 +81,7 @@ impl ToCode for batch::Error {
 }
 
 impl ToCode for Reason {
-    fn code(&self) -> ErrorCode {
+    fn to_code(&self) -> ErrorCode {
         match self {
             Self::Unknown => ErrorCode::UnknownServerError,
             Self::TopicExists => ErrorCode::TopicAlreadyExists,
@@ -103,17 +104,43 @@ impl ToCode for Reason {
 }
 
 impl ToCode for Refusal {
-    fn code(&self) -> ErrorCode {
-        self.reason.code()
+    fn to_code(&self) -> ErrorCode {
+        self.reason.to_code()
     }
 }
 
 impl ToCode for SubmitError {
-    fn code(&self) -> ErrorCode {
+    fn to_code(&self) -> ErrorCode {
         match self {
-            Self::Refused(refusal) => refusal.code(),
+            Self::Refused(refusal) => refusal.to_code(),
             Self::NoLeader => ErrorCode::NotController,
             Self::TimedOut => ErrorCode::RequestTimedOut,
+        }
+    }
+}
+
+impl ToCode for group::Error {
+    fn to_code(&self) -> ErrorCode {
+        match self {
+            Self::UnknownServerError => ErrorCode::UnknownServerError,
+            Self::OffsetMetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
+            Self::CoordinatorLoadInProgress => ErrorCode::CoordinatorLoadInProgress,
+            Self::CoordinatorNotAvailable => ErrorCode::CoordinatorNotAvailable,
+            Self::NotCoordinator => ErrorCode::NotCoordinator,
+            Self::IllegalGeneration => ErrorCode::IllegalGeneration,
+            Self::InconsistentGroupProtocol => ErrorCode::InconsistentGroupProtocol,
+            Self::InvalidGroupId => ErrorCode::InvalidGroupId,
+            Self::UnknownMemberId => ErrorCode::UnknownMemberId,
+            Self::InvalidSessionTimeout => ErrorCode::InvalidSessionTimeout,
+            Self::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+            Self::InvalidCommitOffsetSize => ErrorCode::InvalidCommitOffsetSize,
+            Self::InvalidRequest => ErrorCode::InvalidRequest,
+            Self::NonEmptyGroup => ErrorCode::NonEmptyGroup,
+            Self::GroupIdNotFound => ErrorCode::GroupIdNotFound,
+            Self::MemberIdRequired => ErrorCode::MemberIdRequired,
+            Self::GroupMaxSizeReached => ErrorCode::GroupMaxSizeReached,
+            Self::FencedInstanceId => ErrorCode::FencedInstanceId,
+            Self::GroupSubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
         }
     }
 }
@@ -136,13 +163,13 @@ mod tests {
             ProduceError::DiskFull,
         ];
         for error in passing {
-            assert!(error.code().is_retriable(), "{error}");
+            assert!(error.to_code().is_retriable(), "{error}");
         }
         for error in [SubmitError::NoLeader, SubmitError::TimedOut] {
-            assert!(error.code().is_retriable(), "{error}");
+            assert!(error.to_code().is_retriable(), "{error}");
         }
         for reason in [Reason::Stale, Reason::NotReady] {
-            assert!(reason.code().is_retriable(), "{reason:?}");
+            assert!(reason.to_code().is_retriable(), "{reason:?}");
         }
     }
 
@@ -154,7 +181,7 @@ mod tests {
             ProduceError::UnknownProducer(9),
         ];
         for error in wrong {
-            assert!(!error.code().is_retriable(), "{error}");
+            assert!(!error.to_code().is_retriable(), "{error}");
         }
     }
 }

@@ -3,8 +3,8 @@
 use tokio::sync::Mutex;
 
 use super::context::{Metadata, SubmitError};
-use crate::metadata::request::{Request, Response};
 use super::handlers::METADATA_TIMEOUT;
+use crate::metadata::request::{Request, Response};
 
 /// What is left of this node's block.
 #[derive(Debug, Default)]

@@ -101,7 +101,8 @@ async fn create(context: &Context, names: Vec<String>) -> Created {
     match context.metadata.submit(request, METADATA_TIMEOUT).await {
         Ok(request::Response::TopicsCreated(results)) => {
             let pairs = names.iter().zip(results);
-            let refused = pairs.filter_map(|(name, result)| Some((name.clone(), result.err()?.code())));
+            let refused =
+                pairs.filter_map(|(name, result)| Some((name.clone(), result.err()?.to_code())));
             Created { refused: refused.collect() }
         }
         Ok(other) => panic!("topics were to be ensured, not {other:?}"),
@@ -109,14 +110,13 @@ async fn create(context: &Context, names: Vec<String>) -> Created {
         Err(SubmitError::NoLeader | SubmitError::TimedOut) => {
             refused(ErrorCode::LeaderNotAvailable)
         }
-        Err(SubmitError::Refused(refusal)) => refused(refusal.code()),
+        Err(SubmitError::Refused(refusal)) => refused(refusal.to_code()),
     }
 }
 
 fn all(context: &Context, session: &Session, image: &Image) -> Vec<MetadataResponseTopic> {
-    let may = |topic: &&Arc<Topic>| {
-        session.authorize(Operation::Describe, Resource::Topic(&topic.name))
-    };
+    let may =
+        |topic: &&Arc<Topic>| session.authorize(Operation::Describe, Resource::Topic(&topic.name));
     // By name, as people and tools expect it.
     let topics = image.topic_ids.values().filter_map(|id| image.topics.get(id));
     topics.filter(may).map(|topic| describe(context, session, image, topic)).collect()
