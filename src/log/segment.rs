@@ -108,6 +108,29 @@ impl Summary {
         self.max_timestamp = self.max_timestamp.max(frame.max_timestamp);
     }
 
+    pub(super) fn extent(&self) -> Extent {
+        Extent {
+            size_bytes: self.size_bytes,
+            first_append_time_ms: (!self.is_empty()).then_some(self.first_append_time_ms),
+        }
+    }
+}
+
+/// As much of a segment as decides where the next begins.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Extent {
+    size_bytes: u64,
+    /// `None` without entries.
+    first_append_time_ms: Option<i64>,
+}
+
+impl Default for Extent {
+    fn default() -> Self {
+        Self { size_bytes: HEADER_BYTES as u64, first_append_time_ms: None }
+    }
+}
+
+impl Extent {
     /// Whether an entry of `frame_bytes` begins a new segment. Asks the entries only, never a clock,
     /// so that segments are the same files in every DC.
     pub(super) fn rolls_before(
@@ -116,9 +139,14 @@ impl Summary {
         append_time_ms: i64,
         config: &super::Config,
     ) -> bool {
+        let Some(first) = self.first_append_time_ms else { return false };
         let full = self.size_bytes + frame_bytes > u64::from(config.segment_bytes);
-        let span = append_time_ms.saturating_sub(self.first_append_time_ms);
-        !self.is_empty() && (full || span >= config.segment_ms)
+        full || append_time_ms.saturating_sub(first) >= config.segment_ms
+    }
+
+    pub(super) fn add(&mut self, frame_bytes: u64, append_time_ms: i64) {
+        self.size_bytes += frame_bytes;
+        self.first_append_time_ms.get_or_insert(append_time_ms);
     }
 }
 

@@ -9,9 +9,11 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::model::{LogIndex, Offset, Term, TopicPartition};
 
+use super::active::Active;
+use super::entry::Entry;
 use super::files::{FileId, Files};
 use super::frame::Seed;
-use super::index::{IndexEntry, Target};
+use super::index::Target;
 use super::segment::{EpochStart, Summary};
 use super::state::LogStart;
 
@@ -25,15 +27,6 @@ pub(super) struct Closed {
     /// Entries of the index file; 0 where it could not be written: then reads begin at the front.
     pub(super) index_entries: u32,
     pub(super) index_position: u64,
-}
-
-/// The segment that is written. Its index is here.
-#[derive(Debug, Clone)]
-pub(super) struct Active {
-    pub(super) file: FileId,
-    pub(super) path: Arc<Path>,
-    pub(super) summary: Summary,
-    pub(super) index: Vec<IndexEntry>,
 }
 
 /// Damage that recovery found before the durable mark (R21): the entries cannot be read.
@@ -172,6 +165,16 @@ impl View {
         }
         epochs.dedup_by(|later, earlier| later.term == earlier.term);
         self.epochs = epochs;
+    }
+
+    /// Keeps the epoch table up with `entries`, which were appended.
+    pub(super) fn extend_epochs(&mut self, entries: &[Entry]) {
+        for e in entries {
+            if self.epochs.last().is_none_or(|last| last.term != e.term) {
+                let offset = e.base_offset.max(self.start.offset);
+                self.epochs.push(EpochStart { term: e.term, index: e.index, offset });
+            }
+        }
     }
 
     /// Where the entry of `target` is, or the first after it. `None` beyond the last segment.

@@ -20,5 +20,6 @@ pub mod reconciler;
 pub mod refusal;
 pub mod replay;
 pub mod request;
+pub mod service;
 pub mod snapshot;
 mod wire;

@@ -38,6 +38,7 @@ impl TopicId {
     pub const META: Self = Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
     pub fn random() -> Self {
+        // tidy: called by the driver that proposes a topic; cores are handed the id
         Self(uuid::Uuid::new_v4().into_bytes())
     }
 

@@ -15,11 +15,13 @@
 //! home; and everything that a node finds out at run time.
 
 pub mod dev;
+pub mod docs;
 mod id;
 mod meta;
 pub mod options;
 pub mod pattern;
 pub mod placement;
+pub mod plan;
 pub mod policy;
 mod problem;
 pub mod quorum;
@@ -34,7 +36,7 @@ pub use meta::{META_VOTERS_PER_DC_MAX, meta_indispensable_dcs, meta_learners, me
 pub use placement::{Load, PartitionPlacement, place};
 pub use policy::{Effective, Policy, Replication, Settings, Source, resolve};
 pub use problem::{Problem, Problems, Severity, Warning};
-pub use read::{TEXT_BYTES_MAX, VERSION};
+pub use read::{DCS_MAX, NODES_MAX, POLICIES_MAX, TEXT_BYTES_MAX, VERSION};
 pub use timing::{TICK, Timing, timing};
 pub use topology::{
     Address, Cluster, ClusterName, Compression, Congestion, DEFAULT_BANDWIDTH_BITS, Dc, HostPort,

@@ -386,6 +386,11 @@ pub fn policy_key(name: &str) -> Option<Key> {
     Key::ALL.iter().copied().find(|key| key.name() == name)
 }
 
+/// With what a key comes that is not built yet.
+pub(crate) fn later(key: Key) -> Option<&'static str> {
+    POLICY.iter().find(|entry| entry.name == key.name())?.later
+}
+
 /// Keys that belong elsewhere, so that whoever writes them here is told where.
 pub const ELSEWHERE: &[(&str, &str)] = &[
     ("retention", "Kafka's topic config retention.ms or retention.bytes instead"),

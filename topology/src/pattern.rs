@@ -13,8 +13,10 @@ pub const PATTERN_BYTES_MAX: usize = 249;
 pub struct Pattern(Arc<str>);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("topic pattern {0:?}: expected 1 to 249 of a-z, A-Z, 0-9, '.', '_', '-', '*' and '?'")]
+#[error("topic pattern {0:?}: expected {EXPECTED}")]
 pub struct Error(pub String);
+
+pub const EXPECTED: &str = "1 to 249 of a-z, A-Z, 0-9, '.', '_', '-', '*' and '?'";
 
 /// How closely a pattern describes what it matches; the greater wins. The literal prefix decides,
 /// and of two with the same prefix the one without a wildcard.
@@ -44,7 +46,10 @@ impl Pattern {
 
     /// Whether some name matches both and neither describes it more closely.
     pub fn ties_with(&self, other: &Self) -> bool {
+        let prefix = |pattern: &Self| pattern.specificity().prefix_bytes;
+        // Two literal prefixes of one length match one name only when they are the same.
         self.specificity() == other.specificity()
+            && self.0[..prefix(self)] == other.0[..prefix(other)]
             && intersects(self.0.as_bytes(), other.0.as_bytes(), true)
     }
 }

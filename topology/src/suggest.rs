@@ -4,8 +4,14 @@
 /// typing mistake.
 const EDITS_MAX: usize = 2;
 
+/// Longer names than any of ours resemble none.
+const NAME_BYTES_MAX: usize = 64;
+
 /// The known name that is nearest, where one is near enough.
 pub fn nearest<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    if found.len() > NAME_BYTES_MAX {
+        return None;
+    }
     let near = known.map(|name| (edits(&fold(found), &fold(name)), name));
     // Of a short name, two edits leave nothing.
     let most = EDITS_MAX.min(found.len().div_ceil(3));

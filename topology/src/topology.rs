@@ -312,6 +312,21 @@ impl Topology {
     }
 }
 
+/// For people and their tools; what is stored is the text.
+impl serde::Serialize for Topology {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let mut out = serializer.serialize_struct("Topology", 6)?;
+        out.serialize_field("generation", &self.generation)?;
+        out.serialize_field("cluster", &self.cluster)?;
+        out.serialize_field("dcs", &self.dcs)?;
+        out.serialize_field("nodes", &self.nodes().collect::<Vec<_>>())?;
+        out.serialize_field("links", &self.links().collect::<Vec<_>>())?;
+        out.serialize_field("policies", &self.policies().collect::<Vec<_>>())?;
+        out.end()
+    }
+}
+
 /// A link has one key, whichever way round it was written.
 pub(crate) fn ordered(a: &DcName, b: &DcName) -> (DcName, DcName) {
     if a <= b { (a.clone(), b.clone()) } else { (b.clone(), a.clone()) }

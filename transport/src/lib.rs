@@ -33,8 +33,16 @@ mod error;
 pub mod impair;
 mod inbound;
 pub mod limits;
+mod node;
+mod outbound;
+mod peers;
+mod relay;
+mod rng;
 mod socket;
+mod traffic;
 mod transport;
+mod tuning;
+mod wire;
 
 pub use certs::PeerIdentity;
 pub use config::{Compression, Config, LinkTuning, Peer};

@@ -193,7 +193,7 @@ impl Request {
     pub fn decode(header: &RequestHeader, body: Bytes) -> Result<Self, Error> {
         let version = header.api_key.version(header.api_version)?;
         let name = header.api_key.request_name();
-        let mut r = Reader::new(body);
+        let mut r = Reader::of_request(body);
         let request = Self::read(header.api_key, &mut r, version).map_err(|e| e.of(name))?;
         r.finish().map_err(|fault| Error::from(fault).of(name))?;
         Ok(request)
@@ -255,7 +255,7 @@ impl Response {
     ) -> Result<(ResponseHeader, Self), Error> {
         let version = api_key.version(api_version)?;
         let name = api_key.response_name();
-        let mut r = Reader::new(frame);
+        let mut r = Reader::of_response(frame);
         let header = ResponseHeader::decode(api_key, version, &mut r).map_err(|e| e.of(name))?;
         let response = Self::read(api_key, &mut r, version).map_err(|e| e.of(name))?;
         r.finish().map_err(|fault| Error::from(fault).of(name))?;
@@ -266,7 +266,7 @@ impl Response {
     pub fn decode(api_key: ApiKey, api_version: i16, body: Bytes) -> Result<Self, Error> {
         let version = api_key.version(api_version)?;
         let name = api_key.response_name();
-        let mut r = Reader::new(body);
+        let mut r = Reader::of_response(body);
         let response = Self::read(api_key, &mut r, version).map_err(|e| e.of(name))?;
         r.finish().map_err(|fault| Error::from(fault).of(name))?;
         Ok(response)

@@ -9,7 +9,7 @@ pub enum Fault {
     Short(usize),
     #[error("{count} elements cannot be in the {remaining} bytes that remain")]
     Count { count: usize, remaining: usize },
-    #[error("more than {} elements in one frame", super::reader::ELEMENTS_MAX)]
+    #[error("more array elements than one frame may have")]
     Elements,
     #[error("length {0} is negative")]
     Negative(i32),

@@ -40,6 +40,7 @@ tables! {
         /// Of a follower; -1 for a consumer.
         log_start_offset: i64 [5..] = -1,
         partition_max_bytes: i32 [0..],
+        /// A uuid, though no topic's; of a follower.
         replica_directory_id: TopicId [17..] tag 0,
         /// Of a follower (KIP-1166).
         high_watermark: i64 [18..] tag 1 = i64::MAX,

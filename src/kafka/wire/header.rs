@@ -41,7 +41,7 @@ impl RequestHeader {
     /// such a request has a form that we cannot know; it is not read.
     pub fn decode(frame: Bytes) -> Result<(Self, Bytes), Error> {
         let at = |fault: Fault| Error::from(fault).of("request header");
-        let mut r = Reader::new(frame);
+        let mut r = Reader::of_request(frame);
         let number = r.i16().map_err(at)?;
         let api_version = r.i16().map_err(at)?;
         let correlation_id = r.i32().map_err(at)?;

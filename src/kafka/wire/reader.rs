@@ -5,11 +5,17 @@ use bytes::Bytes;
 
 use super::error::Fault;
 
-/// Elements of arrays in one frame, nested ones counted too. A decoded element is at most some 200
-/// bytes beside its own strings, so that a frame of 100 MiB of the smallest elements costs 200 MB at
-/// the very most rather than gigabytes; the largest clusters have some 200,000 partitions. Beyond
-/// it the frame is refused.
-pub const ELEMENTS_MAX: usize = 1 << 20;
+/// Elements of arrays in one request, nested ones counted too; beyond it the request is refused. The
+/// largest clusters have some 200,000 partitions. With it no frame, however large and full of the
+/// smallest elements, costs more than 256 MiB beside its own strings, rather than gigabytes.
+pub const REQUEST_ELEMENTS_MAX: usize = 1 << 20;
+
+/// No structure of a table is larger in memory, its strings and arrays aside; `tables!` asserts it.
+pub const ELEMENT_BYTES_MAX: usize = 256;
+
+/// The same of a response, which comes from a broker that we chose to ask: Metadata of 200,000
+/// partitions with three lists of nine nodes each fits.
+pub const RESPONSE_ELEMENTS_MAX: usize = 1 << 24;
 
 /// The protocol's bound on a string, in its old (i16) and its compact form alike.
 pub const STRING_BYTES_MAX: usize = i16::MAX as usize;
@@ -20,7 +26,7 @@ pub struct Reader {
     frame: Bytes,
     at: usize,
     end: usize,
-    elements: usize,
+    elements_left: usize,
 }
 
 type Result<T> = std::result::Result<T, Fault>;
@@ -34,9 +40,17 @@ macro_rules! integers {
 }
 
 impl Reader {
-    pub fn new(frame: Bytes) -> Self {
+    pub fn of_request(frame: Bytes) -> Self {
+        Self::new(frame, REQUEST_ELEMENTS_MAX)
+    }
+
+    pub fn of_response(frame: Bytes) -> Self {
+        Self::new(frame, RESPONSE_ELEMENTS_MAX)
+    }
+
+    fn new(frame: Bytes, elements_left: usize) -> Self {
         let end = frame.len();
-        Self { frame, at: 0, end, elements: 0 }
+        Self { frame, at: 0, end, elements_left }
     }
 
     pub fn remaining(&self) -> usize {
@@ -100,10 +114,7 @@ impl Reader {
         if count > remaining / min_bytes.max(1) {
             return Err(Fault::Count { count, remaining });
         }
-        self.elements += count;
-        if self.elements > ELEMENTS_MAX {
-            return Err(Fault::Elements);
-        }
+        self.elements_left = self.elements_left.checked_sub(count).ok_or(Fault::Elements)?;
         Ok(Some(count))
     }
 

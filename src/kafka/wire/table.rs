@@ -306,6 +306,8 @@ macro_rules! tables {
         #[derive(Debug, Clone, PartialEq)]
         pub struct $name { $( $(#[$field_doc])* pub $field: $type, )* }
 
+        const _: () = assert!(size_of::<$name>() <= ELEMENT_BYTES_MAX);
+
         impl Default for $name {
             fn default() -> Self {
                 Self { $( $field: default_of!($($default)?), )* }
@@ -401,7 +403,7 @@ pub(super) mod prelude {
 
     pub use super::super::code::ErrorCode;
     pub use super::super::error::Error;
-    pub use super::super::reader::Reader;
+    pub use super::super::reader::{ELEMENT_BYTES_MAX, Reader};
     pub use super::super::records::Records;
     #[cfg(test)]
     pub use super::super::tests::source::Source;

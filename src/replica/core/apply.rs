@@ -71,7 +71,9 @@ impl Core {
                 }
                 self.waiters.deleted(entry.index, self.log_start, &mut self.effects);
             }
-            Kind::Control(control::EXPIRE_PRODUCERS) => self.producers.expire(control::value(&entry)),
+            Kind::Control(control::EXPIRE_PRODUCERS) => {
+                self.producers.expire(control::value(&entry))
+            }
             // A newer release wrote it and the feature level should have kept it from us.
             Kind::Control(other) => panic!("control entry {other} at {} is unknown", entry.index),
         }

@@ -35,12 +35,18 @@ struct Sample {
 #[derive(Debug, Default)]
 pub struct Samples {
     moves: VecDeque<Sample>,
-    /// The newest move that every replica has.
+    /// The newest move that every replica has, or where the watermark stood at the election.
     everywhere: Option<Sample>,
     bytes_total: u64,
 }
 
 impl Samples {
+    /// The watermark of a new leader, before its first move.
+    pub fn starting_at(index: LogIndex, next_offset: Offset) -> Self {
+        let start = Sample { at: Duration::ZERO, ticks: 0, index, next_offset, bytes_total: 0 };
+        Self { everywhere: Some(start), ..Self::default() }
+    }
+
     pub fn acknowledged(
         &mut self,
         at: Duration,
@@ -86,14 +92,13 @@ impl Samples {
             return Exposure { safe, ..Exposure::default() };
         };
         let newest = self.moves.back().expect("there is an oldest");
-        let before =
-            after.checked_sub(1).and_then(|at| self.moves.get(at)).or(self.everywhere.as_ref());
-        let (offset, bytes) = before.map_or((None, 0), |s| (Some(s.next_offset), s.bytes_total));
-        let from = offset.unwrap_or(oldest.next_offset);
+        let before = after.checked_sub(1).and_then(|at| self.moves.get(at));
+        let before = before.or(self.everywhere.as_ref());
+        let (from, bytes) = before.map_or((Offset::ZERO, 0), |s| (s.next_offset, s.bytes_total));
         Exposure {
             safe,
             age: now.saturating_sub(oldest.at),
-            records: (newest.next_offset.0 - from.0).max(i64::from(offset.is_none())),
+            records: newest.next_offset.0 - from.0,
             bytes: newest.bytes_total - bytes,
         }
     }
@@ -142,7 +147,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn three_moves() -> Samples {
-        let mut samples = Samples::default();
+        let mut samples = Samples::starting_at(LogIndex::ZERO, Offset::ZERO);
         for n in 1..=3u32 {
             let index = LogIndex(u64::from(n));
             samples.acknowledged(SECOND * n, u64::from(n), index, Offset(i64::from(n) * 10), 100);
@@ -170,7 +175,7 @@ mod tests {
 
     #[test]
     fn merged_moves_overstate_and_never_understate() {
-        let mut samples = Samples::default();
+        let mut samples = Samples::starting_at(LogIndex::ZERO, Offset::ZERO);
         for n in 1..=(SAMPLES_MAX as u64 + 1) {
             samples.acknowledged(SECOND * n as u32, n, LogIndex(n), Offset(n as i64), 1);
         }

@@ -395,7 +395,7 @@ impl Core {
             self.own_entry = Some(self.first_of_term());
             self.ready_to_lead = self.own_entry.is_some_and(|own| self.log().applied() >= own);
             self.heard.clear();
-            self.samples = Samples::default();
+            self.samples = Samples::starting_at(self.watermark, self.high_watermark);
             self.in_sync.clear();
         } else if was_leader {
             self.own_entry = None;

@@ -30,7 +30,9 @@ impl<N: Network> Driver<N> {
         }
         self.tell_everyone(&leads);
         for (at, persist) in writes {
-            let (Some(slot), Some(core)) = (self.slots.get_mut(&at), self.host.core(at)) else { continue };
+            let (Some(slot), Some(core)) = (self.slots.get_mut(&at), self.host.core(at)) else {
+                continue;
+            };
             let write = slot.write(at, core, *persist);
             // The disk thread ends only with the process.
             let _ = self.disk.send(disk::Command::Commit(write, Note::Persist));
@@ -173,8 +175,13 @@ impl<N: Network> Driver<N> {
             let reader = slot.view.reader();
             let keep_from = core.watermark().0.next();
             let retention = slot.policy.retention;
-            let to: Option<LogStart> =
-                log::log_start(&reader.segments(), reader.start(), retention, now.wall_ms, keep_from);
+            let to: Option<LogStart> = log::log_start(
+                &reader.segments(),
+                reader.start(),
+                retention,
+                now.wall_ms,
+                keep_from,
+            );
             moves.extend(to.map(|start| (*at, start.offset)));
         }
         let deadline = now.mono;

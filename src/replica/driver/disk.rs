@@ -166,9 +166,8 @@ impl Disk {
             tracing::warn!(partition = %out_of_space.partition, %out_of_space, "disk full: the write waits");
         }
         self.waiting = kept.into_iter().filter(|(w, _)| refused.contains(&w.partition)).collect();
-        let persisted = notes.into_iter().filter(|(at, note)| {
-            *note == Note::Persist && !refused.contains(at)
-        });
+        let persisted =
+            notes.into_iter().filter(|(at, note)| *note == Note::Persist && !refused.contains(at));
         let done = Done {
             persisted: persisted.map(|(at, _)| at).collect(),
             rolled: committed.rolled,

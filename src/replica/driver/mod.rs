@@ -29,8 +29,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use self::disk::{Done, Note};
-pub use self::orders::{Orders, Refused};
 use self::orders::Order;
+pub use self::orders::{Orders, Refused};
 use self::slot::Slot;
 pub use self::spec::{Policy, Spec};
 use super::core::effect::Ticket;
@@ -187,7 +187,8 @@ pub fn start<N: Network>(
     let views: Arc<RwLock<HashMap<TopicPartition, Arc<View>>>> = Arc::default();
     let leaders = Arc::<Leaders>::default();
     let counters = Arc::<Counters>::default();
-    let readers = recovered.iter().filter_map(|r| Some((r.partition, store.reader(r.partition).ok()?)));
+    let readers =
+        recovered.iter().filter_map(|r| Some((r.partition, store.reader(r.partition).ok()?)));
     let readers = readers.collect();
     let node = config.node;
     let on_fatal = config.on_fatal;
@@ -345,7 +346,9 @@ impl<N: Network> Driver<N> {
         let now = self.now();
         match input {
             Internal::Done(done) => self.take_done(now, done),
-            Internal::Fetched(at, wanted, Ok(entries)) => self.host.fetched(now, at, wanted, &entries),
+            Internal::Fetched(at, wanted, Ok(entries)) => {
+                self.host.fetched(now, at, wanted, &entries)
+            }
             Internal::Fetched(at, wanted, Err(error)) => {
                 // Compacted meanwhile: Raft asks again and gets a snapshot. Anything else is told.
                 if !matches!(error, log::Error::Compacted { .. } | log::Error::Removed(_)) {

@@ -27,7 +27,9 @@ pub enum Refused {
         epoch: crate::model::HomeEpoch,
         wanted: ReplicaId,
     },
-    #[error("{partition}: {corruption:?}; it must refetch the range from its peers, which is not built yet")]
+    #[error(
+        "{partition}: {corruption:?}; it must refetch the range from its peers, which is not built yet"
+    )]
     Corrupt { partition: TopicPartition, corruption: log::Corruption },
     #[error(transparent)]
     Restart(#[from] restart::Error),
@@ -200,7 +202,8 @@ impl<N: Network> Driver<N> {
             ack: spec.policy.ack,
             timing: spec.timing,
         };
-        let seed = self.seed ^ (self.tickets.wrapping_mul(0x9e37_79b9_7f4a_7c15)) ^ hash(at, self.node);
+        let seed =
+            self.seed ^ (self.tickets.wrapping_mul(0x9e37_79b9_7f4a_7c15)) ^ hash(at, self.node);
         let start = restart.log.start;
         let core = Core::new(config, restart, seed, &self.logger);
         let view = View::new(at, core.progress(), core.log().epochs().to_vec(), reader);

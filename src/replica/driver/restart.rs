@@ -30,7 +30,11 @@ pub fn new_state(spec: &Spec) -> ReplicaState {
         promised: spec.group.home_epoch,
         term: spec.group.home_epoch.first_term(),
         placement_generation: spec.placement_generation,
-        conf: log::ConfState { voters: ids(true), learners: ids(false), ..log::ConfState::default() },
+        conf: log::ConfState {
+            voters: ids(true),
+            learners: ids(false),
+            ..log::ConfState::default()
+        },
         ..ReplicaState::default()
     }
 }
@@ -122,10 +126,12 @@ fn producers_at(
             (log::Kind::Batch, Some(header)) => {
                 producers.apply(header, meta.index, meta.append_time_ms);
             }
-            (log::Kind::Control(control::EXPIRE_PRODUCERS), _) => match control_at(reader, meta.index) {
-                Ok(before_ms) => producers.expire(before_ms),
-                Err(error) => failed = Some(error),
-            },
+            (log::Kind::Control(control::EXPIRE_PRODUCERS), _) => {
+                match control_at(reader, meta.index) {
+                    Ok(before_ms) => producers.expire(before_ms),
+                    Err(error) => failed = Some(error),
+                }
+            }
             _ => {}
         }
     })?;
@@ -144,7 +150,11 @@ fn control_at(reader: &Reader, index: LogIndex) -> Result<i64, log::Error> {
 const READ_BYTES: usize = 4 << 20;
 
 /// All entries in `from..to`; a read of the log ends with its segment.
-fn entries(reader: &Reader, mut from: LogIndex, to: LogIndex) -> Result<Vec<log::Entry>, log::Error> {
+fn entries(
+    reader: &Reader,
+    mut from: LogIndex,
+    to: LogIndex,
+) -> Result<Vec<log::Entry>, log::Error> {
     let mut all = Vec::new();
     while from < to {
         let some = reader.entries(from, to, READ_BYTES)?;

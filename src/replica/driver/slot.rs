@@ -50,8 +50,10 @@ impl Slot {
         }
         if let Some(reset) = &persist.reset {
             let start = reset.start;
-            write.reset = Some(LogStart { index: start.index, term: start.term, offset: start.offset });
-            write.start = Some(LogStart { offset: reset.log_start, ..write.reset.expect("just set") });
+            write.reset =
+                Some(LogStart { index: start.index, term: start.term, offset: start.offset });
+            write.start =
+                Some(LogStart { offset: reset.log_start, ..write.reset.expect("just set") });
             write.producer_snapshot = Some((start.index, reset.producers.clone()));
             state.applied = start.index;
             state.conf = restart::from_raft(core.log().conf_state());

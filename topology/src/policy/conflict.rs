@@ -48,6 +48,15 @@ impl Conflict {
     pub fn blame(&self, layer: &Partial) -> Option<Key> {
         self.keys.iter().copied().find(|key| layer.says(*key))
     }
+
+    /// Whether it may come from a hole: whether a value that takes part was refused in the layer
+    /// that decides it. What does not fit by itself needs no other value to be right.
+    pub fn doubtful(&self, layers: &[&Partial]) -> bool {
+        let decides =
+            |key: Key| layers.iter().find(|layer| layer.says(key) || layer.refused.contains(&key));
+        let hole = |key: &Key| decides(*key).is_some_and(|layer| layer.refused.contains(key));
+        self.keys.len() > 1 && self.keys.iter().any(hole)
+    }
 }
 
 pub(crate) fn conflicts(settings: &Settings, shape: &Shape) -> Vec<Conflict> {
@@ -64,7 +73,7 @@ pub(crate) fn idle_sync_to(settings: &Settings, layer: &Partial) -> Option<Confl
     let sync_to = layer.sync_to?;
     (settings.replication == Replication::Async).then(|| Conflict {
         severity: Severity::Error,
-        keys: &[Key::SyncTo],
+        keys: &[Key::SyncTo, Key::Replication],
         found: format!("{sync_to} with replication = \"async\", which waits for no remote DC"),
         expected: "replication = \"sync\" beside it, or no sync_to".to_owned(),
     })
@@ -80,7 +89,7 @@ fn replicas(settings: &Settings, shape: &Shape, out: &mut Vec<Conflict>) {
         match shape.dcs.get(dc) {
             None => out.push(error(
                 KEYS,
-                format!("{dc} = {count}, and there is no DC {dc:?}"),
+                format!("{dc} = {count}, and there is no DC {dc}"),
                 crate::suggest::among(dc.as_str(), shape.dcs.keys().map(DcName::as_str), || {
                     format!("a DC of this file: {}", shape.names())
                 }),

@@ -1,6 +1,6 @@
 //! One layer of a policy, and how layers combine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::value::{self, Refusal, Value};
@@ -28,13 +28,20 @@ pub(crate) struct Partial {
     pub max_lag_bytes: Option<u64>,
     pub on_lag: Option<OnLag>,
     pub failover: Option<Failover>,
+    /// Keys with a value that was refused.
+    pub refused: BTreeSet<Key>,
 }
 
 impl Partial {
-    /// Takes a value, or says what would have been right. A refused value may stay in the layer, so
-    /// that what depends on it is checked all the same; nobody gets to use such a layer.
-    pub fn set(&mut self, key: Key, value: &Value<'_>) -> Result<(), Refusal> {
-        value::read(self, key, value)
+    /// Takes a value, or says what would have been right. What is refused leaves a hole, which is
+    /// remembered: nobody gets to use such a layer, and nothing is concluded from the hole.
+    pub fn set(&mut self, key: Key, value: &Value<'_>) -> Vec<Refusal> {
+        let mut refusals = Vec::new();
+        value::read(self, key, value, &mut refusals);
+        if !refusals.is_empty() {
+            self.refused.insert(key);
+        }
+        refusals
     }
 
     pub fn says(&self, key: Key) -> bool {

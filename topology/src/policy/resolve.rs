@@ -73,11 +73,34 @@ pub fn resolve(
     let (settings, sources) = over(policy, &own);
     let shape = Shape::of(topology);
     let found = conflicts(&settings, &shape).into_iter().chain(idle_sync_to(&settings, &own));
-    errors.extend(found.filter_map(|conflict| blame(&conflict, &own)));
+    let certain = found.filter(|conflict| !conflict.doubtful(&[&own]));
+    errors.extend(certain.filter_map(|conflict| blame(&conflict, &own)));
     if !errors.is_empty() {
         return Err(errors);
     }
     Ok(Effective { policy: policy.name.clone(), settings, sources })
+}
+
+/// What a change of an existing topic's configs must not touch: where its replicas are. Every config
+/// of [`Change::AtCreation`] that differs is refused.
+pub fn fixed_at_creation(
+    before: &BTreeMap<String, String>,
+    after: &BTreeMap<String, String>,
+) -> Vec<ConfigError> {
+    let fixed = topic_configs().filter(|config| config.change == Change::AtCreation);
+    let changed = fixed.filter(|config| before.get(config.name) != after.get(config.name));
+    let show = |configs: &BTreeMap<String, String>, name| {
+        configs.get(name).map_or_else(|| "no value".to_owned(), |value| format!("{value:?}"))
+    };
+    let refused = changed.map(|config| ConfigError {
+        key: config.name.to_owned(),
+        found: format!("{} on a topic that exists", show(after, config.name)),
+        expected: format!(
+            "{}, as at its creation: a config never moves a replica; moving home is not built yet and comes with the next release",
+            show(before, config.name)
+        ),
+    });
+    refused.collect()
 }
 
 fn read(configs: &BTreeMap<String, String>) -> (Partial, Vec<ConfigError>) {
@@ -86,10 +109,12 @@ fn read(configs: &BTreeMap<String, String>) -> (Partial, Vec<ConfigError>) {
     for (name, text) in configs {
         match topic_configs().find(|config| config.name == name.as_str()) {
             Some(config) => {
-                if let Err(refusal) = own.set(config.key, &Value::Config(text)) {
-                    let (found, expected) = (refusal.found, refusal.expected);
-                    errors.push(ConfigError { key: name.clone(), found, expected });
-                }
+                let refusals = own.set(config.key, &Value::Config(text));
+                errors.extend(refusals.into_iter().map(|refusal| ConfigError {
+                    key: name.clone(),
+                    found: refusal.found,
+                    expected: refusal.expected,
+                }));
             }
             None if name.starts_with(PREFIX) => errors.push(unknown(name)),
             None => {}

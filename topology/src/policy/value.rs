@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::{Flush, Home, Key, Partial};
 use crate::pattern::Pattern;
 use crate::policy::{Failover, OnIsolation, OnLag, OnSyncLoss};
-use crate::{DcName, placement, unit};
+use crate::{DcName, options, placement, unit};
 
 /// What was written, before anybody knows whether it is right.
 #[derive(Debug, Clone)]
@@ -84,71 +84,99 @@ impl Value<'_> {
     }
 }
 
-/// What comes later, and with what. Said in place of pretending.
-pub(crate) fn not_built(with: &str) -> String {
-    format!("nothing here yet: this is not built yet and comes with {with}")
-}
-
-const BUDGET: &str = "exposure budgets, in the next release";
+const BUDGETS: &str = "exposure budgets, in the next release";
+const MOVES: &str = "moving home, in the next release";
 const HOME_EXPECTED: &str = "a DC (\"fra\"), a preference list ([\"fra\", \"iad\"]) or \"spread\"";
 const REPLICAS_EXPECTED: &str = "replicas for each DC, as in { fra = 3, iad = 3 }";
-/// In one DC. Votes and appends of a group cost by the square of what anybody has a use for.
+const TOPICS_EXPECTED: &str = "a list of topic name patterns, as in [\"payments.*\"]";
+/// In one DC. More cost a round's fsyncs and copies each, and survive what nobody plans for.
 const REPLICAS_PER_DC_MAX: u32 = 7;
 
-/// Reads one value into its place in a layer.
-pub(crate) fn read(layer: &mut Partial, key: Key, value: &Value<'_>) -> Result<(), Refusal> {
+/// All DCs that a file may have, but for home.
+const REMOTE_DCS_MAX: u32 = crate::read::DCS_MAX as u32 - 1;
+
+/// Reads one value into its place in a layer. What is wrong goes to `refusals`; what is right of a
+/// list or table is kept, so that the rest of it is checked in the same go.
+pub(crate) fn read(layer: &mut Partial, key: Key, value: &Value<'_>, refusals: &mut Vec<Refusal>) {
+    let mut keep = Keep { refusals };
     match key {
-        Key::Topics => layer.topics = Some(topics(value)?),
-        Key::Home => layer.home = Some(home(value)?),
-        Key::Replicas => layer.replicas = Some(replicas(value)?),
+        Key::Topics => layer.topics = Some(topics(value, &mut keep)),
+        Key::Home => layer.home = keep.right(home(value)),
+        Key::Replicas => layer.replicas = Some(replicas(value, &mut keep)),
         Key::Replication => {
-            layer.sync = Some(value.word(&[("async", false), ("sync", true)])?);
+            layer.sync = keep.right(value.word(&[("async", false), ("sync", true)]));
         }
-        Key::SyncTo => layer.sync_to = Some(value.count(u32::MAX)?),
-        Key::Flush => layer.flush = Some(value.word(Flush::WORDS)?),
-        Key::MinInsyncReplicas => layer.min_insync_replicas = Some(value.count(u32::MAX)?),
-        Key::Partitions => layer.partitions = Some(value.count(placement::PARTITIONS_MAX)?),
-        Key::OnIsolation => layer.on_isolation = Some(value.word(OnIsolation::WORDS)?),
-        Key::OnSyncLoss => layer.on_sync_loss = Some(value.word(OnSyncLoss::WORDS)?),
-        Key::SyncTimeout => layer.sync_timeout = Some(value.duration()?),
-        Key::MaxLag => layer.max_lag = Some(value.duration()?),
-        Key::MaxLagBytes => layer.max_lag_bytes = Some(value.bytes()?),
-        Key::OnLag => layer.on_lag = Some(value.word(OnLag::WORDS)?),
-        Key::Failover => layer.failover = Some(value.word(Failover::WORDS)?),
+        Key::SyncTo => layer.sync_to = keep.right(value.count(REMOTE_DCS_MAX)),
+        Key::Flush => layer.flush = keep.right(value.word(Flush::WORDS)),
+        Key::MinInsyncReplicas => {
+            layer.min_insync_replicas = keep.right(value.count(REPLICAS_PER_DC_MAX));
+        }
+        Key::Partitions => layer.partitions = keep.right(value.count(placement::PARTITIONS_MAX)),
+        Key::OnIsolation => layer.on_isolation = keep.right(value.word(OnIsolation::WORDS)),
+        Key::OnSyncLoss => layer.on_sync_loss = keep.right(value.word(OnSyncLoss::WORDS)),
+        Key::SyncTimeout => layer.sync_timeout = keep.right(value.duration()),
+        Key::MaxLag => layer.max_lag = keep.right(value.duration()),
+        Key::MaxLagBytes => layer.max_lag_bytes = keep.right(value.bytes()),
+        Key::OnLag => layer.on_lag = keep.right(value.word(OnLag::WORDS)),
+        Key::Failover => layer.failover = keep.right(value.word(Failover::WORDS)),
     }
-    refuse_unbuilt(layer, key, value)
+    refusals.extend(unbuilt(layer, key, value));
 }
 
 /// The words of the next release are known, so that a file with them gets a straight answer.
-fn refuse_unbuilt(layer: &Partial, key: Key, value: &Value<'_>) -> Result<(), Refusal> {
+fn unbuilt(layer: &Partial, key: Key, value: &Value<'_>) -> Option<Refusal> {
+    let left_out = |with: &str| {
+        Some(value.refuse(format!("this key to be left out; not built yet: comes with {with}")))
+    };
+    let instead = |word: &str, with: &str| {
+        let found = value.describe();
+        Some(value.refuse(format!("{word:?}; {found} is not built yet: comes with {with}")))
+    };
     match key {
-        Key::MaxLag | Key::MaxLagBytes | Key::OnLag => Err(value.refuse(not_built(BUDGET))),
-        Key::SyncTimeout => Err(value.refuse(not_built("on_sync_loss = \"degrade\", in the next release"))),
-        Key::OnSyncLoss if layer.on_sync_loss == Some(OnSyncLoss::Degrade) => Err(value.refuse(
-            "\"block\": \"degrade\" is not built yet and comes with exposure budgets, in the next release",
-        )),
-        Key::Failover if layer.failover == Some(Failover::Automatic) => Err(value.refuse(
-            "\"manual\": \"automatic\" is not built yet and comes with moving home, in the next release",
-        )),
-        _ => Ok(()),
+        key if options::later(key).is_some() => options::later(key).and_then(left_out),
+        Key::OnSyncLoss if layer.on_sync_loss == Some(OnSyncLoss::Degrade) => {
+            instead(OnSyncLoss::Block.as_str(), BUDGETS)
+        }
+        Key::Failover if layer.failover == Some(Failover::Automatic) => {
+            instead(Failover::Manual.as_str(), MOVES)
+        }
+        _ => None,
     }
 }
 
-fn topics(value: &Value<'_>) -> Read<Vec<Pattern>> {
-    const EXPECTED: &str = "a list of topic name patterns, as in [\"payments.*\"]";
-    let Value::List(items) = value else { return Err(value.refuse(EXPECTED)) };
-    if items.is_empty() {
-        return Err(Refusal { found: "an empty list".to_owned(), expected: EXPECTED.to_owned() });
+struct Keep<'a> {
+    refusals: &'a mut Vec<Refusal>,
+}
+
+impl Keep<'_> {
+    fn right<T>(&mut self, read: Read<T>) -> Option<T> {
+        read.map_err(|refusal| self.refusals.push(refusal)).ok()
     }
-    let pattern = |item: &Value<'_>| {
-        let text = item.text(EXPECTED)?;
-        let expected = "1 to 249 of a-z, A-Z, 0-9, '.', '_', '-', '*' and '?'";
-        if text.starts_with("__") {
-            return Err(item.refuse("a pattern not starting with \"__\": such topics are Kafka's own and follow policy.internal"));
-        }
-        text.parse().map_err(|_| item.refuse(expected))
+
+    fn refuse(&mut self, found: impl Into<String>, expected: impl Into<String>) {
+        self.refusals.push(Refusal { found: found.into(), expected: expected.into() });
+    }
+}
+
+fn topics(value: &Value<'_>, keep: &mut Keep<'_>) -> Vec<Pattern> {
+    let Value::List(items) = value else {
+        keep.right::<()>(Err(value.refuse(TOPICS_EXPECTED)));
+        return Vec::new();
     };
-    items.iter().map(pattern).collect()
+    if items.is_empty() {
+        keep.refuse("an empty list", TOPICS_EXPECTED);
+    }
+    items.iter().filter_map(|item| keep.right(topic(item))).collect()
+}
+
+fn topic(item: &Value<'_>) -> Read<Pattern> {
+    let text = item.text(TOPICS_EXPECTED)?;
+    if text.starts_with("__") {
+        return Err(item.refuse(
+            "a pattern not starting with \"__\": such topics are Kafka's own and follow policy.internal",
+        ));
+    }
+    text.parse().map_err(|_| item.refuse(crate::pattern::EXPECTED))
 }
 
 fn dc(value: &Value<'_>, expected: &str) -> Read<DcName> {
@@ -178,37 +206,40 @@ fn home(value: &Value<'_>) -> Read<Home> {
     }
 }
 
-fn replicas(value: &Value<'_>) -> Read<BTreeMap<DcName, u32>> {
-    let pairs: Vec<(&str, Value<'_>)> = match value {
-        Value::Table(pairs) => pairs.clone(),
+fn replicas(value: &Value<'_>, keep: &mut Keep<'_>) -> BTreeMap<DcName, u32> {
+    let pairs: Option<Vec<(&str, Value<'_>)>> = match value {
+        Value::Table(pairs) => Some(pairs.clone()),
         Value::Config(text) => {
-            let mut pairs = Vec::new();
-            for part in text.split(',') {
-                let Some((dc, count)) = part.split_once('=') else {
-                    return Err(value.refuse("replicas for each DC, as in fra=3,iad=3"));
-                };
-                pairs.push((dc.trim(), Value::Config(count.trim())));
-            }
-            pairs
+            let pair = |part| str::split_once(part, '=');
+            let pairs = text
+                .split(',')
+                .map(|part| pair(part).map(|(dc, count)| (dc.trim(), Value::Config(count.trim()))));
+            pairs.collect()
         }
-        _ => return Err(value.refuse(REPLICAS_EXPECTED)),
+        _ => None,
+    };
+    let mut replicas = BTreeMap::new();
+    let expected = match value {
+        Value::Config(_) => "replicas for each DC, as in fra=3,iad=3",
+        _ => REPLICAS_EXPECTED,
+    };
+    let Some(pairs) = pairs else {
+        keep.right::<()>(Err(value.refuse(expected)));
+        return replicas;
     };
     if pairs.is_empty() {
-        return Err(Refusal { found: "no DC".to_owned(), expected: REPLICAS_EXPECTED.to_owned() });
+        keep.refuse("no DC", expected);
     }
-    let mut replicas = BTreeMap::new();
     for (name, count) in &pairs {
-        let dc = dc(&Value::Text(name), REPLICAS_EXPECTED)?;
+        let Some(dc) = keep.right(dc(&Value::Text(name), expected)) else { continue };
         let count = count.count(REPLICAS_PER_DC_MAX).map_err(|refusal| Refusal {
             found: format!("{} for {dc}", refusal.found),
             expected: format!("{} (leave {dc} out for none)", refusal.expected),
-        })?;
+        });
+        let Some(count) = keep.right(count) else { continue };
         if replicas.insert(dc, count).is_some() {
-            return Err(Refusal {
-                found: format!("{name} twice"),
-                expected: "each DC once".to_owned(),
-            });
+            keep.refuse(format!("{name} twice"), "each DC once");
         }
     }
-    Ok(replicas)
+    replicas
 }

@@ -58,51 +58,82 @@ fn advertised(text: &str) -> Result<HostPort, String> {
     Ok(HostPort { host: Arc::from(host), port })
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// UDP; the others are TCP.
+    Peer,
+    Admin,
+    Kafka,
+}
+
 /// A place where somebody listens.
 struct Bound<'a> {
     path: String,
     node: usize,
-    /// Two nodes that advertise the same peer host are on one machine.
-    machine: &'a str,
-    udp: bool,
+    /// Where others reach the node, if that is its own port and not one that something maps to it;
+    /// then the host is the machine, and not one with containers behind it.
+    peer: Option<&'a HostPort>,
+    role: Role,
     address: &'a Address,
 }
 
-/// Reports addresses that two would listen on, or that two would be reached at.
+impl Bound<'_> {
+    /// Two nodes that advertise one host, each its own port, share a machine. The same port, too,
+    /// is a mistake in that address, and says nothing about the others.
+    fn same_machine(&self, other: &Self) -> bool {
+        let shared = |a: &HostPort, b: &HostPort| a.host == b.host && a.port != b.port;
+        let peers = self.peer.zip(other.peer);
+        self.node == other.node || peers.is_some_and(|(a, b)| shared(a, b))
+    }
+
+    fn binds_over(&self, other: &Self) -> bool {
+        let (a, b) = (self.address.bind, other.address.bind);
+        let same_protocol = (self.role == Role::Peer) == (other.role == Role::Peer);
+        let overlap = if self.same_machine(other) { overlap(a, b) } else { same_interface(a, b) };
+        same_protocol && overlap
+    }
+
+    /// An admin address on loopback is for its own machine, of which there are several.
+    fn leads_to(&self, other: &Self) -> bool {
+        let local = self.role == Role::Admin && self.node != other.node && loopback(self.address);
+        let same_protocol = (self.role == Role::Peer) == (other.role == Role::Peer);
+        same_protocol && self.address.advertised == other.address.advertised && !local
+    }
+}
+
+/// Reports, once for each, addresses that two would listen on, or that two would be reached at.
 pub(super) fn check_overlaps(reader: &mut Reader, draft: &Draft) {
     let bound: Vec<Bound<'_>> = draft.nodes.iter().enumerate().flat_map(bound_by).collect();
     for (i, one) in bound.iter().enumerate() {
         for other in &bound[..i] {
-            if one.udp != other.udp {
-                continue;
-            }
-            let same_machine = one.node == other.node || one.machine == other.machine;
-            if same_machine && overlap(one.address.bind, other.address.bind)
-                || one.node != other.node && same_interface(one.address.bind, other.address.bind)
-            {
+            let expected = "an address of its own";
+            if one.binds_over(other) {
                 let found = format!("{}, where {} listens, too", one.address.bind, other.path);
-                reader.error(&join(&one.path, "bind"), found, "an address of its own");
-            } else if one.address.advertised == other.address.advertised
-                && !(one.node != other.node && loopback(one.address))
-            {
-                let found =
-                    format!("{}, which leads to {}, too", one.address.advertised, other.path);
-                reader.error(&join(&one.path, "advertised"), found, "an address of its own");
+                reader.error(&join(&one.path, "bind"), found, expected);
+                break;
+            } else if one.leads_to(other) {
+                let advertised = &one.address.advertised;
+                let found = format!("{advertised}, which leads to {}, too", other.path);
+                reader.error(&join(&one.path, "advertised"), found, expected);
+                break;
             }
         }
     }
 }
 
 fn bound_by<'a>((index, node): (usize, &'a At<super::DraftNode>)) -> Vec<Bound<'a>> {
-    let Some(peer) = &node.value.peer else { return Vec::new() };
-    let machine = peer.advertised.host.as_ref();
+    let peer = node.value.peer.as_ref();
+    let own_port = |peer: &&Address| peer.bind.port() == peer.advertised.port;
+    let direct = peer.filter(own_port).map(|peer| &peer.advertised);
     let bound =
-        |path: String, udp: bool, address| Bound { path, node: index, machine, udp, address };
-    let mut out = vec![bound(join(&node.path, "peer"), true, peer)];
-    out.extend(node.value.admin.iter().map(|admin| bound(join(&node.path, "admin"), false, admin)));
+        |path: String, role, address| Bound { path, node: index, peer: direct, role, address };
+    let mut out: Vec<Bound<'a>> = Vec::new();
+    out.extend(peer.map(|peer| bound(join(&node.path, "peer"), Role::Peer, peer)));
+    let admin = node.value.admin.as_ref();
+    out.extend(admin.map(|admin| bound(join(&node.path, "admin"), Role::Admin, admin)));
     for (i, listener) in node.value.listeners.iter().enumerate() {
         let path = format!("{}.listener[{i}]", node.path);
-        out.extend(listener.iter().map(|l| bound(path.clone(), false, &l.address)));
+        out.extend(listener.as_ref().map(|l| bound(path, Role::Kafka, &l.address)));
     }
     out
 }

@@ -3,16 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::reader::{Reader, join};
-use super::{At, Draft, address, policies};
+use super::{At, DCS_MAX, Draft, NODES_MAX, PATTERNS_MAX, POLICIES_MAX, address, policies};
 use crate::policy::Shape;
 use crate::topology::ListenerName;
 use crate::{DcName, Severity, Topology, meta, suggest};
-
-/// Beyond this a plan, a console page and a metric label set become unreadable long before Isobar
-/// becomes slow; where it is refused, a generator has run away.
-const NODES_MAX: usize = 1000;
-/// Every two DCs need a link, so links grow by the square.
-const DCS_MAX: usize = 32;
 
 /// Checks the draft and makes it a topology; `None` where holes are left, all of them reported.
 pub(super) fn whole(reader: &mut Reader, mut draft: Draft, text: &str) -> Option<Topology> {
@@ -28,7 +22,10 @@ pub(super) fn whole(reader: &mut Reader, mut draft: Draft, text: &str) -> Option
     let drafts = std::mem::take(&mut draft.policies);
     let policies = policies::assemble(reader, drafts, &data_dcs, &shape);
     let topology = build(draft, policies?, text)?;
-    meta_survives(reader, &topology);
+    // Of a file that is refused, the nodes that vote are not known for sure.
+    if !reader.has_errors() {
+        meta_survives(reader, &topology);
+    }
     Some(topology)
 }
 
@@ -58,11 +55,17 @@ fn build(
 }
 
 fn limits(reader: &mut Reader, draft: &Draft) -> Option<()> {
-    let counts = [("dc", draft.dcs.len(), DCS_MAX), ("node", draft.nodes.len(), NODES_MAX)];
+    let patterns = draft.policies.iter().map(policies::Draft::patterns).sum();
+    let counts = [
+        ("dc", draft.dcs.len(), "DCs", DCS_MAX),
+        ("node", draft.nodes.len(), "nodes", NODES_MAX),
+        ("policy", draft.policies.len(), "policies", POLICIES_MAX),
+        ("policy", patterns, "patterns", PATTERNS_MAX),
+    ];
     let mut fits = Some(());
-    for (key, found, most) in counts {
+    for (key, found, what, most) in counts {
         if found > most {
-            reader.error(key, found.to_string(), format!("at most {most}"));
+            reader.error(key, format!("{found} {what}"), format!("at most {most}"));
             fits = None;
         }
     }
@@ -70,7 +73,10 @@ fn limits(reader: &mut Reader, draft: &Draft) -> Option<()> {
 }
 
 fn named_dcs(draft: &Draft) -> impl Iterator<Item = (&DcName, bool)> {
-    draft.dcs.iter().filter_map(|dc| Some((dc.value.name.as_ref()?, dc.value.witness)))
+    draft
+        .dcs
+        .iter()
+        .filter_map(|dc| Some((dc.value.name.as_ref()?, dc.value.witness.unwrap_or(false))))
 }
 
 fn shape(draft: &Draft) -> Shape {
@@ -83,8 +89,9 @@ fn shape(draft: &Draft) -> Shape {
 fn dcs(reader: &mut Reader, draft: &Draft) {
     let mut seen = BTreeMap::new();
     // A DC or node that could not be read may be the one that seems to be missing.
-    let all_nodes = draft.nodes.iter().all(|node| node.value.dc.is_some());
     let known_nodes = shape(draft);
+    let known = |dc: &DcName| known_nodes.dcs.contains_key(dc);
+    let all_nodes = draft.nodes.iter().all(|node| node.value.dc.as_ref().is_some_and(known));
     for dc in &draft.dcs {
         let Some(name) = &dc.value.name else { continue };
         if let Some(first) = seen.insert(name, &dc.path) {
@@ -95,7 +102,7 @@ fn dcs(reader: &mut Reader, draft: &Draft) {
             reader.error(&join(&dc.path, "name"), format!("{name} without a node"), expected);
         }
     }
-    let data = draft.dcs.iter().any(|dc| !dc.value.witness);
+    let data = draft.dcs.iter().any(|dc| dc.value.witness != Some(true));
     if !draft.dcs.is_empty() && !data {
         reader.error("dc", "witnesses only", "at least one DC that holds data");
     }
@@ -117,7 +124,7 @@ fn nodes(reader: &mut Reader, draft: &Draft) {
         };
         let listeners = join(&node.path, "listener");
         match (declared.value.witness, node.value.listeners.is_empty()) {
-            (true, false) => {
+            (Some(true), false) => {
                 let found = format!("listeners on a node of the witness {dc}");
                 reader.error(
                     &listeners,
@@ -126,7 +133,7 @@ fn nodes(reader: &mut Reader, draft: &Draft) {
                 );
             }
             // Listeners of the wrong kind have been reported as that.
-            (false, true) if !reader.stands(&listeners) => {
+            (Some(false), true) if !reader.stands(&listeners) => {
                 reader.absent(&listeners, "at least one [[node.listener]], for clients");
             }
             _ => {}

@@ -27,6 +27,17 @@ use reader::Reader;
 /// this. Longer text is refused unread.
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
 
+/// Every two DCs need a link, so links grow by the square.
+pub const DCS_MAX: usize = 32;
+/// Beyond this a plan, a console page and a metric label set become unreadable long before Isobar
+/// becomes slow; where it is refused, a generator has run away.
+pub const NODES_MAX: usize = 1000;
+/// A plan says a dozen lines of each.
+pub const POLICIES_MAX: usize = 100;
+/// Of all policies together. Every topic is held against every pattern, and every pattern with the
+/// same literal prefix against every other, at a cost of the product of their lengths.
+pub const PATTERNS_MAX: usize = 500;
+
 /// The format that this reader knows.
 pub const VERSION: i64 = 1;
 
@@ -44,7 +55,8 @@ pub(crate) fn topology(text: &str) -> Result<(Topology, Vec<Warning>), Problems>
     let mut reader = Reader::new(text, document.get_ref(), &syntax);
     let draft = sections::draft(&mut reader, document.get_ref());
     let whole = if reader.damaged() { None } else { check::whole(&mut reader, draft, text) };
-    let (errors, mut problems) = reader.finish();
+    let errors = reader.has_errors();
+    let mut problems = reader.finish();
     match whole {
         Some(topology) if !errors => {
             problems.sort_by(|a, b| (a.line, &a.key).cmp(&(b.line, &b.key)));
@@ -72,7 +84,7 @@ struct At<T> {
 
 struct DraftDc {
     name: Option<DcName>,
-    witness: bool,
+    witness: Option<bool>,
 }
 
 struct DraftNode {
@@ -96,7 +108,7 @@ struct DraftLink {
 
 impl DraftDc {
     fn finish(self) -> Option<Dc> {
-        Some(Dc { name: self.name?, witness: self.witness })
+        Some(Dc { name: self.name?, witness: self.witness? })
     }
 }
 
@@ -125,3 +137,6 @@ impl DraftLink {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,8 +9,8 @@ use toml::de::DeValue;
 use super::reader::{Reader, describe, join, policy_value};
 use crate::options;
 use crate::policy::{
-    Conflict, DEFAULT, Fallback, Flush, Home, INTERNAL, Key, Partial, Policy, Replication,
-    Settings, Shape, Source, conflicts, idle_sync_to, merge,
+    Conflict, DEFAULT, Fallback, Flush, Home, INTERNAL, Key, Partial, Policy, Replication, Shape,
+    Source, conflicts, idle_sync_to, merge,
 };
 use crate::topology::ListenerName;
 use crate::{DcName, Severity};
@@ -22,6 +22,11 @@ pub(super) struct Draft {
 }
 
 impl Draft {
+    /// How many it has.
+    pub fn patterns(&self) -> usize {
+        self.own.topics.as_ref().map_or(0, Vec::len)
+    }
+
     fn path(&self) -> String {
         path(&self.name)
     }
@@ -61,7 +66,7 @@ fn read_one<'d>(reader: &mut Reader, name: &str, value: &'d DeValue<'d>) -> Opti
     let mut own = Partial::default();
     for key in Key::ALL {
         let Some(value) = section.value(key.name()) else { continue };
-        if let Err(refusal) = own.set(*key, &policy_value(value)) {
+        for refusal in own.set(*key, &policy_value(value)) {
             reader.error(&section.key(key.name()), refusal.found, refusal.expected);
         }
     }
@@ -97,23 +102,27 @@ pub(super) fn assemble(
 
     let mut policies = BTreeMap::new();
     let mut base_conflicts = Vec::new();
+    let mut sound = Vec::new();
     for draft in std::iter::once(&Draft { name: DEFAULT.into(), own: base.1.clone() })
         .chain(drafts.iter().filter(|d| &*d.name != DEFAULT && &*d.name != INTERNAL))
     {
         let own = (Source::Policy(draft.name.clone()), draft.own.clone());
         let layers = if &*draft.name == DEFAULT { vec![own] } else { vec![own, base.clone()] };
         let policy = policy(&draft.name, layers, fallback.clone());
-        let found = conflicts(&policy.settings, shape);
-        report(reader, &policy.name, &draft.own, &policy.settings, &found, &base_conflicts);
+        let found = report(reader, &policy, shape, &base_conflicts);
+        if found.iter().all(|conflict| conflict.severity != Severity::Error) {
+            sound.push(policy.name.clone());
+        }
         if &*draft.name == DEFAULT {
             base_conflicts = found;
         }
         policies.insert(policy.name.clone(), policy);
     }
-    let internal = internal_policy(reader, internal, &base, &fallback, &policies);
-    let found = conflicts(&internal.settings, shape);
-    let own = &internal.layers[0].1;
-    report(reader, &internal.name, own, &internal.settings, &found, &base_conflicts);
+    let others = policies.values().filter(|policy| sound.contains(&policy.name));
+    let strongest = others.max_by_key(|policy| policy.settings.replication);
+    let strongest = strongest.unwrap_or(&policies[DEFAULT]);
+    let internal = internal_policy(reader, internal, &base, &fallback, strongest);
+    report(reader, &internal, shape, &base_conflicts);
     policies.insert(internal.name.clone(), internal);
     report_ties(reader, &drafts);
     Some(policies)
@@ -156,10 +165,8 @@ fn internal_policy(
     own: Partial,
     base: &(Source, Partial),
     fallback: &Fallback,
-    others: &BTreeMap<Arc<str>, Policy>,
+    strongest: &Policy,
 ) -> Policy {
-    let strongest = others.values().max_by_key(|policy| policy.settings.replication);
-    let strongest = strongest.expect("policy.default is always there");
     let k = strongest.settings.replication.sync_to();
     let strength =
         Partial { sync: Some(k > 0), sync_to: (k > 0).then_some(k), ..Partial::default() };
@@ -197,29 +204,31 @@ fn internal_policy(
     internal
 }
 
-/// Reports the conflicts that this policy has a part in; what it merely inherits is reported where
-/// it was said. What nobody said (built-in defaults that do not fit) is reported at the policy.
+/// Reports the conflicts that this policy has a part in, and gives all of them; what it merely
+/// inherits is reported where it was said. What nobody said (built-in defaults that do not fit) is
+/// reported at the policy.
 fn report(
     reader: &mut Reader,
-    name: &str,
-    own: &Partial,
-    settings: &Settings,
-    found: &[Conflict],
+    policy: &Policy,
+    shape: &Shape,
     inherited: &[Conflict],
-) {
-    for conflict in found.iter().chain(idle_sync_to(settings, own).iter()) {
-        if inherited.contains(conflict) {
-            continue;
-        }
+) -> Vec<Conflict> {
+    let own = &policy.layers[0].1;
+    let mut found = conflicts(&policy.settings, shape);
+    found.extend(idle_sync_to(&policy.settings, own));
+    let layers: Vec<&Partial> = policy.layers.iter().map(|(_, layer)| layer).collect();
+    found.retain(|conflict| !conflict.doubtful(&layers));
+    for conflict in found.iter().filter(|conflict| !inherited.contains(conflict)) {
         let key = match conflict.blame(own) {
             Some(key) => key,
             // A warning about something that the file does not say has no line to look at.
             None if conflict.severity == Severity::Warning => continue,
             None => conflict.keys[0],
         };
-        let at = join(&path(name), key.name());
+        let at = join(&path(&policy.name), key.name());
         reader.report(conflict.severity, &at, &*conflict.found, &*conflict.expected);
     }
+    found
 }
 
 /// Two patterns that describe a name equally closely leave its policy to chance.
@@ -228,12 +237,8 @@ fn report_ties(reader: &mut Reader, drafts: &[Draft]) {
         for other in &drafts[..i] {
             let pairs = patterns(one).flat_map(|a| patterns(other).map(move |b| (a, b)));
             for (a, b) in pairs.filter(|(a, b)| a.ties_with(b)) {
-                let found = format!(
-                    "{:?}, as specific as {:?} of {}",
-                    a.as_str(),
-                    b.as_str(),
-                    other.path()
-                );
+                let (a, b) = (a.as_str(), b.as_str());
+                let found = format!("{a:?}, as specific as {b:?} of {}", other.path());
                 let expected =
                     "patterns of which no name matches both, or one with a longer literal prefix";
                 reader.error(&join(&one.path(), "topics"), found, expected);

@@ -1,7 +1,7 @@
 //! Walks the tables of the file: remembers where each key stands, refuses unknown ones, and says of
 //! a value that is not there or of another kind what would be right.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use toml::de::{DeTable, DeValue};
 
@@ -9,12 +9,15 @@ use crate::options::{ELSEWHERE, Entry};
 use crate::policy::Value;
 use crate::{Problem, Severity, suggest};
 
+/// Of the source, shown beside a syntax error.
+const SNIPPET_CHARS: usize = 60;
+
 pub(super) struct Reader {
     /// Key path → line.
     places: BTreeMap<String, usize>,
     problems: Vec<Problem>,
-    /// The text is no TOML throughout.
-    damaged: bool,
+    /// Lines where the text is no TOML. What was made of them is not worth a second report.
+    damaged: BTreeSet<usize>,
 }
 
 /// A table of the file and its path.
@@ -44,24 +47,32 @@ impl Reader {
         let lines = Lines::new(text);
         let mut places = BTreeMap::new();
         note_table(&mut places, &lines, "", document);
+        let at = |error: &toml::de::Error| {
+            let position = error.span().map_or(0, |span| span.start);
+            lines.text(text, position).chars().take(SNIPPET_CHARS).collect::<String>()
+        };
         let problems = syntax.iter().map(|error| Problem {
             severity: Severity::Error,
             line: error.span().map_or(1, |span| lines.line(span.start)),
             key: String::new(),
-            found: error.message().replace('\n', ", "),
+            found: format!("{} at `{}`", error.message().replace('\n', ", "), at(error)),
             expected: "valid TOML (https://toml.io)".to_owned(),
         });
-        Self { places, problems: problems.collect(), damaged: !syntax.is_empty() }
+        let problems: Vec<Problem> = problems.collect();
+        let damaged = problems.iter().map(|problem| problem.line).collect();
+        Self { places, problems, damaged }
     }
 
     pub fn damaged(&self) -> bool {
-        self.damaged
+        !self.damaged.is_empty()
     }
 
-    /// Whether there are errors, and everything that was found.
-    pub fn finish(self) -> (bool, Vec<Problem>) {
-        let errors = self.problems.iter().any(|p| p.severity == Severity::Error);
-        (errors, self.problems)
+    pub fn has_errors(&self) -> bool {
+        self.problems.iter().any(|problem| problem.severity == Severity::Error)
+    }
+
+    pub fn finish(self) -> Vec<Problem> {
+        self.problems
     }
 
     pub fn error(&mut self, key: &str, found: impl Into<String>, expected: impl Into<String>) {
@@ -77,6 +88,9 @@ impl Reader {
     ) {
         let (found, expected) = (found.into(), expected.into());
         let line = self.line(key);
+        if self.damaged.contains(&line) {
+            return;
+        }
         self.problems.push(Problem { severity, line, key: key.to_owned(), found, expected });
     }
 
@@ -143,11 +157,11 @@ impl Reader {
             let header = path.rsplit_once("].").map_or(path.to_owned(), |(outer, inner)| {
                 format!("{}.{inner}", outer.split('[').next().unwrap_or(outer))
             });
-            self.error(
-                path,
-                describe(value),
-                format!("a list of tables, each headed [[{header}]]"),
-            );
+            // Text that is no TOML loses its brackets first.
+            if !self.damaged() {
+                let expected = format!("a list of tables, each headed [[{header}]]");
+                self.error(path, describe(value), expected);
+            }
             return Vec::new();
         };
         let mut out = Vec::new();
@@ -174,7 +188,7 @@ impl Reader {
 
     /// Something that is not there, unless it may have been lost.
     pub fn absent(&mut self, key: &str, expected: impl Into<String>) {
-        if !self.damaged {
+        if !self.damaged() {
             self.error(key, "nothing", expected);
         }
     }
@@ -232,13 +246,13 @@ impl Reader {
         number
     }
 
-    pub fn bool_or(&mut self, section: &Section<'_>, name: &str, default: bool) -> bool {
+    pub fn bool_or(&mut self, section: &Section<'_>, name: &str, default: bool) -> Option<bool> {
         match section.value(name) {
-            None => default,
-            Some(DeValue::Boolean(value)) => *value,
+            None => Some(default),
+            Some(DeValue::Boolean(value)) => Some(*value),
             Some(other) => {
                 self.error(&section.key(name), describe(other), "true or false");
-                default
+                None
             }
         }
     }
@@ -355,6 +369,13 @@ impl Lines {
     fn new(text: &str) -> Self {
         let after = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         Self(std::iter::once(0).chain(after.map(|(at, _)| at + 1)).collect())
+    }
+
+    /// The line around a position, without its indent.
+    fn text<'t>(&self, text: &'t str, position: usize) -> &'t str {
+        let line = self.line(position);
+        let end = self.0.get(line).copied().unwrap_or(text.len());
+        text.get(self.0[line - 1]..end).unwrap_or_default().trim()
     }
 
     /// From 1.

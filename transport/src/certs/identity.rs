@@ -62,23 +62,24 @@ impl Identity {
     /// and they are valid now.
     pub fn load(files: Files, cluster: &str, dc: &DcName, node: NodeId) -> Result<Identity, Error> {
         let identity = Identity::read(files)?;
-        let path = || identity.files.cert.clone();
-        if identity.name.cluster.as_ref() != cluster {
-            let found = identity.name.cluster.to_string();
+        identity.check(cluster, dc, node)?;
+        Ok(identity)
+    }
+
+    pub(crate) fn check(&self, cluster: &str, dc: &DcName, node: NodeId) -> Result<(), Error> {
+        let path = || self.files.cert.clone();
+        if self.name.cluster.as_ref() != cluster {
+            let found = self.name.cluster.to_string();
             return Err(Error::WrongCluster { path: path(), found, expected: cluster.to_owned() });
         }
-        if identity.name.node != node {
-            return Err(Error::WrongNode {
-                path: path(),
-                found: identity.name.node,
-                expected: node,
-            });
+        if self.name.node != node {
+            return Err(Error::WrongNode { path: path(), found: self.name.node, expected: node });
         }
-        if identity.name.dc != *dc {
-            let found = identity.name.dc.clone();
+        if self.name.dc != *dc {
+            let found = self.name.dc.clone();
             return Err(Error::WrongDc { path: path(), found, expected: dc.clone() });
         }
-        Ok(identity)
+        Ok(())
     }
 
     /// The files as they are now, if they differ from what was loaded. An error leaves this identity as good
@@ -158,6 +159,9 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
     let pem = read(path)?;
+    if fs::metadata(path).is_ok_and(|meta| meta.mode() & 0o077 != 0) {
+        tracing::warn!(path = %path.display(), "this private key is readable by others; run: chmod 600");
+    }
     PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
         rustls::pki_types::pem::Error::NoItemsFound => {
             Error::Empty { path: path.to_owned(), what: "private key" }

@@ -57,6 +57,8 @@ pub enum Error {
     KeyMismatch { key: PathBuf, cert: PathBuf },
     #[error("{cert}: not signed by any authority in {ca}: {detail}")]
     Untrusted { cert: PathBuf, ca: PathBuf, detail: String },
+    #[error("TLS settings: {0}")]
+    Tls(rustls::Error),
     #[error("cannot make a certificate: {0}")]
     Make(#[from] rcgen::Error),
 }

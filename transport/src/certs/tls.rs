@@ -18,7 +18,7 @@ use rustls::{
 use super::{ALPN, Identity, NameError, PeerIdentity};
 
 /// Why a certificate of a trusted authority is refused all the same.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error(transparent)]
     Name(#[from] NameError),
@@ -30,6 +30,13 @@ pub(crate) enum Refusal {
     OtherDc { name: PeerIdentity, expected: String },
     #[error("dialled {expected}, which answered as {name}")]
     OtherNode { name: PeerIdentity, expected: PeerIdentity },
+}
+
+/// rustls shows what it wraps by `Debug`, and that is what ends up in the log.
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// Decides on the name in a certificate whose chain is good.

@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use crate::rng::Rng;
+
 /// Settings of one direction.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Link {
@@ -124,30 +126,6 @@ impl LinkModel {
         }
         // A float cast saturates at 0, so a draw below "at once" is at once.
         (delay + self.rng.normal() * self.link.jitter.as_nanos() as f64) as u64
-    }
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014): the same seed loses the same packets.
-#[derive(Debug, Clone)]
-pub(super) struct Rng(pub u64);
-
-impl Rng {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    /// In [0, 1).
-    fn uniform(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    /// Near enough to a standard normal: the sum of twelve uniforms, less its mean.
-    fn normal(&mut self) -> f64 {
-        (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
     }
 }
 

@@ -64,7 +64,7 @@ impl Wan {
         }
     }
 
-    /// Both directions alike.
+    /// Both directions alike. Replaces all settings, a cut included.
     pub fn set(&self, a: &DcName, b: &DcName, link: Link) {
         self.set_one_way(a, b, link.clone());
         self.set_one_way(b, a, link);
@@ -72,6 +72,13 @@ impl Wan {
 
     pub fn set_one_way(&self, from: &DcName, to: &DcName, link: Link) {
         self.direction(from, to).change(|model| model.set(link));
+    }
+
+    /// The settings of one direction, to change some of them.
+    pub fn link(&self, from: &DcName, to: &DcName) -> Link {
+        let direction = self.direction(from, to);
+        let model = direction.model.lock().unwrap_or_else(PoisonError::into_inner);
+        model.link().clone()
     }
 
     /// Nothing passes from `a` to `b`; nor back, unless `one_way`.

@@ -2,5 +2,8 @@
 
 mod debug;
 mod frame;
+mod hostile;
 mod oracle;
+mod record;
 pub mod source;
+mod tables;

@@ -127,5 +127,7 @@ fn error_codes_agree_with_the_oracle() {
         }
         assert_eq!(ErrorCode::from_number(code.number()), Some(*code));
     }
-    assert_eq!(ErrorCode::None.number(), 0);
+    let numbers: Vec<i16> = ErrorCode::ALL.iter().map(|c| c.number()).collect();
+    assert_eq!(numbers, (-1..=133).collect::<Vec<_>>());
+    assert_eq!((ErrorCode::from_number(134), ErrorCode::from_number(-2)), (None, None));
 }

@@ -142,3 +142,6 @@ impl Roster {
         chosen
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,11 @@
 //! The seam to the layer above.
 
+mod accept;
+mod calls;
+mod frames;
+mod hello;
+mod serve;
+
 use std::future::Future;
 use std::pin::Pin;
 
@@ -7,6 +13,9 @@ use bytes::Bytes;
 use isobar_topology::NodeId;
 
 use crate::{Frame, Lane, PeerIdentity, RpcError};
+
+pub(crate) use accept::{accept, server_config};
+pub(crate) use serve::Slot;
 
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 

@@ -1,0 +1,104 @@
+//! What peers send, handed to whom it is for.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock, RwLock};
+
+use bytes::Bytes;
+use isobar_transport::{BoxFuture, Frame, Inbound, Lane, PeerIdentity, RpcError};
+
+use crate::model::NodeId;
+use crate::replica::driver::{FromPeer, Inlet};
+
+/// Methods of the RPC lane. Numbers are for ever.
+pub mod method {
+    /// To the leader of `__meta`: a request, see `metadata::request`.
+    pub const METADATA: u16 = 1;
+    /// "Who are you, and do you know me?" See `bootstrap`.
+    pub const WHO: u16 = 2;
+    /// To the leader of `__meta`: a lease renewal.
+    pub const RENEW: u16 = 3;
+}
+
+/// Answers calls of one method.
+pub type Answer = Box<dyn Fn(NodeId, Bytes) -> BoxFuture<Result<Bytes, RpcError>> + Send + Sync>;
+
+/// Frames go to the replicas at once; calls to whoever has taken up that method. A method that
+/// nobody has taken up yet, while the node starts, is refused and asked again.
+pub struct Switch {
+    inlet: Inlet,
+    metadata: OnceLock<Answer>,
+    who: OnceLock<Answer>,
+    renew: OnceLock<Answer>,
+    connected: RwLock<BTreeSet<NodeId>>,
+}
+
+impl Switch {
+    pub fn new(inlet: Inlet) -> Arc<Self> {
+        Arc::new(Self {
+            inlet,
+            metadata: OnceLock::new(),
+            who: OnceLock::new(),
+            renew: OnceLock::new(),
+            connected: RwLock::default(),
+        })
+    }
+
+    /// # Panics
+    /// If the method was taken up before, or there is none of that number.
+    pub fn take_up(&self, method: u16, answer: Answer) {
+        let slot = self.slot(method).expect("a method of the table");
+        assert!(slot.set(answer).is_ok(), "method {method} is taken up twice");
+    }
+
+    fn slot(&self, method: u16) -> Option<&OnceLock<Answer>> {
+        match method {
+            method::METADATA => Some(&self.metadata),
+            method::WHO => Some(&self.who),
+            method::RENEW => Some(&self.renew),
+            _ => None,
+        }
+    }
+
+    /// Whether control to the node is up.
+    pub fn is_connected(&self, node: NodeId) -> bool {
+        self.connected.read().expect("no panic while held").contains(&node)
+    }
+}
+
+impl Inbound for Switch {
+    fn frame(&self, from: &PeerIdentity, lane: Lane, frame: Frame) {
+        if !self.inlet.put(FromPeer::Frame(from.node, frame)) {
+            tracing::debug!(from = %from.node, %lane, "the replicas' inlet is full: frame dropped");
+        }
+    }
+
+    fn call(
+        &self,
+        from: PeerIdentity,
+        method: u16,
+        body: Bytes,
+    ) -> BoxFuture<Result<Bytes, RpcError>> {
+        match self.slot(method).map(OnceLock::get) {
+            Some(Some(answer)) => answer(from.node, body),
+            Some(None) => Box::pin(async {
+                Err(RpcError::Refused { code: 0, message: "the node is starting".into() })
+            }),
+            None => Box::pin(async move { Err(RpcError::UnknownMethod(method)) }),
+        }
+    }
+
+    fn peer_up(&self, node: NodeId) {
+        self.connected.write().expect("no panic while held").insert(node);
+        // If it is full, the next change of a leader tells the peer.
+        self.inlet.put(FromPeer::Up(node));
+    }
+
+    fn peer_down(&self, node: NodeId) {
+        self.connected.write().expect("no panic while held").remove(&node);
+        self.inlet.put(FromPeer::Lost(node));
+    }
+
+    fn frames_lost(&self, to: NodeId, _lane: Lane) {
+        self.inlet.put(FromPeer::Lost(to));
+    }
+}

@@ -1,0 +1,125 @@
+//! Leases between this node and the leader of `__meta`, over the RPC lane, which takes a hop
+//! through a third DC where the direct path is cut.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use isobar_topology::timing::Lease;
+use isobar_transport::{RpcError, Transport};
+use prost::Message as _;
+use tokio::time::Instant;
+
+use super::inbound::{Answer, method};
+use crate::metadata::lease::{Granted, Grantor, Holder, Renew};
+use crate::model::{LeaderEpoch, NodeId, TopicPartition};
+use crate::replica::driver::Orders;
+use crate::replica::{self, Role};
+
+/// The grantor of this node, made anew at each election that it wins.
+pub struct Office {
+    replicas: replica::Handle,
+    lease: Lease,
+    begun: Instant,
+    granting: Mutex<Option<(LeaderEpoch, Grantor)>>,
+}
+
+impl Office {
+    pub fn new(replicas: replica::Handle, lease: Lease) -> Arc<Self> {
+        Arc::new(Self { replicas, lease, begun: Instant::now(), granting: Mutex::new(None) })
+    }
+
+    /// Grants, if this node leads `__meta`.
+    pub fn grant(&self, from: NodeId, renew: Renew) -> Option<Granted> {
+        let progress = self.replicas.view(TopicPartition::META)?.progress();
+        let mut granting = self.granting.lock().expect("no panic while held");
+        if progress.role != Role::Leader || !progress.watermark_known {
+            *granting = None;
+            return None;
+        }
+        let (now, epoch) = (self.begun.elapsed(), progress.leader_epoch);
+        if granting.as_ref().is_none_or(|(of, _)| *of != epoch) {
+            *granting = Some((epoch, Grantor::elected(now, epoch, self.lease)));
+        }
+        let (_, grantor) = granting.as_mut().expect("set above");
+        grantor.handle_renew(now, from, renew)
+    }
+
+    pub fn answer(self: &Arc<Self>) -> Answer {
+        let office = Arc::clone(self);
+        Box::new(move |from, body| {
+            let office = Arc::clone(&office);
+            Box::pin(async move {
+                let renew = Renew::parse(&body).map_err(|_| RpcError::Malformed)?;
+                let granted = office.grant(from, renew).ok_or_else(|| RpcError::Refused {
+                    code: 1,
+                    message: "not the leader of __meta".into(),
+                })?;
+                Ok(Bytes::from(granted.encode_to_vec()))
+            })
+        })
+    }
+}
+
+/// Keeps this node's lease, and tells the replicas when it has run out and when it is back.
+pub async fn hold(
+    node: NodeId,
+    lease: Lease,
+    office: Arc<Office>,
+    transport: Transport,
+    orders: Orders,
+) {
+    let begun = Instant::now();
+    let holder = Arc::new(Mutex::new(Holder::new(lease)));
+    let mut was_valid = false;
+    // Shorter than a renewal, so that an end is noticed soon after it.
+    let mut look = tokio::time::interval(lease.renew_every / 4);
+    loop {
+        look.tick().await;
+        let now = begun.elapsed();
+        let (renew, valid) = {
+            let mut holder = holder.lock().expect("no panic while held");
+            (holder.poll_renew(now), holder.is_valid(now))
+        };
+        if valid != was_valid {
+            was_valid = valid;
+            orders.lease(valid);
+            if valid {
+                tracing::info!(%node, "lease held");
+            } else {
+                tracing::warn!(%node, "lease lost: async topics with on_isolation = fence stop acknowledging");
+            }
+        }
+        let Some(renew) = renew else { continue };
+        let leader = office.replicas.leaders().of(TopicPartition::META).map(|l| l.node);
+        let Some(leader) = leader else { continue };
+        let (holder, office, transport, orders) =
+            (Arc::clone(&holder), Arc::clone(&office), transport.clone(), orders.clone());
+        // A slow answer must not hold up the next renewal; each ends at its deadline.
+        tokio::spawn(async move {
+            let granted = if leader == node {
+                office.grant(node, renew)
+            } else {
+                ask(&transport, leader, renew, lease.length).await
+            };
+            if let Some(granted) = granted {
+                let mut holder = holder.lock().expect("no panic while held");
+                holder.handle_granted(granted);
+                if holder.is_valid(begun.elapsed()) {
+                    orders.lease(true);
+                }
+            }
+        });
+    }
+}
+
+async fn ask(
+    transport: &Transport,
+    leader: NodeId,
+    renew: Renew,
+    timeout: Duration,
+) -> Option<Granted> {
+    let body = Bytes::from(renew.encode_to_vec());
+    let answer = transport.call(leader, method::RENEW, body, timeout).await.ok()?;
+    Granted::parse(&answer).ok()
+}

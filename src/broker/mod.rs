@@ -1,0 +1,18 @@
+//! Assembly: the only room that sees all the others. It puts one node together, in the order in
+//! which its parts need each other, and takes it apart in the opposite one.
+//!
+//! ```text
+//!   data directory ─▶ certificates ─▶ transport ─▶ replicas' loop ─▶ __meta (bootstrap)
+//!        ─▶ metadata service ─▶ registration ─▶ reconciler, leases, coordinators ─▶ Kafka, admin
+//! ```
+
+mod bootstrap;
+mod forward;
+mod groups;
+mod inbound;
+mod lease;
+mod node;
+mod peers;
+mod reconcile;
+
+pub use node::{Config, Error, Node};

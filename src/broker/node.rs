@@ -1,0 +1,343 @@
+//! One node, from its data directory up.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use isobar_topology::{Topology, meta_voters, timing};
+use isobar_transport::certs::{Files, Identity};
+use isobar_transport::impair::Wan;
+use isobar_transport::{self as transport, Transport};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::inbound::{Switch, method};
+use super::peers::{Wire, peers};
+use super::reconcile::Reconciler;
+use super::{bootstrap, forward, groups, lease};
+use crate::coordinator;
+use crate::log::disk::OsDisk;
+use crate::log::{self, Options, Store};
+use crate::metadata::image::{CONSUMER_OFFSETS, DiskId, Image, Listener, Node as Registered};
+use crate::metadata::request::Request;
+use crate::metadata::service;
+use crate::model::{NodeId, TopicId, TopicPartition};
+use crate::replica::driver::{self, Ends, Orders, Refused};
+use crate::replica::{self, Role};
+
+/// How long a registration may take before it is tried again: `__meta` may have no leader yet.
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);
+const REGISTER_RETRY: Duration = Duration::from_millis(500);
+
+/// How long a node that stops waits for others to take over what it leads. Ten elections inside a
+/// DC; a leader that nobody can replace is stopped all the same, and its clients retry.
+const HANDOVER_MAX: Duration = Duration::from_secs(5);
+
+/// The features of this release; see `metadata::image::Image::feature_level`.
+const FEATURE_LEVEL: u32 = 1;
+
+pub struct Config {
+    pub topology: Arc<Topology>,
+    pub node: NodeId,
+    pub data_dir: PathBuf,
+    /// `isobar dev` and tests put a WAN under the transport.
+    pub wan: Option<Arc<Wan>>,
+    /// Of Raft's election timeouts and of session ids.
+    pub seed: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("node {0} is not in the topology")]
+    UnknownNode(NodeId),
+    #[error(transparent)]
+    Log(#[from] log::Error),
+    #[error(transparent)]
+    Certificates(#[from] transport::certs::Error),
+    #[error(transparent)]
+    Transport(#[from] transport::Error),
+    #[error(transparent)]
+    Bootstrap(#[from] bootstrap::Error),
+    #[error(transparent)]
+    Replica(#[from] Refused),
+    #[error("starting a thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// A running node.
+pub struct Node {
+    pub id: NodeId,
+    pub topology: Arc<Topology>,
+    pub transport: Transport,
+    pub replicas: replica::Handle,
+    pub orders: Orders,
+    pub counters: Arc<driver::Counters>,
+    pub metadata: service::Handle,
+    pub groups: coordinator::Handle,
+    pub wan: Option<Arc<Wan>>,
+    switch: Arc<Switch>,
+    registered: watch::Receiver<bool>,
+    shutdown: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Node {
+    /// Starts a node. Returns when its part in `__meta` is open; [`Node::registered`] tells when the
+    /// cluster knows it.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        let Config { topology, node, data_dir, wan, seed } = config;
+        let here = topology.node(node).ok_or(Error::UnknownNode(node))?.clone();
+        let (store, recovered) =
+            Store::open(Arc::new(OsDisk), &data_dir, node, Options::default())?;
+        let identity = store.identity().clone();
+        let files = Files {
+            ca: topology.cluster().ca.clone(),
+            cert: here.tls.cert.clone(),
+            key: here.tls.key.clone(),
+        };
+        let cluster = topology.cluster().name.to_string();
+        let certificate = Identity::load(files, &cluster, &here.dc, node)?;
+        let ends = Ends::default();
+        let switch = Switch::new(ends.inlet.clone());
+        let transport = transport::Config {
+            node,
+            dc: here.dc.clone(),
+            cluster,
+            bind: here.peer.bind,
+            peers: peers(&topology, node),
+            identity: certificate,
+            wan: wan.clone(),
+        };
+        let transport = Transport::start(transport, switch.clone()).await?;
+        if let Some(id) = &identity.cluster_id {
+            transport.set_cluster_id(id.clone().into());
+        }
+        let others: Vec<NodeId> = topology.nodes().map(|n| n.id).filter(|id| *id != node).collect();
+        let replicas = driver::Config { node, seed, on_fatal: Box::new(end_the_process) };
+        let network = Wire::new(transport.clone(), others);
+        let has_meta = recovered.iter().any(|r| r.partition == TopicPartition::META);
+        let driver::Started { handle: replicas, orders, counters } =
+            driver::start(replicas, ends, network, store, recovered)?;
+
+        let service = Arc::new(OnceLock::<service::Handle>::new());
+        take_up(&switch, &service, identity.cluster_id.clone());
+        if !has_meta {
+            bootstrap::ask(&topology, &transport, node, identity.disk_uuid).await?;
+        }
+        if let Some(spec) = bootstrap::meta_spec(&topology, node) {
+            orders.open(spec).await?;
+        }
+        let live = Arc::clone(&switch);
+        let all: Vec<NodeId> = topology.nodes().map(|n| n.id).collect();
+        let options = service::Options {
+            node,
+            own_topology: Arc::clone(&topology),
+            cluster_id: service::cluster_id(uuid::Uuid::new_v4().into_bytes()),
+            live: Box::new(move || {
+                all.iter().copied().filter(|id| *id == node || live.is_connected(*id)).collect()
+            }),
+            new_topic_id: Box::new(TopicId::random),
+            now_ms: Box::new(unix_ms),
+        };
+        let by_rpc = forward::ByRpc::new(transport.clone());
+        let (metadata, running) = service::start(replicas.clone(), by_rpc, options);
+        assert!(service.set(metadata.clone()).is_ok(), "the service is started once");
+
+        let groups = coordinator::Handle::new(
+            coordinator::group::Config::default(),
+            crate::metadata::config::OFFSETS_PARTITIONS,
+            coordinator::Seams::system(),
+        );
+        let (registered_in, registered) = watch::channel(false);
+        let (shutdown, _) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(end_with(node, running));
+        let me = registration(&topology, node, identity.disk_uuid);
+        tasks.spawn(register(me, metadata.clone(), registered_in));
+        tasks.spawn(name_cluster(metadata.clone(), transport.clone(), orders.clone()));
+        let reconciler = Reconciler::new(node, identity.disk_uuid, orders.clone());
+        tasks.spawn(follow_image(
+            reconciler,
+            metadata.clone(),
+            registered.clone(),
+            replicas.clone(),
+            groups.clone(),
+        ));
+        let terms = timing::lease(&timing(topology.max_rtt(&meta_voters(&topology))));
+        let office = lease::Office::new(replicas.clone(), terms);
+        switch.take_up(method::RENEW, office.answer());
+        tasks.spawn(lease::hold(node, terms, office, transport.clone(), orders.clone()));
+        Ok(Self {
+            id: node,
+            topology,
+            transport,
+            replicas,
+            orders,
+            counters,
+            metadata,
+            groups,
+            wan,
+            switch,
+            registered,
+            shutdown,
+            tasks,
+        })
+    }
+
+    /// Turns true when the cluster knows this node and its image is current.
+    pub fn registered(&self) -> watch::Receiver<bool> {
+        self.registered.clone()
+    }
+
+    /// Turns true when the node begins to stop.
+    pub fn stopping(&self) -> watch::Receiver<bool> {
+        self.shutdown.subscribe()
+    }
+
+    /// Whether control to a node is up; to itself it always is.
+    pub fn liveness(&self) -> impl Fn(NodeId) -> bool + Send + Sync + 'static {
+        let (switch, me) = (Arc::clone(&self.switch), self.id);
+        move |node| node == me || switch.is_connected(node)
+    }
+
+    /// Stops in order: leaders go first, then clients, then everything is synced.
+    pub async fn stop(mut self) {
+        self.orders.step_down();
+        let handed_over = async {
+            while self.replicas.views().iter().any(|v| v.progress().role == Role::Leader) {
+                // Whatever changes first: there is no event for "leads nothing any more".
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if tokio::time::timeout(HANDOVER_MAX, handed_over).await.is_err() {
+            tracing::warn!(node = %self.id, "stopping while leading: no other voter took over");
+        }
+        let _ = self.shutdown.send(true);
+        self.tasks.shutdown().await;
+        if let Err(error) = self.orders.close().await {
+            tracing::warn!(node = %self.id, %error, "the replicas' loop had ended");
+        }
+        self.transport.shutdown().await;
+    }
+}
+
+fn unix_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
+}
+
+/// A failed disk: what reached it is unknown, so nothing may be acknowledged after this (R20).
+fn end_the_process(fatal: log::Fatal) {
+    tracing::error!(%fatal, "the disk failed; the process ends without acknowledging anything more");
+    std::process::exit(74); // EX_IOERR of sysexits.h
+}
+
+/// An image that cannot be followed would be another cluster's from there on.
+async fn end_with(node: NodeId, mut running: service::Running) {
+    let fatal = running.failed().await;
+    tracing::error!(%node, %fatal, "__meta cannot be followed; the process ends");
+    std::process::exit(70); // EX_SOFTWARE
+}
+
+fn take_up(switch: &Switch, service: &Arc<OnceLock<service::Handle>>, cluster_id: Option<String>) {
+    switch.take_up(method::METADATA, forward::answer(Arc::clone(service)));
+    let service = Arc::clone(service);
+    switch.take_up(
+        method::WHO,
+        Box::new(move |from, _body| {
+            let image = service.get().map(service::Handle::image).unwrap_or_default();
+            let answer = bootstrap::answer(&image, cluster_id.as_deref(), from);
+            Box::pin(async move { Ok(answer) })
+        }),
+    );
+}
+
+fn registration(topology: &Topology, node: NodeId, disk: DiskId) -> Registered {
+    let here = topology.node(node).expect("the caller has looked");
+    let listener = |l: &isobar_topology::Listener| Listener {
+        name: l.name.to_string(),
+        host: l.address.advertised.host.to_string(),
+        port: l.address.advertised.port,
+    };
+    Registered {
+        id: node,
+        dc: here.dc.clone(),
+        disk,
+        listeners: here.listeners.iter().map(listener).collect(),
+        admin: here.admin.advertised.to_string(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        feature_level: FEATURE_LEVEL,
+    }
+}
+
+/// Registers until it has worked; then the image is current.
+async fn register(me: Registered, metadata: service::Handle, registered: watch::Sender<bool>) {
+    let mut said = None;
+    loop {
+        match metadata.submit(Request::RegisterNode(me.clone()), REGISTER_TIMEOUT).await {
+            Ok(_) => {
+                tracing::info!(node = %me.id, "registered");
+                let _ = registered.send(true);
+                return;
+            }
+            Err(error) => {
+                let text = error.to_string();
+                if said.as_ref() != Some(&text) {
+                    tracing::info!(node = %me.id, %error, "not registered yet");
+                    said = Some(text);
+                }
+            }
+        }
+        tokio::time::sleep(REGISTER_RETRY).await;
+    }
+}
+
+/// Writes the cluster's id into the data directory and the handshake as soon as it is known.
+async fn name_cluster(metadata: service::Handle, transport: Transport, orders: Orders) {
+    let mut images = metadata.watch();
+    let named = images.wait_for(|image| image.cluster_id.is_some()).await;
+    let Ok(id) = named.map(|image| image.cluster_id.clone().expect("waited for")) else { return };
+    match orders.cluster_id(id.to_string()).await {
+        Ok(()) => transport.set_cluster_id(id.to_string().into()),
+        Err(error) => {
+            tracing::error!(%error, "this data directory belongs to another cluster");
+            std::process::exit(78); // EX_CONFIG
+        }
+    }
+}
+
+/// Has the reconciler follow every image, and a coordinator every partition that it opens.
+async fn follow_image(
+    mut reconciler: Reconciler,
+    metadata: service::Handle,
+    mut registered: watch::Receiver<bool>,
+    replicas: replica::Handle,
+    groups: coordinator::Handle,
+) {
+    let mut images = metadata.watch();
+    let mut followed: BTreeSet<i32> = BTreeSet::new();
+    let mut coordinators = JoinSet::new();
+    loop {
+        let image = images.borrow_and_update().clone();
+        let is_current = *registered.borrow_and_update();
+        reconciler.follow(&image, is_current).await;
+        for view in offsets_views(&image, &replicas) {
+            if followed.insert(view.partition.partition) {
+                coordinators.spawn(groups::follow(replicas.clone(), groups.clone(), view));
+            }
+        }
+        tokio::select! {
+            changed = images.changed() => if changed.is_err() { return },
+            changed = registered.changed() => if changed.is_err() { return },
+            Some(_) = coordinators.join_next() => {}
+        }
+    }
+}
+
+fn offsets_views(image: &Image, replicas: &replica::Handle) -> Vec<Arc<replica::View>> {
+    let Some(topic) = image.topic(CONSUMER_OFFSETS) else { return Vec::new() };
+    let partitions = 0..topic.partitions.len() as i32;
+    partitions
+        .filter_map(|partition| replicas.view(TopicPartition { topic: topic.id, partition }))
+        .collect()
+}

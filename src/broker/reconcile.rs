@@ -1,0 +1,120 @@
+//! Carries out on this node what the image asks for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use isobar_topology::policy::{Flush, OnIsolation};
+use isobar_topology::{Topology, timing};
+
+use super::bootstrap::ticks;
+use crate::log;
+use crate::metadata::config::Effective;
+use crate::metadata::image::{DiskId, Image};
+use crate::metadata::reconciler::{Action, Create, Local, LocalReplica, Members, reconcile};
+use crate::model::{GroupId, NodeId, ReplicaId, TopicPartition};
+use crate::replica::core::config::{AckPolicy, Member};
+use crate::replica::driver::{Orders, Policy, Refused, Spec};
+
+/// What this node has of the image's replicas, and how it gets to have the rest.
+pub struct Reconciler {
+    node: NodeId,
+    disk: DiskId,
+    orders: Orders,
+    replicas: BTreeMap<TopicPartition, LocalReplica>,
+}
+
+impl Reconciler {
+    pub fn new(node: NodeId, disk: DiskId, orders: Orders) -> Self {
+        Self { node, disk, orders, replicas: BTreeMap::new() }
+    }
+
+    /// Follows one image. `is_current`: it is at least as new as what was committed when this node
+    /// registered, so that what it lacks is gone and not merely not here yet.
+    pub async fn follow(&mut self, image: &Image, is_current: bool) {
+        let local =
+            Local { node: self.node, disk: self.disk, replicas: &self.replicas, is_current };
+        let Some(topology) = image.topology.clone() else { return };
+        for action in reconcile(image, &local) {
+            if let Err(error) = self.carry_out(&topology, action).await {
+                tracing::error!(node = %self.node, %error, "a replica could not be opened or removed");
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, topology: &Topology, action: Action) -> Result<(), Refused> {
+        match action {
+            Action::Create(create) => {
+                let at = create.partition;
+                let replica = LocalReplica {
+                    id: create.replica,
+                    home_epoch: create.home_epoch,
+                    placement_generation: create.members.placement_generation,
+                    effective: Some(Arc::clone(&create.effective)),
+                };
+                self.orders.open(spec(topology, *create)).await?;
+                self.replicas.insert(at, replica);
+            }
+            Action::Remove { partition, reason, .. } => {
+                tracing::info!(node = %self.node, %partition, ?reason, "replica removed");
+                self.orders.remove(partition).await?;
+                self.replicas.remove(&partition);
+            }
+            Action::UpdatePlacement { partition, members } => {
+                if let Some(replica) = self.replicas.get_mut(&partition) {
+                    replica.placement_generation = members.placement_generation;
+                    self.orders.placement(partition, members_by_id(&members));
+                }
+            }
+            Action::UpdatePolicy { partition, effective } => {
+                if let Some(replica) = self.replicas.get_mut(&partition) {
+                    self.orders.policy(partition, policy(&effective));
+                    replica.effective = Some(effective);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn spec(topology: &Topology, create: Create) -> Spec {
+    let Create { partition, topic, replica, home, home_epoch, members, effective } = create;
+    let voters: Vec<NodeId> = members.voters.iter().map(|m| m.node).collect();
+    Spec {
+        group: GroupId { partition, home_epoch },
+        topic_name: topic.to_string(),
+        me: replica,
+        home,
+        preferred: members.voters.first().is_some_and(|m| m.id == replica),
+        placement_generation: members.placement_generation,
+        timing: ticks(timing(topology.max_rtt(&voters))),
+        policy: policy(&effective),
+        members: members_by_id(&members),
+    }
+}
+
+fn members_by_id(members: &Members) -> BTreeMap<ReplicaId, Member> {
+    let voters = members.voters.iter().map(|m| (m, true));
+    let learners = members.learners.iter().map(|m| (m, false));
+    voters
+        .chain(learners)
+        .map(|(m, voter)| (m.id, Member { node: m.node, dc: m.dc.clone(), voter }))
+        .collect()
+}
+
+fn policy(effective: &Effective) -> Policy {
+    let settings = &effective.policy;
+    Policy {
+        ack: AckPolicy {
+            sync_to: settings.replication.sync_to() as usize,
+            min_in_sync: settings.min_insync_replicas as usize,
+            fence: settings.on_isolation == OnIsolation::Fence,
+            log_append_time: effective.log_append_time,
+        },
+        flush: settings.flush == Flush::Quorum,
+        log: log::Config {
+            segment_bytes: effective.segment_bytes,
+            segment_ms: effective.segment_ms,
+        },
+        retention: log::Retention { ms: effective.retention_ms, bytes: effective.retention_bytes },
+    }
+}

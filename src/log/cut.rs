@@ -1,0 +1,184 @@
+//! Taking entries away again: Raft's conflicting suffixes, and a log that begins anew.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::model::LogIndex;
+
+use super::active::Active;
+use super::disk::Disk;
+use super::error::{Context, Error};
+use super::journal::Journal;
+use super::partition::Partition;
+use super::state::{HighWatermark, LogStart};
+use super::view::{Closed, View};
+use super::{producers, segment};
+
+impl Partition {
+    /// Drops the entry `from` and all after it.
+    ///
+    /// The durable mark is lowered first, or the entries that come instead, torn by a crash, would
+    /// look like damage. And the cut is synced before anything is written behind it, or a crash could
+    /// leave new entries followed by old ones that were never theirs.
+    pub(super) fn truncate(&mut self, from: LogIndex, journal: &mut Journal) -> Result<(), Error> {
+        let (start, last, damaged) = {
+            let view = self.shared.view();
+            (view.start, view.last().0, view.corruption.is_some())
+        };
+        assert!(from > start.index, "{}: truncation at {from}, before log start", self.id());
+        let spared = from > self.kept.hw.index || self.kept.state.installing;
+        assert!(spared, "{}: truncation at {from}, below HW {:?}", self.id(), self.kept.hw);
+        if from > last && !damaged {
+            return Ok(());
+        }
+        assert!(from <= last.next(), "{}: truncation at {from} leaves damage", self.id());
+        if self.kept.durable >= from {
+            self.durable = self.durable.min(from.prev());
+            let change = self.keep();
+            journal.append_synced(&[change])?;
+        }
+        self.cut(from)?;
+        producers::trim(self.shared.files.disk(), &self.shared.dir, start.index, from.prev())
+    }
+
+    /// Cuts the files. What is below the journalled mark is not touched.
+    pub(super) fn cut(&mut self, from: LogIndex) -> Result<(), Error> {
+        self.durable = self.durable.min(from.prev());
+        // Readers see the shorter log before a byte of it changes.
+        let holder = {
+            let mut view = self.shared.view_mut();
+            view.version += 1;
+            view.corruption = None;
+            let keep = view.closed.partition_point(|c| c.summary.base_index < from);
+            let active = view.active.take();
+            if let Some(active) = &active {
+                self.shared.files.forget(active.file);
+            }
+            let holder = match active.filter(|a| a.summary.base_index < from) {
+                Some(active) => Holder::Active(active),
+                None => {
+                    let last = keep.checked_sub(1).map(|n| view.closed[n].clone());
+                    last.map_or(Holder::None, Holder::Closed)
+                }
+            };
+            let kept_closed = if matches!(holder, Holder::Closed(_)) { keep - 1 } else { keep };
+            for gone in view.closed.drain(kept_closed..) {
+                self.shared.files.forget(gone.file);
+                self.shared.files.forget(gone.index_file);
+            }
+            holder
+        };
+        self.remove_segments_from(from)?;
+        let mut active = match holder {
+            Holder::None => None,
+            Holder::Active(active) => Some(active),
+            Holder::Closed(closed) => Some(self.reopen(&closed)?),
+        };
+        if let Some(active) = &mut active {
+            self.cut_segment(active, from)?;
+        }
+        self.sync_dir()?;
+        let mut view = self.shared.view_mut();
+        view.active = active;
+        view.rebuild_epochs();
+        Ok(())
+    }
+
+    /// Cuts the segment of `active` before the entry `from`, and what follows its last frame.
+    fn cut_segment(&mut self, active: &mut Active, from: LogIndex) -> Result<(), Error> {
+        let disk = self.shared.files.disk();
+        // An index of entries that are not there any more must not outlive them.
+        let index_path = segment::index_path(&active.path);
+        if disk.exists(&index_path).context("look for", &index_path)? {
+            disk.remove_file(&index_path).context("remove", &index_path)?;
+            disk.sync_dir(&self.shared.dir).context("sync", &self.shared.dir)?;
+        }
+        self.indexed_bytes = 0;
+        let file =
+            self.shared.files.open(active.file, &active.path).context("open", &active.path)?;
+        if active.summary.last_index >= from {
+            let end = active.summary.size_bytes;
+            active.rewind(from);
+            active
+                .extend(&file, self.shared.seed, end, from, from)
+                .context("read", &active.path)?;
+            if active.summary.last_index != from.prev() {
+                return Err(self.corrupt(&active.path, active));
+            }
+        }
+        file.truncate(active.summary.size_bytes).context("truncate", &active.path)?;
+        file.sync_data().context("sync", &active.path)
+    }
+
+    /// Removes segments that begin at `from` or later, the last first, each durably: a crash leaves
+    /// no hole.
+    fn remove_segments_from(&mut self, from: LogIndex) -> Result<(), Error> {
+        let disk = self.shared.files.disk();
+        let names = disk.list(&self.shared.dir).context("list", &self.shared.dir)?;
+        for name in names.iter().rev() {
+            if segment::base_index_of(name).is_some_and(|base| base >= from) {
+                let path = self.shared.dir.join(name);
+                self.remove_file_if_there(&segment::index_path(&path))?;
+                self.remove_file_if_there(&path)?;
+                disk.sync_dir(&self.shared.dir).context("sync", &self.shared.dir)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove_file_if_there(&self, path: &Path) -> Result<(), Error> {
+        match self.shared.files.disk().remove_file(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            result => result.context("remove", path),
+        }
+    }
+
+    /// Empties the log and lets it begin at `start`.
+    ///
+    /// The journal says so before the first file goes and again after the last has gone; a crash
+    /// between the two is finished at recovery. Nothing is appended before the second.
+    pub(super) fn reset(&mut self, start: LogStart, journal: &mut Journal) -> Result<(), Error> {
+        self.kept.resetting = Some(start);
+        self.durable = LogIndex::ZERO;
+        let change = self.keep();
+        journal.append_synced(&[change])?;
+        {
+            let mut view = self.shared.view_mut();
+            let version = view.version + 1;
+            for closed in &view.closed {
+                self.shared.files.forget(closed.file);
+                self.shared.files.forget(closed.index_file);
+            }
+            if let Some(active) = &view.active {
+                self.shared.files.forget(active.file);
+            }
+            *view = View { version, ..View::empty(start) };
+        }
+        empty(self.shared.files.disk(), &self.shared.dir)?;
+        (self.dir_is_dirty, self.indexed_bytes) = (false, 0);
+        self.kept.resetting = None;
+        self.kept.start = start;
+        self.kept.hw = HighWatermark { index: start.index, offset: start.offset };
+        self.durable = start.index;
+        let change = self.keep();
+        journal.append_synced(&[change])
+    }
+}
+
+/// The segment that a cut goes through.
+enum Holder {
+    None,
+    Active(Active),
+    Closed(Arc<Closed>),
+}
+
+/// Removes everything of a log but its partition file, durably.
+pub(super) fn empty(disk: &dyn Disk, dir: &Path) -> Result<(), Error> {
+    for name in disk.list(dir).context("list", dir)? {
+        if name != super::store::PARTITION_FILE {
+            let path = dir.join(name);
+            disk.remove_file(&path).context("remove", &path)?;
+        }
+    }
+    disk.sync_dir(dir).context("sync", dir)
+}

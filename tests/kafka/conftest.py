@@ -1,0 +1,108 @@
+"""What the checks share. The binary under test is started by fixtures and gone when they end."""
+
+import itertools
+import os
+
+import pytest
+
+from harness import cluster as clusters
+from harness.dev import Dev
+
+LONG = os.environ.get("ISOBAR_LONG") == "1"
+EXTERNAL = os.environ.get("ISOBAR_BOOTSTRAP", "")
+
+_numbers = itertools.count(1)
+_figures = []
+
+
+class External:
+    """Any Kafka that runs already: what the checks themselves are checked against."""
+
+    def bootstrap(self, dc="fra"):
+        return EXTERNAL
+
+    def kafka(self, node):
+        return EXTERNAL.split(",")[0]
+
+    def alive(self):
+        return True
+
+
+@pytest.fixture(scope="session")
+def shared_dev(tmp_path_factory):
+    if EXTERNAL:
+        pytest.skip("needs Isobar, ISOBAR_BOOTSTRAP names another broker")
+    dev = Dev(tmp_path_factory.mktemp("dev"))
+    try:
+        yield dev.start()
+        dev.process.assert_alive()
+        assert dev.process.trouble() == []
+    finally:
+        dev.close()
+
+
+@pytest.fixture
+def dev(shared_dev):
+    """The dev cluster that most checks share. It must be alive after each of them."""
+    shared_dev.process.assert_alive()
+    yield shared_dev
+    shared_dev.process.assert_alive()
+
+
+@pytest.fixture
+def own_dev(tmp_path):
+    """Starts dev clusters whose links a check may shape; `start(topology=…)`."""
+    if EXTERNAL:
+        pytest.skip("needs Isobar, ISOBAR_BOOTSTRAP names another broker")
+    started = []
+
+    def start(topology=None):
+        dev = Dev(tmp_path / f"dev-{len(started)}", topology)
+        started.append(dev)
+        return dev.start()
+
+    yield start
+    for dev in started:
+        dev.close()
+    assert [line for dev in started for line in dev.process.trouble()] == []
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """Starts clusters of real processes: `cluster({"fra": 3, "iad": 1, "sin": 1})`."""
+    if EXTERNAL:
+        pytest.skip("needs Isobar, ISOBAR_BOOTSTRAP names another broker")
+    made = []
+
+    def make(per_dc=None, policy=(), start=True):
+        made.append(clusters.Cluster(tmp_path / f"cluster-{len(made)}", per_dc, policy))
+        return made[-1].start() if start else made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def broker(request):
+    """Any Kafka at all: the shared dev cluster, or the broker that ISOBAR_BOOTSTRAP names."""
+    return External() if EXTERNAL else request.getfixturevalue("dev")
+
+
+@pytest.fixture
+def topic(request):
+    """A name that no other check uses."""
+    return f"t{next(_numbers)}-{request.node.originalname.removeprefix('test_')[:60].replace('_', '-')}"
+
+
+@pytest.fixture
+def figure():
+    """`figure(text)` shows a measurement at the end of the run, whether the check passed or not."""
+    return _figures.append
+
+
+def pytest_terminal_summary(terminalreporter):
+    if _figures:
+        terminalreporter.section("figures")
+        for text in _figures:
+            terminalreporter.write_line(f"figure: {text}")

@@ -1,0 +1,1 @@
+"""What the checks stand on: processes, the command line, raw frames, load and its history."""

@@ -1,0 +1,44 @@
+"""The clients that are programs of their own: kcat, KafkaJS and Kafka's tools."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+CLIENTS = Path(os.environ.get("ISOBAR_CLIENTS", "target/clients"))
+HERE = Path(__file__).resolve().parent.parent
+
+
+def call(args, stdin=None, seconds=120, env=None, check=True):
+    done = subprocess.run(
+        [str(arg) for arg in args],
+        input=stdin,
+        stdin=subprocess.DEVNULL if stdin is None else None,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        env={**os.environ, **(env or {})},
+    )
+    if check:
+        assert done.returncode == 0, f"{args[0]} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
+    return done
+
+
+def kcat(*args, **kwargs):
+    return call(["kcat", *args], **kwargs)
+
+
+def kafkajs(*args, **kwargs):
+    """Runs tests/kafka/node/client.js with the pinned KafkaJS."""
+    env = {"NODE_PATH": str(CLIENTS / "node" / "node_modules"), "KAFKAJS_NO_PARTITIONER_WARNING": "1"}
+    return call(["node", HERE / "node" / "client.js", *args], env=env, **kwargs)
+
+
+def has_java():
+    return shutil.which("java") is not None and any((CLIENTS / "java").glob("kafka-tools-*.jar"))
+
+
+def java(tool, *args, **kwargs):
+    """One of Kafka's own tools: `java("TopicCommand", …)`."""
+    main = f"org.apache.kafka.tools.{tool}"
+    return call(["java", "-Xmx256m", "-cp", f"{CLIENTS}/java/*", main, *args], **kwargs)

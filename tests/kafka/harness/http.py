@@ -1,0 +1,36 @@
+"""A node's admin port over HTTP."""
+
+import re
+import urllib.error
+import urllib.request
+
+_SAMPLE = re.compile(r"^(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>.*)\})?\s+(?P<value>\S+)")
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+
+def status(address, path, seconds=5):
+    """The HTTP status; 0 where nobody answers."""
+    try:
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=seconds) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+def text(address, path, seconds=10):
+    with urllib.request.urlopen(f"http://{address}{path}", timeout=seconds) as answer:
+        return answer.read().decode()
+
+
+def samples(address, name, **labels):
+    """`(labels, value)` of each sample of a metric whose labels contain the given ones."""
+    found = []
+    for line in text(address, "/metrics").splitlines():
+        match = _SAMPLE.match(line)
+        if match and match["name"] == name:
+            have = dict(_LABEL.findall(match["labels"] or ""))
+            if all(have.get(key) == str(value) for key, value in labels.items()):
+                found.append((have, float(match["value"])))
+    return found

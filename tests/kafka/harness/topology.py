@@ -1,0 +1,64 @@
+"""Topology files for clusters of real processes."""
+
+from pathlib import Path
+
+from . import ports
+
+DCS = ("fra", "iad", "sin")
+LINKS = {("fra", "iad"): "90ms", ("iad", "sin"): "220ms", ("fra", "sin"): "160ms"}
+
+
+class Node:
+    """Each node has a loopback address of its own, so that a packet filter can tell them apart."""
+
+    def __init__(self, number, dc):
+        self.number, self.dc = number, dc
+        self.address = f"127.0.1.{number}"
+        self.kafka_port, self.peer_port, self.admin_port = ports.row(1), ports.row(1), ports.row(1)
+        self.kafka = f"{self.address}:{self.kafka_port}"
+        self.peer = f"{self.address}:{self.peer_port}"
+        self.admin = f"{self.address}:{self.admin_port}"
+
+
+def nodes(per_dc):
+    """`{"fra": 3, "iad": 1}` → nodes 1, 2, 3 in fra and 4 in iad."""
+    places = [dc for dc in DCS for _ in range(per_dc.get(dc, 0))]
+    return {number: Node(number, dc) for number, dc in enumerate(places, 1)}
+
+
+def write(directory, nodes, policy=(), rtt="1ms"):
+    """Writes DIR/topology.toml for nodes that share this machine; returns its path.
+
+    `isobar certs` is asked to put what [tls] names into DIR/certs. No WAN stands between real
+    processes on one machine, so the links state what is there.
+    """
+    directory = Path(directory)
+    dcs = [dc for dc in DCS if any(node.dc == dc for node in nodes.values())]
+    lines = ["version = 1", "", "[cluster]", 'name = "tests"', 'ca = "certs/ca.pem"']
+    for dc in dcs:
+        lines += ["", "[[dc]]", f'name = "{dc}"']
+    for number, node in nodes.items():
+        lines += [
+            "",
+            "[[node]]",
+            f"id = {number}",
+            f'dc = "{node.dc}"',
+            f'peer = {{ bind = "{node.peer}", advertised = "{node.peer}" }}',
+            f'admin = {{ bind = "{node.admin}", advertised = "{node.admin}" }}',
+            f'data_dirs = ["{directory}/node-{number}"]',
+            f'tls = {{ cert = "certs/node-{number}.pem", key = "certs/node-{number}.key" }}',
+            "",
+            "[[node.listener]]",
+            'name = "clients"',
+            f'bind = "{node.kafka}"',
+            f'advertised = "{node.kafka}"',
+        ]
+    for a, b in LINKS:
+        if a in dcs and b in dcs:
+            lines += ["", "[[link]]", f'between = ["{a}", "{b}"]', f'rtt = "{rtt}"']
+    count = {dc: sum(node.dc == dc for node in nodes.values()) for dc in dcs}
+    replicas = ", ".join(f"{dc} = {n}" for dc, n in count.items())
+    lines += ["", "[policy.default]", f'home = "{dcs[0]}"', f"replicas = {{ {replicas} }}", *policy]
+    path = directory / "topology.toml"
+    path.write_text("\n".join(lines) + "\n")
+    return path

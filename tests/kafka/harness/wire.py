@@ -1,0 +1,196 @@
+"""Kafka frames by hand, in the non-flexible versions: what no client library would send."""
+
+import contextlib
+import socket
+import struct
+
+PRODUCE, FETCH, LIST_OFFSETS, METADATA, API_VERSIONS, INIT_PRODUCER_ID = 0, 1, 2, 3, 18, 22
+
+NONE = 0
+OFFSET_OUT_OF_RANGE = 1
+CORRUPT_MESSAGE = 2
+UNKNOWN_TOPIC_OR_PARTITION = 3
+NOT_LEADER_OR_FOLLOWER = 6
+NOT_ENOUGH_REPLICAS = 19
+UNSUPPORTED_VERSION = 35
+OUT_OF_ORDER_SEQUENCE_NUMBER = 45
+INVALID_RECORD = 87
+
+
+def string(text):
+    return struct.pack(">h", -1) if text is None else struct.pack(">h", len(text)) + text.encode()
+
+
+def array(items):
+    return struct.pack(">i", len(items)) + b"".join(items)
+
+
+def header(api, version, correlation, client="raw"):
+    return struct.pack(">hhi", api, version, correlation) + string(client)
+
+
+def frame(body):
+    return struct.pack(">i", len(body)) + body
+
+
+class Reader:
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def take(self, count):
+        assert self.at + count <= len(self.data), "the answer is shorter than its fields"
+        self.at += count
+        return self.data[self.at - count : self.at]
+
+    def int(self, code):
+        return struct.unpack(">" + code, self.take(struct.calcsize(code)))[0]
+
+    def string(self):
+        length = self.int("h")
+        return None if length < 0 else self.take(length).decode()
+
+    def bytes(self):
+        length = self.int("i")
+        return b"" if length < 0 else self.take(length)
+
+    def array(self, read):
+        return [read() for _ in range(max(0, self.int("i")))]
+
+
+class Connection:
+    """One TCP connection to `host:port`."""
+
+    def __init__(self, address, seconds=30):
+        host, port = address.rsplit(":", 1)
+        self.socket = socket.create_connection((host, int(port)), seconds)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._correlation = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+    def send(self, data):
+        self.socket.sendall(data)
+
+    def end_input(self):
+        """No more bytes from here; the other side may have closed before."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
+
+    def receive(self):
+        """The next frame; None where the other side closed instead."""
+        try:
+            size = self._read(4)
+            return size and self._read(struct.unpack(">i", size)[0])
+        except ConnectionResetError:
+            return None
+
+    def _read(self, count):
+        data = b""
+        while len(data) < count:
+            part = self.socket.recv(count - len(data))
+            if not part:
+                return None
+            data += part
+        return data
+
+    def is_closed(self, seconds=10, answers=0):
+        """Waits until the other side has closed, after at most so many answers."""
+        self.socket.settimeout(seconds)
+        try:
+            return any(self.receive() is None for _ in range(answers + 1))
+        except TimeoutError:
+            return False
+
+    def ask(self, api, version, body):
+        """Sends one request and returns a Reader behind the answer's header."""
+        self._correlation += 1
+        self.send(frame(header(api, version, self._correlation) + body))
+        answer = self.receive()
+        assert answer is not None, f"closed instead of an answer to API {api} v{version}"
+        reader = Reader(answer)
+        assert reader.int("i") == self._correlation, "an answer to another request"
+        return reader
+
+
+def api_versions(connection):
+    """`{api: (min, max)}`"""
+    reader = connection.ask(API_VERSIONS, 0, b"")
+    assert reader.int("h") == NONE
+    return {reader.int("h"): (reader.int("h"), reader.int("h")) for _ in range(reader.int("i"))}
+
+
+def metadata(address, topics=None):
+    """Metadata v8: brokers, controller and, for each topic, its partitions."""
+    wanted = struct.pack(">i", -1) if topics is None else array([string(t) for t in topics])
+    with Connection(address) as connection:
+        r = connection.ask(METADATA, 8, wanted + b"\0\0\0")
+    r.int("i")
+    brokers = {}
+    for _ in range(r.int("i")):
+        node, host, port, rack = r.int("i"), r.string(), r.int("i"), r.string()
+        brokers[node] = {"address": f"{host}:{port}", "rack": rack}
+    cluster, controller = r.string(), r.int("i")
+
+    def partition():
+        error, number, leader, epoch = r.int("h"), r.int("i"), r.int("i"), r.int("i")
+        ints = lambda: r.array(lambda: r.int("i"))
+        found = {"error": error, "leader": leader, "epoch": epoch}
+        return number, found | {"replicas": ints(), "isr": ints(), "offline": ints()}
+
+    def topic():
+        error, name, internal = r.int("h"), r.string(), r.int("b")
+        partitions = dict(r.array(partition))
+        r.int("i")
+        return name, {"error": error, "internal": bool(internal), "partitions": partitions}
+
+    return {"brokers": brokers, "cluster": cluster, "controller": controller, "topics": dict(r.array(topic))}
+
+
+def produce(connection, topic, partition, batches, acks=-1, timeout_ms=10_000, version=7):
+    """Produce v3 to v8 of one partition; `(error, base offset)`."""
+    data = struct.pack(">ii", partition, len(batches)) + batches
+    topics = array([string(topic) + array([data])])
+    r = connection.ask(PRODUCE, version, string(None) + struct.pack(">hi", acks, timeout_ms) + topics)
+    assert (r.int("i"), r.string(), r.int("i")) == (1, topic, 1)
+    assert r.int("i") == partition
+    return r.int("h"), r.int("q")
+
+
+def init_producer_id(connection):
+    """`(error, producer id, producer epoch)`"""
+    r = connection.ask(INIT_PRODUCER_ID, 0, string(None) + struct.pack(">i", 60_000))
+    r.int("i")
+    return r.int("h"), r.int("q"), r.int("h")
+
+
+def list_offset(connection, topic, partition, timestamp):
+    """ListOffsets v4 of one partition; `(error, timestamp, offset)`."""
+    asked = struct.pack(">iiq", partition, -1, timestamp)
+    r = connection.ask(LIST_OFFSETS, 4, struct.pack(">ib", -1, 0) + array([string(topic) + array([asked])]))
+    r.int("i")
+    assert (r.int("i"), r.string(), r.int("i")) == (1, topic, 1)
+    assert r.int("i") == partition
+    return r.int("h"), r.int("q"), r.int("q")
+
+
+def fetch(connection, topic, partition, offset, max_bytes=1 << 20, wait_ms=500, min_bytes=1, rack=""):
+    """Fetch v11 of one partition, without a session:
+    `{"error", "high_watermark", "log_start", "preferred", "records"}`."""
+    asked = struct.pack(">iiqqi", partition, -1, offset, -1, max_bytes)
+    body = struct.pack(">iiiibii", -1, wait_ms, min_bytes, max_bytes, 0, 0, -1)
+    body += array([string(topic) + array([asked])]) + array([]) + string(rack)
+    r = connection.ask(FETCH, 11, body)
+    r.int("i"), r.int("h"), r.int("i")
+    assert (r.int("i"), r.string(), r.int("i")) == (1, topic, 1)
+    assert r.int("i") == partition
+    found = {"error": r.int("h"), "high_watermark": r.int("q")}
+    r.int("q")
+    found["log_start"] = r.int("q")
+    r.array(lambda: (r.int("q"), r.int("q")))
+    found["preferred"] = r.int("i")
+    found["records"] = r.bytes()
+    return found

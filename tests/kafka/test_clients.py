@@ -1,0 +1,177 @@
+"""Clients as their users install them, each with its defaults: produce into a topic that is not
+there yet, consume with a group, come back to the group's offsets."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from harness import batch, clients, kafka, records, wait, wire
+
+COUNT = 500
+
+
+class Kcat:
+    def produce(self, bootstrap, topic, values):
+        clients.kcat("-b", bootstrap, "-P", "-t", topic, stdin="\n".join(values) + "\n")
+
+    def consume(self, bootstrap, topic, group, count):
+        done = clients.kcat(
+            "-b", bootstrap, "-X", "auto.offset.reset=earliest", "-c", count, "-q", "-G", group, topic
+        )
+        return done.stdout.splitlines()
+
+
+class Confluent:
+    def produce(self, bootstrap, topic, values):
+        from confluent_kafka import Producer
+
+        producer, failed = Producer({"bootstrap.servers": bootstrap}), []
+        for value in values:
+            producer.produce(topic, value, on_delivery=lambda error, _: error and failed.append(error))
+        assert (producer.flush(60), failed) == (0, [])
+
+    def consume(self, bootstrap, topic, group, count):
+        from confluent_kafka import Consumer
+
+        settings = {"bootstrap.servers": bootstrap, "group.id": group, "auto.offset.reset": "earliest"}
+        consumer, values = Consumer(settings), []
+        consumer.subscribe([topic])
+
+        def complete():
+            message = consumer.poll(1)
+            if message is not None and not message.error():
+                values.append(message.value().decode())
+            return len(values) >= count
+
+        wait.until(lambda: f"{count} records, have {len(values)}", complete, 60, 0)
+        consumer.close()
+        return values
+
+
+class KafkaPython:
+    def produce(self, bootstrap, topic, values):
+        from kafka import KafkaProducer
+
+        producer = KafkaProducer(bootstrap_servers=bootstrap.split(","))
+        sent = [producer.send(topic, value.encode()) for value in values]
+        for future in sent:
+            future.get(60)
+        producer.close()
+
+    def consume(self, bootstrap, topic, group, count):
+        from kafka import KafkaConsumer
+
+        consumer = KafkaConsumer(
+            topic, bootstrap_servers=bootstrap.split(","), group_id=group, auto_offset_reset="earliest"
+        )
+        values = []
+
+        def complete():
+            for messages in consumer.poll(1000, max_records=count - len(values)).values():
+                values.extend(message.value.decode() for message in messages)
+            return len(values) >= count
+
+        wait.until(lambda: f"{count} records, have {len(values)}", complete, 60, 0)
+        consumer.close()
+        return values
+
+
+class Aiokafka:
+    def produce(self, bootstrap, topic, values):
+        from aiokafka import AIOKafkaProducer
+
+        async def produce():
+            async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
+                sent = [await producer.send(topic, value.encode()) for value in values]
+                await asyncio.gather(*sent)
+
+        asyncio.run(asyncio.wait_for(produce(), 90))
+
+    def consume(self, bootstrap, topic, group, count):
+        from aiokafka import AIOKafkaConsumer
+
+        async def consume():
+            consumer = AIOKafkaConsumer(
+                topic, bootstrap_servers=bootstrap, group_id=group, auto_offset_reset="earliest"
+            )
+            async with consumer:
+                return [(await consumer.getone()).value.decode() for _ in range(count)]
+
+        return asyncio.run(asyncio.wait_for(consume(), 90))
+
+
+class KafkaJs:
+    def produce(self, bootstrap, topic, values):
+        clients.kafkajs("produce", bootstrap, topic, stdin="\n".join(values) + "\n")
+
+    def consume(self, bootstrap, topic, group, count):
+        return clients.kafkajs("consume", bootstrap, topic, group, count).stdout.splitlines()
+
+
+CLIENTS = {
+    "kcat": Kcat(),
+    "confluent-kafka": Confluent(),
+    "kafka-python": KafkaPython(),
+    "aiokafka": Aiokafka(),
+    "kafkajs": KafkaJs(),
+}
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_produces_and_consumes_with_a_group(name, broker, topic):
+    client, bootstrap = CLIENTS[name], broker.bootstrap("fra")
+    topic = f"{topic}-{name}"
+    values = [records.line(n) for n in range(COUNT)]
+    client.produce(bootstrap, topic, values)
+    first = client.consume(bootstrap, topic, f"{topic}-group", COUNT)
+    assert sorted(first) == values
+    # The group has committed: a second member sees only what came after.
+    more = [records.line(n) for n in range(COUNT, COUNT + 50)]
+    client.produce(bootstrap, topic, more)
+    second = client.consume(bootstrap, topic, f"{topic}-group", len(more))
+    assert sorted(second) == more
+
+
+@pytest.mark.parametrize("writer", CLIENTS)
+def test_everybody_reads_what_one_wrote(writer, broker, topic):
+    topic = f"{topic}-{writer}"
+    values = [records.line(n) for n in range(50)]
+    CLIENTS[writer].produce(broker.bootstrap("fra"), topic, values)
+
+    def read(reader):
+        got = CLIENTS[reader].consume(broker.bootstrap("fra"), topic, f"{topic}-{reader}", len(values))
+        return reader, sorted(got) == values
+
+    with ThreadPoolExecutor() as pool:
+        assert dict(pool.map(read, CLIENTS)) == dict.fromkeys(CLIENTS, True)
+
+
+@pytest.mark.parametrize("dc", ["iad", "sin"])
+def test_a_client_may_bootstrap_from_any_datacenter(dc, broker, topic):
+    topic = f"{topic}-{dc}"
+    kafka.create_topic(broker.bootstrap(dc), topic)
+    values = [records.line(n) for n in range(100)]
+    kafka.send(broker.bootstrap(dc), topic, values)
+    assert [v.decode() for _, v in kafka.read(broker.bootstrap(dc), topic, rack=dc)] == values
+
+
+@pytest.mark.parametrize("codec", ["none", "gzip", "snappy", "lz4", "zstd"])
+@pytest.mark.parametrize("name", ["confluent-kafka", "kcat"])
+def test_compressed_batches_pass_through(name, codec, broker, topic):
+    """The old librdkafka in kcat compresses only for a broker that advertises Produce from 0."""
+    topic = f"{topic}-{name}-{codec}"
+    kafka.create_topic(broker.bootstrap(), topic)
+    values = [records.line(n % 10) for n in range(200)]
+    if name == "kcat":
+        lines = "\n".join(values) + "\n"
+        clients.kcat("-b", broker.bootstrap(), "-P", "-t", topic, "-z", codec, stdin=lines)
+    else:
+        kafka.send(broker.bootstrap(), topic, values, compression_codec=codec, linger_ms=50)
+    assert [v.decode() for _, v in kafka.read(broker.bootstrap(), topic)] == values
+    leader, _ = kafka.leader(broker.kafka(1), topic)
+    address = wire.metadata(broker.kafka(1))["brokers"][leader]["address"]
+    with wire.Connection(address) as connection:
+        batches = batch.split(wire.fetch(connection, topic, 0, 0)["records"])
+    expected = ["none", "gzip", "snappy", "lz4", "zstd"].index(codec)
+    assert {data[22] & 7 for _, _, data in batches} == {expected}

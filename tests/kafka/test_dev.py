@@ -1,0 +1,71 @@
+"""`isobar dev`: ready soon, ended in order, what was written still there, cheap when idle."""
+
+import time
+
+import pytest
+
+from conftest import LONG
+from harness import kafka, wait
+from harness.dev import NODES, Dev
+
+
+def test_it_is_ready_soon_says_where_and_ends_in_order(own_dev):
+    began = time.monotonic()
+    dev = own_dev()
+    took = time.monotonic() - began
+    assert took < 15, f"ready after {took:.1f} s"
+    said = dev.process.output()
+    for dc in ("fra", "iad", "sin"):
+        assert dc in said
+        assert any(dev.kafka(node) in said or f"localhost:{dev.kafka_port + node - 1}" in said for node in dev.nodes(dc))
+    assert str(dev.admin_port) in said
+    assert dev.shut_down() == 0
+
+
+def test_what_was_written_survives_an_ordered_end_and_a_kill(own_dev, topic):
+    dev = own_dev()
+    kafka.create_topic(dev.bootstrap(), topic)
+    kafka.send(dev.bootstrap(), topic, ["one"])
+    assert dev.shut_down() == 0
+    dev.start(fresh=False)
+    assert kafka.read(dev.bootstrap(), topic) == [(0, b"one")]
+    kafka.send(dev.bootstrap(), topic, ["two"])
+    dev.process.kill9()
+    dev.start(fresh=False)
+    assert kafka.read(dev.bootstrap(), topic) == [(0, b"one"), (1, b"two")]
+
+
+def test_fresh_empties_the_directory(own_dev, topic):
+    dev = own_dev()
+    kafka.create_topic(dev.bootstrap(), topic)
+    dev.process.kill9()
+    dev.start(fresh=True)
+    assert topic not in kafka.admin(dev.bootstrap()).list_topics(timeout=30).topics
+
+
+def test_a_taken_port_is_an_error_that_names_it(own_dev, tmp_path):
+    first = own_dev()
+    second = Dev(tmp_path / "second")
+    second.kafka_port = first.kafka_port
+    second.start(ready=False)
+    try:
+        assert second.process.wait_end(30) != 0
+    finally:
+        second.close()
+    assert str(first.kafka_port) in second.process.output()
+    first.process.assert_alive()
+
+
+@pytest.mark.timeout(600)
+def test_idle_it_is_cheap(own_dev, topic, figure):
+    dev, seconds = own_dev(), 120 if LONG else 20
+    kafka.create_topic(dev.bootstrap(), topic, partitions=100)
+    kafka.wait_in_sync(dev.kafka(1), topic, 100)
+    wait.for_seconds(5)
+    before = dev.process.cpu_seconds()
+    wait.for_seconds(seconds)
+    cpu = (dev.process.cpu_seconds() - before) / seconds
+    memory = dev.process.resident_bytes() / (1 << 20)
+    figure(f"idle dev cluster, {len(NODES)} nodes, 100 partitions: {memory:.0f} MiB resident, {cpu:.1%} of a core")
+    assert memory <= 400
+    assert cpu <= 0.15

@@ -1,0 +1,66 @@
+"""Idempotent producers (KIP-98): a retry is the same record, and a gap is refused."""
+
+import pytest
+
+from harness import batch, kafka, wire
+from harness.wire import NONE, OUT_OF_ORDER_SEQUENCE_NUMBER
+
+
+@pytest.fixture
+def leader(broker, topic):
+    kafka.create_topic(broker.bootstrap(), topic)
+    node, _ = kafka.leader(broker.kafka(1), topic)
+    with wire.Connection(wire.metadata(broker.kafka(1))["brokers"][node]["address"]) as connection:
+        yield connection
+
+
+def begin(connection):
+    error, producer, epoch = wire.init_producer_id(connection)
+    assert (error, epoch) == (NONE, 0)
+    return lambda sequence, *values: batch.encode(values, (producer, epoch, sequence))
+
+
+def test_producer_ids_are_given_once(leader):
+    ids = [wire.init_producer_id(leader)[1] for _ in range(20)]
+    assert len(set(ids)) == len(ids)
+
+
+def test_each_of_the_last_five_batches_may_be_retried(leader, topic):
+    make = begin(leader)
+    batches = [make(n * 2, b"a", b"b") for n in range(6)]
+    assert [wire.produce(leader, topic, 0, data) for data in batches] == [(NONE, n * 2) for n in range(6)]
+    for n in range(1, 6):
+        assert wire.produce(leader, topic, 0, batches[n]) == (NONE, n * 2), n
+    assert wire.list_offset(leader, topic, 0, -1)[2] == 12
+
+
+def test_a_gap_in_the_sequence_is_refused(leader, topic):
+    make = begin(leader)
+    assert wire.produce(leader, topic, 0, make(0, b"a")) == (NONE, 0)
+    assert wire.produce(leader, topic, 0, make(2, b"c"))[0] == OUT_OF_ORDER_SEQUENCE_NUMBER
+    assert wire.produce(leader, topic, 0, make(1, b"b")) == (NONE, 1)
+    assert wire.list_offset(leader, topic, 0, -1)[2] == 2
+
+
+def test_an_older_epoch_of_a_producer_is_fenced(leader, topic):
+    _, producer, _ = wire.init_producer_id(leader)
+    assert wire.produce(leader, topic, 0, batch.encode([b"new"], (producer, 1, 0))) == (NONE, 0)
+    error, _ = wire.produce(leader, topic, 0, batch.encode([b"old"], (producer, 0, 0)))
+    assert error == 47
+    assert wire.list_offset(leader, topic, 0, -1)[2] == 1
+
+
+def test_a_retry_is_known_to_the_next_leader(cluster, topic):
+    one = cluster({"fra": 3, "iad": 1, "sin": 1})
+    kafka.create_topic(one.bootstrap(), topic)
+    dead, _ = kafka.leader(one.kafka(4), topic)
+    with wire.Connection(one.kafka(dead)) as connection:
+        make = begin(connection)
+        batches = [make(n, b"x") for n in range(3)]
+        assert [wire.produce(connection, topic, 0, data) for data in batches] == [(NONE, n) for n in range(3)]
+    one.kill9(dead)
+    heir = kafka.wait_other_leader([one.kafka(4)], topic, 0, dead)
+    with wire.Connection(one.kafka(heir)) as connection:
+        assert [wire.produce(connection, topic, 0, data) for data in batches] == [(NONE, n) for n in range(3)]
+        assert wire.produce(connection, topic, 0, make(3, b"y")) == (NONE, 3)
+        assert wire.list_offset(connection, topic, 0, -1)[2] == 4

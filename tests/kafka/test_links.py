@@ -1,0 +1,138 @@
+"""The WAN of a dev cluster, cut, healed and made bad under load."""
+
+import time
+
+import pytest
+
+from conftest import LONG
+from harness import batch, dumps, http, kafka, wait, wire
+from harness.load import Load, check, read_back
+
+CUT_SECONDS = 60 if LONG else 20
+BAD_LINK_SECONDS = 600 if LONG else 60
+RETRIABLE = {7, wire.NOT_ENOUGH_REPLICAS, 20}
+
+
+def exposure_seconds(dev, topic, dc):
+    """As the leader of partition 0 tells it."""
+    leader, _ = kafka.leader(dev.kafka(1), topic)
+    found = http.samples(dev.admin(leader), "isobar_exposure_seconds", topic=topic, partition=0, dc=dc)
+    assert found, f"node {leader} tells no exposure of {topic} in {dc}"
+    return max(value for _, value in found)
+
+
+def bootstraps(dev):
+    return {dc: dev.bootstrap(dc) for dc in ("fra", "iad", "sin")}
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("one_way", [False, True], ids=["both-ways", "one-way"])
+def test_a_cut_link_stops_nobody_who_can_go_on(one_way, own_dev, topic, figure):
+    """The link to `__meta`'s leader, where that stands elsewhere than at home."""
+    dev = own_dev()
+    kafka.create_topic(dev.bootstrap(), f"{topic}-async", 2)
+    kafka.create_topic(dev.bootstrap(), f"{topic}-sync", isobar_replication="sync")
+    controller = dev.dc_of(wire.metadata(dev.kafka(1))["controller"])
+    cut = controller if controller != "fra" else "iad"
+    other = "sin" if cut == "iad" else "iad"
+    with (
+        Load(dev.bootstrap(), f"{topic}-async", 2, rate=100) as local,
+        Load(dev.bootstrap(), f"{topic}-sync", 1, rate=50) as sync,
+    ):
+        local.wait_acknowledged(100)
+        wait.until("no exposure to speak of", lambda: exposure_seconds(dev, f"{topic}-async", cut) < 2)
+        dev.cli().link_cut("fra", cut, one_way)
+        began = time.monotonic()
+
+        def goes_on():
+            local.wait_acknowledged(1, seconds=5)
+            # k = 1: the other DC suffices.
+            sync.wait_acknowledged(1, seconds=10)
+
+        while time.monotonic() - began < CUT_SECONDS:
+            goes_on()
+        since = time.monotonic() - began
+        told = exposure_seconds(dev, f"{topic}-async", cut)
+        figure(f"link fra-{cut} cut for {since:.1f} s{' one way' if one_way else ''}: exposure in {cut} {told:.1f} s")
+        assert since - 3 <= told <= since + 3, "exposure grows with the clock"
+        assert exposure_seconds(dev, f"{topic}-async", other) < 5
+        dev.cli().link_heal("fra", cut)
+        wait.until("exposure gone", lambda: exposure_seconds(dev, f"{topic}-async", cut) < 2, 60)
+        local.wait_acknowledged(100)
+    for load, partitions in ((local, 2), (sync, 1)):
+        assert load.failures() == []
+        check(load.sends(), read_back(bootstraps(dev), load.topic, partitions), list(bootstraps(dev)))
+        dumps.wait_same(dev, load.topic, partitions)
+
+
+@pytest.mark.timeout(600)
+def test_a_sync_topic_cut_off_from_every_other_datacenter_refuses_and_comes_back(own_dev, topic):
+    dev = own_dev()
+    kafka.create_topic(dev.bootstrap(), topic, isobar_replication="sync")
+    leader, _ = kafka.leader(dev.kafka(1), topic)
+    with wire.Connection(dev.kafka(leader)) as connection:
+        assert wire.produce(connection, topic, 0, batch.encode([b"before"])) == (wire.NONE, 0)
+        for dc in ("iad", "sin"):
+            dev.cli().link_cut("fra", dc)
+        answers = []
+
+        def refuses():
+            answers.append(wire.produce(connection, topic, 0, batch.encode([b"meanwhile"]), timeout_ms=1000)[0])
+            return answers[-1] == wire.NOT_ENOUGH_REPLICAS
+
+        wait.until(lambda: f"NOT_ENOUGH_REPLICAS, heard {answers}", refuses, 60)
+        assert set(answers) <= RETRIABLE, answers
+        for dc in ("iad", "sin"):
+            dev.cli().link_heal("fra", dc)
+
+        def accepts():
+            return wire.produce(connection, topic, 0, batch.encode([b"after"]), timeout_ms=5000)[0] == wire.NONE
+
+        wait.until("an acknowledgement after the heal", accepts, 60)
+    values = [value for _, value in kafka.read(dev.bootstrap(), topic)]
+    assert values[0] == b"before" and values[-1] == b"after"
+    # What was appended before the refusal may be there; what was refused with 19 is not.
+    assert values.count(b"meanwhile") <= sum(answer != wire.NOT_ENOUGH_REPLICAS for answer in answers)
+    dumps.wait_same(dev, topic, 1)
+
+
+@pytest.mark.timeout(BAD_LINK_SECONDS + 600)
+def test_a_long_and_lossy_wan_elects_nobody(own_dev, topic, figure):
+    dev, partitions = own_dev(), 6
+    kafka.create_topic(dev.bootstrap(), topic, partitions)
+    for a, b in (("fra", "iad"), ("iad", "sin"), ("fra", "sin")):
+        dev.cli().link_set(a, b, rtt="200ms", loss="1%")
+
+    def elections():
+        return sum(
+            value
+            for node in dev.nodes()
+            for _, value in http.samples(dev.admin(node), "isobar_raft_elections_total")
+        )
+
+    def epochs():
+        table = wire.metadata(dev.kafka(1), [topic])["topics"][topic]["partitions"]
+        return {number: (p["leader"], p["epoch"]) for number, p in table.items()}
+
+    before, led = elections(), epochs()
+    with Load(dev.bootstrap(), topic, partitions, rate=200) as load:
+        began = time.monotonic()
+        while time.monotonic() - began < BAD_LINK_SECONDS:
+            load.wait_acknowledged(1, seconds=10)
+            wait.for_seconds(1)
+    figure(f"200 ms, 1 % loss, {BAD_LINK_SECONDS} s: {elections() - before:.0f} elections, {len(load.acknowledged())} acks")
+    assert elections() == before
+    assert epochs() == led
+    check(load.sends(), read_back(bootstraps(dev), topic, partitions), list(bootstraps(dev)))
+
+
+def test_links_show_what_was_set(own_dev):
+    dev = own_dev()
+    dev.cli().link_set("fra", "iad", rtt="123ms", loss="2%", jitter="5ms", rate="50Mbit")
+    shown = dev.cli().run("link", "show").stdout
+    row = next(line for line in shown.splitlines() if "fra" in line and "iad" in line)
+    for part in ("123", "2", "5", "50"):
+        assert part in row, shown
+    dev.cli().link_cut("sin", "fra")
+    row = next(line for line in dev.cli(7).run("link", "show").stdout.splitlines() if "fra" in line and "sin" in line)
+    assert "cut" in row
