@@ -20,6 +20,12 @@ use super::refusal::{Reason, Refusal};
 
 pub use describe::{ConfigEntry, ConfigSource, describe};
 
+/// Partitions of `__consumer_offsets`, whatever `policy.internal` says for other topics: a group's
+/// coordinator is found by hash over them, so the number is the same for ever and for every node.
+/// Kafka's 50 spread the groups of a large cluster over its brokers; ours lead from the nodes of one
+/// home DC, for which 16 are plenty, and every partition is a Raft group in every DC.
+pub const OFFSETS_PARTITIONS: u32 = 16;
+
 /// Longest value of a config, in bytes. The longest that mean something are lists of DCs.
 pub const VALUE_BYTES_MAX: usize = 4096;
 

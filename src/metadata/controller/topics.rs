@@ -9,7 +9,7 @@ use isobar_topology::placement::PARTITIONS_MAX;
 use super::partitions::{Plan, commands_of};
 use super::{Context, Decision, bounded, repeated, topology, twice, unknown_topic};
 use crate::metadata::command::Command;
-use crate::metadata::config;
+use crate::metadata::config::{self, OFFSETS_PARTITIONS};
 use crate::metadata::image::{CONSUMER_OFFSETS, Topic, is_internal};
 use crate::metadata::refusal::{Reason, Refusal};
 use crate::metadata::request::{CreatedTopic, DeletedTopic, NewTopic, Response, TopicRef};
@@ -74,10 +74,13 @@ pub fn ensure(context: &mut Context<'_>, names: Vec<String>) -> Result<Decision,
 }
 
 fn new_topic(name: &str) -> NewTopic {
-    let configs: &[(&str, &str)] =
-        if name == CONSUMER_OFFSETS { CONSUMER_OFFSETS_CONFIGS } else { &[] };
-    let configs = configs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    NewTopic { name: name.to_owned(), configs, ..NewTopic::default() }
+    let name = name.to_owned();
+    if name != CONSUMER_OFFSETS {
+        return NewTopic { name, ..NewTopic::default() };
+    }
+    let configs = CONSUMER_OFFSETS_CONFIGS.iter();
+    let configs = configs.map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    NewTopic { name, partitions: Some(OFFSETS_PARTITIONS as i32), configs, ..NewTopic::default() }
 }
 
 fn existing(topic: &Topic) -> CreatedTopic {
