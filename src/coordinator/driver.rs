@@ -272,3 +272,61 @@ async fn retry<T, F: Future<Output = Result<T, ReadError>>>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::group::{Config, Join, MemberId, Protocol};
+    use super::*;
+    use crate::model::Offset;
+
+    struct Never;
+
+    impl Partition for Never {
+        async fn append(&self, _: bytes::Bytes) -> Result<Offset, AppendError> {
+            std::future::pending().await
+        }
+
+        async fn committed(&self) -> Result<std::ops::Range<Offset>, ReadError> {
+            std::future::pending().await
+        }
+
+        async fn read(&self, _: Offset, _: usize) -> Result<Vec<bytes::Bytes>, ReadError> {
+            std::future::pending().await
+        }
+
+        async fn advance_log_start(&self, _: Offset) -> Result<(), AppendError> {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_whose_clients_have_gone_are_forgotten() {
+        let (_sender, mailbox) = mpsc::channel(1);
+        let shard = Shard::new(Config::default());
+        let mut actor = Actor::new(shard, Arc::new(Never), mailbox, Seams::system());
+        for client in 0..4_000 {
+            // Joins of a first rebalance, which are not answered before its delay is over.
+            let join = Join {
+                group: "g".into(),
+                member_id: MemberId::default(),
+                instance_id: Some(format!("i{client}").into()),
+                client_id: String::new(),
+                client_host: String::new(),
+                session_timeout_ms: 10_000,
+                rebalance_timeout_ms: 10_000,
+                protocol_type: "consumer".into(),
+                protocols: vec![Protocol { name: "range".into(), metadata: Default::default() }],
+                requires_known_member_id: true,
+                skips_assignment: true,
+            };
+            let (reply, answer) = oneshot::channel();
+            drop(answer);
+            let run = move |shard: &mut Shard, now, ticket, random| {
+                shard.handle_join(now, ticket, join, random);
+            };
+            actor.handle_messages(Message::Request { run: Box::new(run), reply });
+            actor.take_effects();
+            assert!(actor.waiting.len() <= WAITING_SWEEP_MIN);
+        }
+    }
+}

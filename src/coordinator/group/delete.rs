@@ -72,6 +72,8 @@ impl Shard {
         let group = self.groups.get_mut(id).expect("a dead group stays until it is deleted");
         assert_eq!(group.state, State::Dead, "group {id}");
         group.state = State::Empty;
+        // A commit before the tombstones may have been lost with them, and was all there was.
+        self.forget_if_vacant(id);
     }
 
     /// Answers once the tombstones are committed.
