@@ -14,6 +14,7 @@ use super::producer_ids::ProducerIds;
 use crate::coordinator;
 use crate::metadata::image::Image;
 use crate::metadata::request::{Request, Response};
+use crate::metadata::service;
 use crate::model::{DcName, NodeId, TopicPartition};
 use crate::replica;
 
@@ -79,20 +80,7 @@ impl<F: Fn(NodeId) -> bool + Send + Sync> Liveness for F {
     }
 }
 
-/// Why a request to the metadata quorum has no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SubmitError {
-    #[error(transparent)]
-    Refused(#[from] crate::metadata::refusal::Refusal),
-    /// Nothing was done.
-    #[error("the metadata quorum has no leader that can be reached")]
-    NoLeader,
-    /// It may have been done, or be done yet.
-    #[error("the metadata quorum has not answered in time")]
-    TimedOut,
-}
-
-pub type Submitted = Pin<Box<dyn Future<Output = Result<Response, SubmitError>> + Send>>;
+pub type Submitted = Pin<Box<dyn Future<Output = Result<Response, service::Error>> + Send>>;
 
 /// The door to the metadata quorum.
 pub trait Metadata: Send + Sync {
@@ -101,6 +89,17 @@ pub trait Metadata: Send + Sync {
 
     /// Has a request decided. When the answer is there, so is [`Metadata::image`] of this node.
     fn submit(&self, request: Request, timeout: Duration) -> Submitted;
+}
+
+impl Metadata for service::Handle {
+    fn image(&self) -> Arc<Image> {
+        Self::image(self)
+    }
+
+    fn submit(&self, request: Request, timeout: Duration) -> Submitted {
+        let handle = self.clone();
+        Box::pin(async move { Self::submit(&handle, request, timeout).await })
+    }
 }
 
 pub struct Context {

@@ -1,11 +1,11 @@
 //! The one map from our errors to Kafka's codes. No arm is a wildcard: a new error has to be
 //! given its code here before anything compiles.
 
-use super::context::SubmitError;
 use super::wire::ErrorCode;
 use crate::coordinator::group;
 use crate::log;
 use crate::metadata::refusal::{Reason, Refusal};
+use crate::metadata::service;
 use crate::model::batch;
 use crate::replica::{ProduceError, ReadError};
 
@@ -109,12 +109,15 @@ impl ToCode for Refusal {
     }
 }
 
-impl ToCode for SubmitError {
+impl ToCode for service::Error {
     fn to_code(&self) -> ErrorCode {
         match self {
             Self::Refused(refusal) => refusal.to_code(),
-            Self::NoLeader => ErrorCode::NotController,
-            Self::TimedOut => ErrorCode::RequestTimedOut,
+            // Nothing was done; clients look for the controller and ask again.
+            Self::NoLeader | Self::Busy | Self::ShuttingDown => ErrorCode::NotController,
+            // As in Kafka: it may have been done, and whoever asks again may be told that it was.
+            Self::Unknown | Self::Behind => ErrorCode::RequestTimedOut,
+            Self::Wire(_) => ErrorCode::UnknownServerError,
         }
     }
 }
@@ -165,7 +168,7 @@ mod tests {
         for error in passing {
             assert!(error.to_code().is_retriable(), "{error}");
         }
-        for error in [SubmitError::NoLeader, SubmitError::TimedOut] {
+        for error in [service::Error::NoLeader, service::Error::Busy, service::Error::Behind] {
             assert!(error.to_code().is_retriable(), "{error}");
         }
         for reason in [Reason::Stale, Reason::NotReady] {

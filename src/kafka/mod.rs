@@ -35,7 +35,7 @@ mod session;
 mod versions;
 pub mod wire;
 
-pub use context::{Config, Context, Liveness, Metadata, Parts, SubmitError, Submitted};
+pub use context::{Config, Context, Liveness, Metadata, Parts, Submitted};
 pub use listener::{Admission, Limits, Listener, Shared};
 pub use metrics::Metrics;
 pub use session::{Operation, Principal, Resource, Session};

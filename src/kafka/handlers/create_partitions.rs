@@ -5,7 +5,7 @@ use super::super::errors::ToCode;
 use super::super::wire::ErrorCode;
 use super::super::wire::create_partitions::{CreatePartitionsTopicResult, Request, Response};
 use super::super::{Operation, Resource, Session};
-use super::timeout;
+use super::metadata_timeout;
 use crate::metadata::request::{self, NewPartitions};
 
 pub(super) async fn handle(context: &Context, session: &Session, request: Request) -> Response {
@@ -33,7 +33,7 @@ pub(super) async fn handle(context: &Context, session: &Session, request: Reques
     let (places, topics): (Vec<usize>, Vec<NewPartitions>) = asked.into_iter().unzip();
     if !topics.is_empty() {
         let request = request::Request::CreatePartitions { topics, validate_only };
-        match context.metadata.submit(request, timeout(timeout_ms)).await {
+        match context.metadata.submit(request, metadata_timeout(timeout_ms)).await {
             Ok(request::Response::PartitionsCreated(created)) => {
                 for (place, created) in places.into_iter().zip(created) {
                     if let Err(refusal) = created {

@@ -9,7 +9,7 @@ use super::super::wire::create_topics::{
     CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, Request, Response,
 };
 use super::super::{Operation, Resource, Session};
-use super::timeout;
+use super::metadata_timeout;
 use crate::metadata::config;
 use crate::metadata::image::Image;
 use crate::metadata::request::{self, CreatedTopic, NewTopic};
@@ -42,7 +42,7 @@ pub(super) async fn handle(context: &Context, session: &Session, request: Reques
     let (places, topics): (Vec<usize>, Vec<NewTopic>) = asked.into_iter().unzip();
     if !topics.is_empty() {
         let request = request::Request::CreateTopics { topics, validate_only };
-        match context.metadata.submit(request, timeout(timeout_ms)).await {
+        match context.metadata.submit(request, metadata_timeout(timeout_ms)).await {
             Ok(request::Response::TopicsCreated(created)) => {
                 let image = context.metadata.image();
                 for (place, created) in places.into_iter().zip(created) {

@@ -5,7 +5,7 @@ use super::super::errors::ToCode;
 use super::super::wire::ErrorCode;
 use super::super::wire::delete_topics::{DeletableTopicResult, Request, Response};
 use super::super::{Operation, Resource, Session};
-use super::timeout;
+use super::metadata_timeout;
 use crate::metadata::request::{self, TopicRef};
 
 /// Topics are given as name or id from this version on (KIP-516).
@@ -18,7 +18,7 @@ pub(super) async fn handle(
     request: Request,
 ) -> Response {
     let image = context.metadata.image();
-    let wait = timeout(request.timeout_ms);
+    let wait = metadata_timeout(request.timeout_ms);
     let wanted: Vec<TopicRef> = match version {
         ..BY_ID_VERSION => request.topic_names.into_iter().map(TopicRef::Name).collect(),
         _ => request

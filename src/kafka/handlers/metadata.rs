@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::super::context::{Context, SubmitError};
+use super::super::context::Context;
 use super::super::errors::ToCode;
 use super::super::wire::ErrorCode;
 use super::super::wire::metadata::{
@@ -13,7 +13,7 @@ use super::super::wire::metadata::{
 use super::super::{Operation, Resource, Session};
 use super::{METADATA_TIMEOUT, cluster};
 use crate::metadata::image::{Image, Topic, is_internal};
-use crate::metadata::request;
+use crate::metadata::{request, service};
 use crate::model::{TopicId, TopicPartition};
 
 /// Topics that one request may create by naming them. A client names those that it uses; what a
@@ -106,11 +106,16 @@ async fn create(context: &Context, names: Vec<String>) -> Created {
             Created { refused: refused.collect() }
         }
         Ok(other) => panic!("topics were to be ensured, not {other:?}"),
+        Err(service::Error::Refused(refusal)) => refused(refusal.to_code()),
         // Clients take LEADER_NOT_AVAILABLE for a topic that is on its way, and ask again.
-        Err(SubmitError::NoLeader | SubmitError::TimedOut) => {
-            refused(ErrorCode::LeaderNotAvailable)
-        }
-        Err(SubmitError::Refused(refusal)) => refused(refusal.to_code()),
+        Err(
+            service::Error::NoLeader
+            | service::Error::Busy
+            | service::Error::Unknown
+            | service::Error::Behind
+            | service::Error::Wire(_)
+            | service::Error::ShuttingDown,
+        ) => refused(ErrorCode::LeaderNotAvailable),
     }
 }
 
