@@ -300,12 +300,11 @@ async fn commits_that_come_while_others_wait_share_batches_and_keep_their_order(
     for commit in commits {
         assert_eq!(commit.await.unwrap()[0].result, Ok(()));
     }
-    let log = world.log.lock().unwrap();
+    let batches = world.log.lock().unwrap().batches.clone();
     let records = |b: &Bytes| batch::decode(b).unwrap();
-    assert_eq!(log.batches.iter().flat_map(records).count(), COMMITS as usize);
-    assert!(log.batches.len() < 100, "{} batches", log.batches.len());
-    let last = log.batches.last().map(records).unwrap().pop().unwrap();
-    drop(log);
+    assert_eq!(batches.iter().flat_map(records).count(), COMMITS as usize);
+    assert!(batches.len() < 100, "{} batches", batches.len());
+    let last = batches.last().map(records).unwrap().pop().unwrap();
     let last = record::OffsetValue::decode(last.value.unwrap()).unwrap().offset;
     assert_eq!(world.offset().await, Ok(Some(last)));
 }
@@ -357,4 +356,20 @@ async fn the_tasks_end_with_the_last_handle() {
     let ended = world.lead(1).await;
     drop(world);
     assert!(ended.await.is_err());
+}
+
+#[tokio::test]
+async fn requests_that_are_queued_when_the_shard_is_given_up_are_not_answered_from_it() {
+    let world = World::new();
+    world.lead(1).await;
+    world.commit(42).await.unwrap();
+    let mut fetch = std::pin::pin!(world.offset());
+    tokio::select! {
+        biased;
+        // Polled once: the request is in the mailbox, and the shard's task has not run yet.
+        fetched = &mut fetch => panic!("{fetched:?} on the same thread"),
+        () = std::future::ready(()) => {}
+    }
+    world.handle.resigned(0, 1);
+    assert_eq!(fetch.await, Err(Error::NotCoordinator));
 }

@@ -212,3 +212,176 @@ fn compare<T: PartialEq + std::fmt::Display>(what: &str, expected: T, found: T) 
     let message = format!("the {what} is {found}, this was decided at {expected}");
     Err(Refusal::new(Reason::Stale, message))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::fixture::{World, n, node, topic};
+    use crate::metadata::image::Replica;
+    use crate::model::{HomeEpoch, ReplicaId, TopicPartition};
+
+    fn placement(world: &World) -> Placement {
+        let id = world.image.topic("t").unwrap().id;
+        let partition = TopicPartition { topic: id, partition: 0 };
+        let now = world.image.partition(partition).unwrap();
+        Placement {
+            partition,
+            home_epoch: now.home_epoch,
+            placement_generation: now.placement_generation,
+            replicas: now.replicas.clone(),
+            next_replica_id: now.next_replica_id,
+        }
+    }
+
+    fn world() -> World {
+        let mut world = World::new();
+        world.create(topic("t", 1, &[])).unwrap();
+        world
+    }
+
+    /// A change to a placement that stands, and why it is refused.
+    type Case = (&'static str, fn(&mut Placement), Option<Reason>);
+
+    #[test]
+    fn placements_change_one_voter_at_a_time_and_never_give_an_id_twice() {
+        use Reason::{InvalidReplicaAssignment as Invalid, Stale, UnknownTopic};
+        let cases: &[Case] = &[
+            ("nothing", |_| {}, None),
+            ("a learner goes", |p| drop(p.replicas.pop()), None),
+            ("a voter goes", |p| drop(p.replicas.remove(0)), None),
+            ("a voter becomes a learner", |p| p.replicas[1].voter = false, None),
+            ("a learner becomes a voter", |p| p.replicas[8].voter = true, None),
+            ("the preferred leader changes", |p| p.replicas.swap(0, 1), None),
+            ("two voters go", |p| drop(p.replicas.drain(..2)), Some(Invalid)),
+            (
+                "a voter is swapped",
+                |p| {
+                    p.replicas[0].voter = false;
+                    p.replicas[8].voter = true;
+                },
+                Some(Invalid),
+            ),
+            ("no voter", |p| p.replicas.iter_mut().for_each(|r| r.voter = false), Some(Invalid)),
+            ("two on one node", |p| p.replicas[8].node = n(1), Some(Invalid)),
+            (
+                "another disk",
+                |p| p.replicas[8].disk = Some([9; 16]).map(|_| [7; 16]),
+                Some(Invalid),
+            ),
+            ("an id not given", |p| p.replicas[8].id = ReplicaId(10), Some(Invalid)),
+            (
+                "an id given now",
+                |p| {
+                    p.replicas[8].id = ReplicaId(10);
+                    p.next_replica_id = ReplicaId(11);
+                },
+                None,
+            ),
+            ("id 0", |p| p.replicas[8].id = ReplicaId(0), Some(Invalid)),
+            (
+                "ids go back",
+                |p| drop((p.replicas.pop(), p.next_replica_id = ReplicaId(9))),
+                Some(Invalid),
+            ),
+            ("late", |p| p.placement_generation = 0, Some(Stale)),
+            ("another home", |p| p.home_epoch = HomeEpoch::new(2).unwrap(), Some(Stale)),
+            ("no such partition", |p| p.partition.partition = 1, Some(UnknownTopic)),
+            ("no such topic", |p| p.partition.topic = TopicId::ZERO, Some(UnknownTopic)),
+        ];
+        for (what, change, refused) in cases {
+            let mut world = world();
+            let mut placement = placement(&world);
+            change(&mut placement);
+            let before = world.image.clone();
+            let outcome = world.apply(Command::ReplacePlacement(placement.clone()));
+            assert_eq!(
+                outcome.as_ref().map_err(|r| r.reason).err(),
+                *refused,
+                "{what}: {outcome:?}"
+            );
+            if refused.is_some() {
+                assert_eq!(world.image.topics, before.topics, "{what}");
+            } else {
+                let now = world.image.partition(placement.partition).unwrap();
+                assert_eq!((now.placement_generation, &now.replicas), (2, &placement.replicas));
+            }
+            assert_eq!(world.image.next_offset, before.next_offset.plus(1), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_dropped_id_does_not_come_back() {
+        let mut world = world();
+        let mut dropped = placement(&world);
+        let gone = dropped.replicas.pop().unwrap();
+        world.apply(Command::ReplacePlacement(dropped)).unwrap();
+        let mut back = placement(&world);
+        back.replicas.push(gone);
+        let refused = world.apply(Command::ReplacePlacement(back)).unwrap_err();
+        assert_eq!(refused.reason, Reason::InvalidReplicaAssignment);
+    }
+
+    #[test]
+    fn no_placement_changes_while_the_home_is_moving() {
+        let mut world = world();
+        let placement = placement(&world);
+        let topic = world.image.topics.get_mut(&placement.partition.topic).unwrap();
+        Arc::make_mut(&mut Arc::make_mut(topic).partitions[0]).phase = Phase::Sealing;
+        let refused = world.apply(Command::ReplacePlacement(placement)).unwrap_err();
+        assert_eq!(refused.reason, Reason::Stale);
+    }
+
+    #[test]
+    fn what_was_decided_on_another_state_is_refused_and_changes_nothing() {
+        let mut world = world();
+        let id = world.image.topic("t").unwrap().id;
+        let again = world.image.topics[&id].clone();
+        let partitions = again.partitions.clone();
+        let topology = world.image.topology.clone().unwrap();
+        let cases = [
+            (Command::NameCluster { id: "other".into() }, Reason::Stale),
+            (Command::ApplyTopology { expected: 0, topology }, Reason::Stale),
+            (Command::CreateTopic(again), Reason::TopicExists),
+            (Command::CreatePartitions { topic: id, from: 0, partitions }, Reason::Stale),
+            (Command::AllocateProducerIds { first: 1, count: 1 }, Reason::Stale),
+            (Command::DeleteTopic { id: TopicId::ZERO }, Reason::UnknownTopic),
+        ];
+        for (command, reason) in cases {
+            let mut before = world.image.clone();
+            let refused = world.apply(command).unwrap_err();
+            assert_eq!(refused.reason, reason, "{refused}");
+            before.next_offset = world.image.next_offset;
+            assert_eq!(world.image, before);
+        }
+    }
+
+    #[test]
+    fn producer_ids_end_where_the_number_ends() {
+        let mut world = world();
+        world.image.next_producer_id = i64::MAX - 1;
+        let command = Command::AllocateProducerIds { first: i64::MAX - 1, count: 2 };
+        assert_eq!(world.apply(command).unwrap_err().reason, Reason::LimitExceeded);
+    }
+
+    #[test]
+    fn a_topic_without_a_voter_or_partition_is_none() {
+        let mut world = world();
+        let mut topic = Topic::clone(world.image.topic("t").unwrap());
+        topic.name = "u".into();
+        topic.id = TopicId([9; 16]);
+        let learner = Replica { id: ReplicaId(1), node: n(1), voter: false, disk: None };
+        Arc::make_mut(&mut topic.partitions[0]).replicas = vec![learner];
+        let refused = world.apply(Command::CreateTopic(topic.clone().into())).unwrap_err();
+        assert_eq!(refused.reason, Reason::InvalidReplicaAssignment);
+        topic.partitions.clear();
+        let refused = world.apply(Command::CreateTopic(topic.into())).unwrap_err();
+        assert_eq!(refused.reason, Reason::InvalidPartitions);
+    }
+
+    #[test]
+    #[should_panic(expected = "in order, each once")]
+    fn a_command_out_of_order_is_a_broken_invariant() {
+        let mut image = Image::default();
+        let _ = apply(&mut image, Offset(1), Command::RegisterNode(node(1).into()));
+    }
+}

@@ -131,3 +131,208 @@ impl Replay {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::metadata::fixture::{World, n, node, text, text_with_sync, topic};
+    use crate::metadata::image::Node;
+    use crate::metadata::request::{
+        AlterConfigs, ConfigChange, ConfigOp, NewPartitions, Request, TopicRef,
+    };
+    use crate::metadata::{controller, snapshot};
+
+    fn request() -> impl Strategy<Value = Request> {
+        let name = || (0..6u8).prop_map(|i| format!("topic-{i}"));
+        let create = (name(), 1..4i32).prop_map(|(name, partitions)| Request::CreateTopics {
+            topics: vec![topic(&name, partitions, &[])],
+            validate_only: false,
+        });
+        let delete =
+            name().prop_map(|name| Request::DeleteTopics { topics: vec![TopicRef::Name(name)] });
+        let grow = (name(), 2..6i32).prop_map(|(topic, count)| Request::CreatePartitions {
+            topics: vec![NewPartitions { topic, count, assignments: None }],
+            validate_only: false,
+        });
+        let alter = (name(), 0..9i64).prop_map(|(topic, ms)| {
+            let (key, value) = ("retention.ms".to_owned(), ms.to_string());
+            let change = ConfigChange::Incremental(vec![ConfigOp::Set { key, value }]);
+            Request::AlterConfigs {
+                topics: vec![AlterConfigs { topic, change }],
+                validate_only: false,
+            }
+        });
+        let register = (1..=9u64, 0..3u8).prop_map(|(id, disk)| {
+            Request::RegisterNode(Node { disk: [disk * 16 + id as u8; 16], ..node(id) })
+        });
+        let apply = (0..2u8).prop_map(|which| Request::ApplyTopology {
+            text: if which == 0 { text() } else { text_with_sync() },
+            expected_generation: None,
+            validate_only: false,
+        });
+        prop_oneof![
+            4 => create, 1 => delete, 2 => grow, 2 => alter, 2 => register, 1 => apply,
+            1 => Just(Request::AllocateProducerIds),
+        ]
+    }
+
+    /// The commands of a cluster's life, with stale ones in between, as encoded values.
+    fn history(requests: Vec<(Request, bool)>) -> Vec<Bytes> {
+        let mut world = World::empty(&text());
+        for (request, again) in requests {
+            let before = world.commands.len();
+            let _ = world.ask(request);
+            for placement in controller::repair(&world.image) {
+                world.apply(Command::ReplacePlacement(placement)).unwrap();
+            }
+            if again {
+                // As if another leader had written the same: refused, or of no effect.
+                for command in world.commands[before..].to_vec() {
+                    let _ = world.apply(command);
+                }
+            }
+        }
+        world.commands.iter().map(Command::encode).collect()
+    }
+
+    fn feed(replay: &mut Replay, values: &[Bytes]) {
+        for value in values {
+            let _refused_or_not = replay.step(replay.next_offset(), Some(value)).unwrap();
+        }
+    }
+
+    fn parts(replay: &Replay) -> Vec<Bytes> {
+        let parts = snapshot::parts(replay.image().unwrap());
+        parts.into_iter().map(|part| Command::Snapshot(part).encode()).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn a_replay_of_all_is_a_replay_from_any_snapshot(
+            requests in proptest::collection::vec((request(), any::<bool>()), 1..30),
+            at in any::<prop::sample::Index>(),
+        ) {
+            let values = history(requests);
+            let (before, after) = values.split_at(at.index(values.len() + 1));
+            let mut whole = Replay::new(Offset::ZERO);
+            feed(&mut whole, before);
+            let start = whole.next_offset();
+            let snapshot = parts(&whole);
+            feed(&mut whole, &snapshot);
+            prop_assert_eq!(whole.last_snapshot(), Some(start));
+            feed(&mut whole, after);
+
+            let mut from_snapshot = Replay::new(start);
+            feed(&mut from_snapshot, &snapshot);
+            feed(&mut from_snapshot, after);
+            prop_assert_eq!(from_snapshot.image().unwrap(), whole.image().unwrap());
+            prop_assert_eq!(
+                snapshot::encode(from_snapshot.image().unwrap()),
+                snapshot::encode(whole.image().unwrap())
+            );
+        }
+    }
+
+    fn large() -> Replay {
+        let mut world = World::new();
+        world.create(topic("wide", 3_000, &[])).unwrap();
+        let values: Vec<Bytes> = world.commands.iter().map(Command::encode).collect();
+        let mut replay = Replay::new(Offset::ZERO);
+        feed(&mut replay, &values);
+        replay
+    }
+
+    #[test]
+    fn a_large_image_comes_in_parts_that_fit_a_record() {
+        let mut replay = large();
+        let (start, parts) = (replay.next_offset(), parts(&replay));
+        assert!(parts.len() >= 2);
+        assert!(parts.iter().all(|part| part.len() <= snapshot::PART_BYTES_MAX + 64));
+        let mut from_snapshot = Replay::new(start);
+        feed(&mut from_snapshot, &parts[..parts.len() - 1]);
+        assert_eq!(from_snapshot.image(), None, "not whole yet");
+        feed(&mut from_snapshot, &parts[parts.len() - 1..]);
+        feed(&mut replay, &parts);
+        assert_eq!(from_snapshot.image(), replay.image());
+    }
+
+    #[test]
+    fn an_interrupted_snapshot_is_none_and_the_next_one_counts() {
+        let mut replay = large();
+        let interrupted = parts(&replay);
+        feed(&mut replay, &interrupted[..1]);
+        let between = Command::RegisterNode(node(1).into()).encode();
+        feed(&mut replay, &[between]);
+        feed(&mut replay, &interrupted[1..]);
+        assert_eq!(replay.last_snapshot(), None);
+        let start = replay.next_offset();
+        let whole = parts(&replay);
+        feed(&mut replay, &whole);
+        assert_eq!(replay.last_snapshot(), Some(start));
+    }
+
+    #[test]
+    fn a_log_that_starts_in_the_middle_of_nothing_is_refused() {
+        let value = Command::RegisterNode(node(1).into()).encode();
+        let mut replay = Replay::new(Offset(7));
+        let error = replay.step(Offset(7), Some(&value)).unwrap_err();
+        assert_eq!(error, Error::NoSnapshot { start: Offset(7) });
+        let parts = parts(&large());
+        let mut replay = Replay::new(Offset(7));
+        let error = replay.step(Offset(7), Some(&parts[1])).unwrap_err();
+        assert_eq!(error, Error::NoSnapshot { start: Offset(7) });
+    }
+
+    #[test]
+    fn a_snapshot_of_another_image_stops_the_node() {
+        let mut replay = large();
+        let mut other = replay.image().unwrap().clone();
+        other.nodes.remove(&n(3));
+        let parts = snapshot::parts(&other);
+        let at = replay.next_offset();
+        let mut results = parts.into_iter().map(|part| {
+            let value = Command::Snapshot(part).encode();
+            replay.step(replay.next_offset(), Some(&value))
+        });
+        assert_eq!(results.find_map(Result::err), Some(Error::Diverged { at }));
+    }
+
+    #[test]
+    fn what_cannot_be_read_stops_the_node_and_is_never_skipped() {
+        let mut replay = Replay::new(Offset::ZERO);
+        let mut step = |value: Option<&[u8]>| match replay.step(Offset::ZERO, value) {
+            Err(Error::Command { source, .. }) => source,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(step(None), command::Error::Empty);
+        assert!(matches!(step(Some(b"\xff\xff")), command::Error::Protobuf(_)));
+        assert_eq!(step(Some(&[8, 2, 16, 1])), command::Error::Version(2));
+        assert_eq!(step(Some(&[8, 1, 16, 9])), command::Error::FeatureLevel(9));
+        // Field 99, which no command of this software has.
+        assert_eq!(step(Some(&[8, 1, 16, 1, 0x9a, 6, 0])), command::Error::Unknown);
+        assert_eq!(
+            replay.step(Offset(3), None),
+            Err(Error::Gap { expected: Offset::ZERO, found: Offset(3) })
+        );
+    }
+
+    #[test]
+    fn a_snapshot_is_due_after_so_many_records_and_not_again_at_once() {
+        let mut replay = Replay::new(Offset::ZERO);
+        let value = Command::AllocateProducerIds { first: -1, count: 0 }.encode();
+        for _ in 0..SNAPSHOT_RECORDS - 1 {
+            feed(&mut replay, std::slice::from_ref(&value));
+        }
+        assert!(!replay.is_snapshot_due());
+        feed(&mut replay, &[value]);
+        assert!(replay.is_snapshot_due());
+        let snapshot = parts(&replay);
+        feed(&mut replay, &snapshot);
+        assert!(!replay.is_snapshot_due());
+    }
+}

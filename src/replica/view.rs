@@ -70,7 +70,7 @@ struct Recent {
 }
 
 impl View {
-    pub(super) fn new(
+    pub fn new(
         partition: TopicPartition,
         progress: Progress,
         epochs: Vec<(Term, LogIndex, Offset)>,
@@ -178,7 +178,7 @@ impl View {
         &self.reader
     }
 
-    pub(super) fn publish(&self, progress: Progress) {
+    pub fn publish(&self, progress: Progress) {
         let changed = self.progress.send_if_modified(|p| {
             let changed = *p != progress;
             *p = progress;

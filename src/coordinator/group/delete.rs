@@ -197,7 +197,7 @@ impl Group {
             return false;
         }
         let partitions = self.expired_offsets(now, cx.config.offsets_retention);
-        let rest = self.offsets.keys().len() - partitions.len();
+        let rest = self.offsets.key_count() - partitions.len();
         let all = self.state == State::Empty && self.pending_members.is_empty() && rest == 0;
         let records = self.tombstones(&partitions, all);
         if records.is_empty() {

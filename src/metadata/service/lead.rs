@@ -75,11 +75,14 @@ impl<L: Log> Lead<L> {
     }
 
     async fn answer(&mut self, call: Call) {
-        let Call { request, timeout, reply } = call;
-        if reply.is_closed() {
-            return;
-        }
-        let answer = match self.decide(request, Instant::now() + timeout).await {
+        let Call { request, deadline, mut reply } = call;
+        // Half-way it may be dropped: what was appended stays, and the next request waits for it.
+        let decided = tokio::select! {
+            biased;
+            () = reply.closed() => return,
+            decided = self.decide(request, deadline) => decided,
+        };
+        let answer = match decided {
             Ok(reply) => reply,
             Err(Stopped::NotLeader) => Reply::NotLeader { hint: self.log.leader() },
             Err(Stopped::Late) => Reply::Busy,

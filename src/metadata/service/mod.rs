@@ -33,6 +33,7 @@ use arc_swap::ArcSwap;
 use isobar_topology::Topology;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::image::Image;
 use super::refusal::Refusal;
@@ -142,7 +143,7 @@ type Answer<'a> = Pin<Box<dyn Future<Output = Result<(Response, Offset), Error>>
 /// A request on its way to the leader's loop.
 struct Call {
     request: Request,
-    timeout: Duration,
+    deadline: Instant,
     reply: oneshot::Sender<Reply>,
 }
 
@@ -223,7 +224,7 @@ impl Handle {
     ///
     /// Dropping the future abandons the wait, not the request.
     pub async fn submit(&self, request: Request, timeout: Duration) -> Result<Response, Error> {
-        let started = tokio::time::Instant::now();
+        let started = Instant::now();
         let (response, visible_at) = self.route.route(request, timeout).await?;
         let left = timeout.saturating_sub(started.elapsed());
         let mut images = self.images.clone();
@@ -239,7 +240,8 @@ impl Handle {
     pub async fn serve(&self, request: &[u8], timeout: Duration) -> Result<Vec<u8>, WireError> {
         let request = Request::decode(request)?;
         let (reply, answer) = oneshot::channel();
-        if self.calls.try_send(Call { request, timeout, reply }).is_err() {
+        let deadline = Instant::now() + timeout;
+        if self.calls.try_send(Call { request, deadline, reply }).is_err() {
             return Ok(Reply::Busy.encode());
         }
         // Without an answer the loop has ended half-way.

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use super::log::Log;
 use super::{Answer, Call, Error, Forward, ForwardError, Route};
 use crate::metadata::refusal::Reason;
-use crate::metadata::request::{Reply, Request};
-use crate::model::NodeId;
+use crate::metadata::request::{Reply, Request, Response};
+use crate::model::{NodeId, Offset};
 
 /// Between two attempts: news of a new leader takes a WAN round trip to arrive.
 const RETRY: Duration = Duration::from_millis(100);
@@ -37,18 +37,14 @@ impl<L: Log, F: Forward> Route for Router<L, F> {
 }
 
 impl<L: Log, F: Forward> Router<L, F> {
-    async fn ask(
-        &self,
-        request: Request,
-        deadline: Instant,
-    ) -> Result<(crate::metadata::request::Response, crate::model::Offset), Error> {
+    async fn ask(&self, request: Request, deadline: Instant) -> Result<(Response, Offset), Error> {
         let mut hint = None;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let leader = hint.take().or_else(|| self.log.leader());
             let reply = match leader {
                 None => Err(Attempt::Again(Error::NoLeader)),
-                Some(node) if node == self.node => self.ask_here(&request, left).await,
+                Some(node) if node == self.node => self.ask_here(&request, deadline).await,
                 Some(node) => self.ask_there(node, &request, left).await?,
             };
             let failed = match reply {
@@ -77,9 +73,9 @@ impl<L: Log, F: Forward> Router<L, F> {
         }
     }
 
-    async fn ask_here(&self, request: &Request, timeout: Duration) -> Result<Reply, Attempt> {
+    async fn ask_here(&self, request: &Request, deadline: Instant) -> Result<Reply, Attempt> {
         let (reply, answer) = oneshot::channel();
-        let call = Call { request: request.clone(), timeout, reply };
+        let call = Call { request: request.clone(), deadline, reply };
         match self.calls.try_send(call) {
             Ok(()) => answer.await.map_err(|_| Attempt::Unknown),
             Err(mpsc::error::TrySendError::Full(_)) => Err(Attempt::Again(Error::Busy)),

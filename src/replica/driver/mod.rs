@@ -12,10 +12,10 @@
 //! The loop never waits for a disk: reads go to the blocking pool, writes to the disk thread.
 
 mod carry;
-mod disk;
+pub mod disk;
 mod orders;
-mod restart;
-mod slot;
+pub mod restart;
+pub mod slot;
 mod spec;
 
 use std::collections::HashMap;
