@@ -221,7 +221,7 @@ impl Node {
         self.orders.step_down();
         let handed_over = async {
             while self.replicas.views().iter().any(|v| v.progress().role == Role::Leader) {
-                // Whatever changes first: there is no event for "leads nothing any more".
+                // tidy: there is no event for "leads nothing any more"; the limit is around the loop.
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };

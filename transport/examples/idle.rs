@@ -76,6 +76,7 @@ async fn main() {
     }
     let all = || nodes.iter().flat_map(|(_, _, transport)| transport.stats());
     while all().filter(|stats| stats.lane == Lane::Control).any(|stats| !stats.connected) {
+        // tidy: an example that measures; nothing tells it of connections
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let replication = std::env::args().any(|arg| arg == "--replication");
@@ -91,6 +92,7 @@ async fn main() {
     }
     for _ in 0..4 {
         let (cpu, begin) = (cpu(), Instant::now());
+        // tidy: the idle stretch that is measured
         tokio::time::sleep(Duration::from_secs(3)).await;
         let used = self::cpu() - cpu;
         let percent = used.as_secs_f64() / begin.elapsed().as_secs_f64() * 100.0;
@@ -108,6 +110,7 @@ async fn main() {
         while begin.elapsed() < Duration::from_secs(5) {
             key += 1;
             if nodes[0].2.send(to, Lane::Replication, key, frame.clone()).is_err() {
+                // tidy: offers again when the queue was full, as a flood does
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }
