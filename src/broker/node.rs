@@ -343,7 +343,8 @@ async fn follow_image(
         }
         tokio::select! {
             changed = images.changed() => if changed.is_err() { return },
-            changed = registered.changed() => if changed.is_err() { return },
+            // Registered is registered for good: the sender is gone then, and its end says nothing.
+            changed = registered.changed(), if !is_current => if changed.is_err() { return },
             Some(_) = coordinators.join_next() => {}
         }
     }
