@@ -243,10 +243,12 @@ impl Partition {
         }
         self.sync_dir()?;
         self.mark_synced();
-        let mut view = self.shared.view_mut();
-        let active = view.active.take().expect("only a segment with entries is closed");
+        let active = self.shared.view().active.clone();
+        let active = active.expect("only a segment with entries is closed");
         let indexed = active.save_index(self.shared.files.disk()).is_ok();
         let closed = active.close(&self.shared.files, indexed);
+        let mut view = self.shared.view_mut();
+        view.active = None;
         view.closed.push(Arc::new(closed));
         Ok(())
     }

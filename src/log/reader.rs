@@ -113,15 +113,17 @@ impl Reader {
     }
 
     /// The log start that makes `offset` the first to be read (DeleteRecords): it sits before the
-    /// segment that holds it, and keeps that segment. Memory only.
-    pub fn start_for(&self, offset: Offset) -> Result<LogStart, Error> {
+    /// segment that holds it, keeps that segment, and is not beyond the entry `hw`. Memory only.
+    pub fn start_for(&self, offset: Offset, hw: LogIndex) -> Result<LogStart, Error> {
         let view = self.shared.view();
         check_offset(&view, offset)?;
-        let holds = |base: Offset| base <= offset;
         let closed = view.closed.iter().map(|c| &c.summary);
         let held = closed
             .chain(view.active.as_ref().map(|a| &a.summary))
-            .filter(|s| holds(s.base_offset) && s.base_index > view.start.index)
+            .filter(|s| {
+                let is_kept = s.base_offset <= offset && s.base_index.prev() <= hw;
+                is_kept && s.base_index > view.start.index
+            })
             .next_back();
         let Some(held) = held else { return Ok(LogStart { offset, ..view.start }) };
         let index = held.base_index.prev();

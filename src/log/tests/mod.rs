@@ -1,7 +1,9 @@
 //! What the tests of the log share: entries, batches, stores, and a directory that goes away.
 
 mod basics;
+mod beside;
 mod crash;
+mod damage;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
