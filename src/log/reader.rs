@@ -118,13 +118,10 @@ impl Reader {
         let view = self.shared.view();
         check_offset(&view, offset)?;
         let closed = view.closed.iter().map(|c| &c.summary);
-        let held = closed
-            .chain(view.active.as_ref().map(|a| &a.summary))
-            .filter(|s| {
-                let is_kept = s.base_offset <= offset && s.base_index.prev() <= hw;
-                is_kept && s.base_index > view.start.index
-            })
-            .next_back();
+        let held = closed.chain(view.active.as_ref().map(|a| &a.summary)).rfind(|s| {
+            let is_kept = s.base_offset <= offset && s.base_index.prev() <= hw;
+            is_kept && s.base_index > view.start.index
+        });
         let Some(held) = held else { return Ok(LogStart { offset, ..view.start }) };
         let index = held.base_index.prev();
         let term = view.term_at(index).expect("an entry before a segment has a term");
@@ -143,8 +140,7 @@ impl Reader {
             |place| {
                 let mut batches: Vec<Bytes> = Vec::new();
                 let mut bytes = 0;
-                let ahead = max_bytes.saturating_add(INTERVAL_BYTES as usize);
-                self.walk(place, Target::Offset(from), Ahead::Once(ahead), |frame, scan| {
+                self.walk(place, Target::Offset(from), ahead(max_bytes), |frame, scan| {
                     let meta = &frame.meta;
                     if meta.kind != Kind::Batch || meta.next_offset <= from {
                         return Ok(Next::Go);
@@ -182,8 +178,7 @@ impl Reader {
         let entries = self.uncrossed(look, |place| {
             let mut entries = Vec::new();
             let mut bytes = 0;
-            let ahead = max_bytes.saturating_add(INTERVAL_BYTES as usize);
-            self.walk(place, Target::Index(from), Ahead::Once(ahead), |frame, scan| {
+            self.walk(place, Target::Index(from), ahead(max_bytes), |frame, scan| {
                 if frame.meta.index < from {
                     return Ok(Next::Go);
                 }
@@ -392,6 +387,18 @@ impl Reader {
         };
         Ok(found.filter(inside).map_or(front, |e| e.position.into()))
     }
+}
+
+/// Largest answer that is read at once. A caller without a limit must not make us allocate a whole
+/// segment; beyond this the frames are read one after another.
+const AHEAD_BYTES_MAX: usize = 8 << 20;
+
+/// How far to read ahead for an answer of `max_bytes`: it begins within an index interval.
+fn ahead(max_bytes: usize) -> Ahead {
+    if max_bytes > AHEAD_BYTES_MAX {
+        return Ahead::ToEnd;
+    }
+    Ahead::Once(max_bytes + INTERVAL_BYTES as usize)
 }
 
 /// Headers gathered before they are handed on: memory against look-ups.
