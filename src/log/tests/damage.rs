@@ -260,3 +260,72 @@ fn a_journal_that_is_gone_or_a_log_it_does_not_know_is_refused() {
     }
     assert!(matches!(open(), Err(Error::JournalMissing { .. })));
 }
+
+#[test]
+fn a_saved_index_does_not_outlive_the_entries_it_was_made_of() {
+    for seed in 0..20 {
+        let disk = SimDisk::new(seed);
+        let mut store = store_with(&disk, 1 << 20);
+        append_batches(&mut store, 10, &[b'a'; 3000]);
+        store.close().unwrap();
+        disk.kill();
+        let mut store = open(&disk).0;
+        let entries = batches((LogIndex(5), Term(TERM)), Offset(10), TERM + 1, 5, &[b'b'; 3000]);
+        let truncate_from = Some(LogIndex(6));
+        let write = Write { truncate_from, entries, ..Write::to(partition(0)) };
+        store.commit(vec![write]).unwrap();
+        let vote = ReplicaState { term: Term(TERM + 1), ..state() };
+        store.commit(vec![Write { state: Some(vote), ..Write::to(partition(0)) }]).unwrap();
+        drop(store);
+        disk.crash();
+        let reader = open(&disk).0.reader(partition(0)).unwrap();
+        let terms: Vec<u64> = (4..8).map(|n| reader.term_at(LogIndex(n)).unwrap().0).collect();
+        assert_eq!(terms, [TERM, TERM, TERM + 1, TERM + 1], "seed {seed}");
+    }
+}
+
+#[test]
+fn any_rotten_byte_is_repaired_reported_or_cut_after_the_mark_and_never_silent() {
+    let built = |seed| {
+        let disk = SimDisk::new(seed);
+        let mut store = store_with(&disk, 1500);
+        append_batches(&mut store, 20, &[b'a'; 100]);
+        let hw = HighWatermark { index: LogIndex(18), offset: Offset(36) };
+        let checkpoint = Write { checkpoint: Some(hw), ..Write::to(partition(0)) };
+        store.commit(vec![checkpoint]).unwrap();
+        let entries = all_entries(&store);
+        drop(store);
+        disk.kill();
+        (disk, entries)
+    };
+    let (disk, _) = built(1);
+    let (mut reported, mut found_by_reader) = (0, 0);
+    for path in files(&disk, "") {
+        if path.ends_with("partition.toml") {
+            continue;
+        }
+        for at in (0..disk.content(&path).len() as u64).step_by(7) {
+            let (disk, entries) = built(1);
+            disk.flip(&path, at, 0x04);
+            let (store, recovered) = open(&disk);
+            let reader = store.reader(partition(0)).unwrap();
+            let end = reader.last().0.next();
+            let mut good = 0;
+            for index in 1..end.0 {
+                let read = reader.entries(LogIndex(index), LogIndex(index + 1), 1);
+                match read {
+                    Ok(read) => {
+                        assert_eq!(read[0], entries[index as usize - 1]);
+                        good += 1;
+                    }
+                    Err(Error::Corrupt { .. }) => found_by_reader += 1,
+                    Err(error) => panic!("{} at {at}: {error}", path.display()),
+                }
+            }
+            reported += usize::from(recovered[0].corruption.is_some());
+            let whole = recovered[0].corruption.is_some() || end.0 > 20;
+            assert!(whole, "{} at {at}: {good} entries and no word", path.display());
+        }
+    }
+    assert!(reported > 0 && found_by_reader > 0, "{reported} {found_by_reader}");
+}
