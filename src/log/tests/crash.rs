@@ -199,6 +199,12 @@ impl Run {
     fn restart(&mut self, end: impl Fn(&SimDisk), torn: Option<(Model, Model, Write)>) {
         drop(self.store.take());
         end(&self.disk);
+        if self.rng.gen_bool(0.2) {
+            // The machine crashes again while the store is opened.
+            self.disk.crash_after(self.rng.gen_range(0..15));
+            drop(try_open(&self.disk));
+            end(&self.disk);
+        }
         let (mut store, recovered) = open(&self.disk);
         store.set_config(partition(0), self.config).unwrap();
         let r = &recovered[0];
@@ -260,15 +266,11 @@ impl Run {
     }
 }
 
-/// Runs of the test; `ISOBAR_LOG_SEED` runs one seed alone.
+/// Seeds to run; `ISOBAR_LOG_SEEDS=17..18` runs others.
 fn seeds() -> std::ops::Range<u64> {
-    match std::env::var("ISOBAR_LOG_SEED") {
-        Ok(seed) => {
-            let seed = seed.parse().expect("ISOBAR_LOG_SEED is a number");
-            seed..seed + 1
-        }
-        Err(_) => 0..100,
-    }
+    let Ok(asked) = std::env::var("ISOBAR_LOG_SEEDS") else { return 0..100 };
+    let (from, to) = asked.split_once("..").expect("ISOBAR_LOG_SEEDS is a range");
+    from.parse().expect("a number")..to.parse().expect("a number")
 }
 
 #[test]
@@ -280,6 +282,9 @@ fn what_was_synced_survives_any_crash_and_nothing_is_reordered() {
                 run.step();
             }
         });
-        assert!(running.is_ok(), "ISOBAR_LOG_SEED={seed} cargo test -p isobar log::tests::crash");
+        let next = seed + 1;
+        let again =
+            format!("ISOBAR_LOG_SEEDS={seed}..{next} cargo test -p isobar log::tests::crash");
+        assert!(running.is_ok(), "{again}");
     }
 }
