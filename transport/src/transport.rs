@@ -1,6 +1,8 @@
 //! The handle: starting, changing and stopping a node's transport.
 
 use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -96,6 +98,7 @@ impl Transport {
             wan,
             reach: watch::Sender::default(),
             shut_down: AtomicBool::new(false),
+            incarnation: RandomState::new().hash_one(id),
         });
         let transport = Transport { inner: Arc::new(Inner { node, tasks: Mutex::default() }) };
         transport.set_peers(peers)?;

@@ -65,14 +65,20 @@ impl DialError {
     }
 }
 
-/// A connection whose hello has been answered. The caller closes it.
-pub(super) async fn dial(node: &Node, peer: &Entry, lane: Lane) -> Result<Connection, DialError> {
+/// A connection whose hello has been answered, and the peer's incarnation. The caller closes it.
+///
+/// Cancel safe: a connection that nobody holds is closed.
+pub(super) async fn dial(
+    node: &Node,
+    peer: &Entry,
+    lane: Lane,
+) -> Result<(Connection, u64), DialError> {
     tokio::time::timeout(HANDSHAKE_MAX, attempt(node, peer, lane))
         .await
         .unwrap_or(Err(DialError::Timeout))
 }
 
-async fn attempt(node: &Node, peer: &Entry, lane: Lane) -> Result<Connection, DialError> {
+async fn attempt(node: &Node, peer: &Entry, lane: Lane) -> Result<(Connection, u64), DialError> {
     let addr = resolve(node, peer).await?;
     peer.set_resolved(addr);
     if let Some(wan) = &node.wan {
@@ -89,7 +95,7 @@ async fn attempt(node: &Node, peer: &Entry, lane: Lane) -> Result<Connection, Di
     config.transport_config(Arc::new(tuning::dialled(&peer.config.link, lane)));
     let connection = node.endpoint.connect_with(config, addr, SERVER_NAME)?.await?;
     match greet(node, &connection, lane).await {
-        Ok(()) => Ok(connection),
+        Ok(incarnation) => Ok((connection, incarnation)),
         Err(error) => {
             connection.close(close::REFUSED, error.to_string().as_bytes());
             Err(error)
@@ -112,12 +118,12 @@ async fn resolve(node: &Node, peer: &Entry) -> Result<SocketAddr, DialError> {
         .ok_or_else(|| DialError::NoAddress { addr: name.clone() })
 }
 
-/// Says hello and reads the answer; also on a live connection, when the cluster's id becomes known.
+/// Says hello and reads the answer, the peer's incarnation; also on a live connection, when the cluster's id becomes known.
 pub(super) async fn greet(
     node: &Node,
     connection: &Connection,
     lane: Lane,
-) -> Result<(), DialError> {
+) -> Result<u64, DialError> {
     let cluster_id: Option<Bytes> = node.cluster_id.borrow().clone();
     let hello = Hello {
         version_min: VERSION_MIN,
@@ -126,6 +132,7 @@ pub(super) async fn greet(
         cluster_id: cluster_id.clone(),
         node: node.id.as_u32(),
         lane: hello::lane_number(lane),
+        incarnation: node.incarnation,
     };
     let io = |error: &dyn std::fmt::Display| match connection.close_reason() {
         // The connection says more than the stream: a certificate refused by the peer, say.
@@ -152,5 +159,6 @@ pub(super) async fn greet(
         );
     }
     hello::check_cluster_id(welcome.cluster_id.as_deref(), cluster_id.as_deref())
-        .map_err(DialError::Refuse)
+        .map_err(DialError::Refuse)?;
+    Ok(welcome.incarnation)
 }
