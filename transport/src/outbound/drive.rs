@@ -199,6 +199,8 @@ fn close_idle(outlet: &Outlet, connection: &Connection, incarnation: u64) -> boo
     outlet.set_down();
     if outlet.idle_for() < max || outlet.is_busy() {
         outlet.set_up(connection, incarnation);
+        // Asks again after another while, not at once.
+        outlet.touch();
         return false;
     }
     connection.close(close::IDLE, b"idle");

@@ -15,6 +15,7 @@
 pub(crate) mod call;
 pub(crate) mod frame;
 pub(crate) mod hello;
+mod zip;
 
 /// Wire versions that this build speaks.
 pub(crate) const VERSION_MIN: u32 = 1;
