@@ -24,7 +24,8 @@ use crate::wire::close;
 use crate::{Config, Dropped, Error, Frame, Inbound, Lane, Peer, RpcError, socket};
 
 /// A node's end of all its connections. Cheap to clone; when the last clone is dropped, everything stops as
-/// with [`Transport::shutdown`], only without waiting.
+/// with [`Transport::shutdown`], only without waiting. An [`Inbound`] that holds a clone keeps itself alive
+/// until somebody calls `shutdown`.
 #[derive(Clone)]
 pub struct Transport {
     inner: Arc<Inner>,
