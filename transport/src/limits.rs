@@ -52,7 +52,12 @@ pub const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// would have to be lost before [`CONTROL_SILENCE_MAX`] passes. Nearly all that an idle cluster costs.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
-/// From the first packet of a dial to the answer to hello. Several round trips of 300 ms with losses.
+/// A dial takes three round trips until hello is answered. It gets this and eight of the expected ones: enough
+/// for losses and a busy machine, and short, since an attempt begun during a cut retransmits ever more slowly,
+/// and frames wait for it.
+pub const DIAL_MAX: Duration = Duration::from_secs(2);
+
+/// From the first packet of an incoming connection until its hello is answered.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 
 /// Redials: doubling with jitter between these.

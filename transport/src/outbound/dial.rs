@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{Connection, ConnectionError, TransportErrorCode};
 
 use crate::certs::{Accept, Refusal, client_config};
-use crate::limits::HANDSHAKE_MAX;
+use crate::limits::DIAL_MAX;
 use crate::node::Node;
 use crate::peers::Entry;
 use crate::wire::hello::{self, HELLO_BYTES_MAX, Hello, Welcome};
@@ -32,8 +33,8 @@ pub(super) enum DialError {
     Connect(#[from] quinn::ConnectError),
     #[error("{0}")]
     Connection(#[from] ConnectionError),
-    #[error("no answer within {} s", HANDSHAKE_MAX.as_secs())]
-    Timeout,
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
     #[error("refused by the peer: this node {0}")]
     Refused(String),
     #[error("the peer {0}")]
@@ -59,7 +60,7 @@ impl DialError {
                 closed.error_code != close::SHUT_DOWN
             }
             DialError::Connection(_) => false,
-            DialError::Timeout | DialError::Hello(_) | DialError::Writer(_) => false,
+            DialError::Timeout(_) | DialError::Hello(_) | DialError::Writer(_) => false,
             _ => true,
         }
     }
@@ -73,9 +74,10 @@ pub(super) async fn dial(
     peer: &Entry,
     lane: Lane,
 ) -> Result<(Connection, u64), DialError> {
-    tokio::time::timeout(HANDSHAKE_MAX, attempt(node, peer, lane))
+    let max = DIAL_MAX + peer.config.link.rtt * 8;
+    tokio::time::timeout(max, attempt(node, peer, lane))
         .await
-        .unwrap_or(Err(DialError::Timeout))
+        .unwrap_or(Err(DialError::Timeout(max)))
 }
 
 async fn attempt(node: &Node, peer: &Entry, lane: Lane) -> Result<(Connection, u64), DialError> {
