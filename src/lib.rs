@@ -6,6 +6,7 @@
 //! `docs/architecture.md` draws it.
 
 pub mod broker;
+pub mod cli;
 pub mod coordinator;
 pub mod kafka;
 pub mod log;

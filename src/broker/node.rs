@@ -19,6 +19,7 @@ use super::{bootstrap, forward, groups, lease};
 use crate::coordinator;
 use crate::log::disk::OsDisk;
 use crate::log::{self, Options, Store};
+use crate::metadata::config::OFFSETS_PARTITIONS;
 use crate::metadata::image::{CONSUMER_OFFSETS, DiskId, Image, Listener, Node as Registered};
 use crate::metadata::request::Request;
 use crate::metadata::service;
@@ -41,6 +42,8 @@ pub struct Config {
     pub topology: Arc<Topology>,
     pub node: NodeId,
     pub data_dir: PathBuf,
+    /// What relative paths of certificates in the topology are relative to.
+    pub certs_base: PathBuf,
     /// `isobar dev` and tests put a WAN under the transport.
     pub wan: Option<Arc<Wan>>,
     /// Of Raft's election timeouts and of session ids.
@@ -86,15 +89,16 @@ impl Node {
     /// Starts a node. Returns when its part in `__meta` is open; [`Node::registered`] tells when the
     /// cluster knows it.
     pub async fn start(config: Config) -> Result<Self, Error> {
-        let Config { topology, node, data_dir, wan, seed } = config;
+        let Config { topology, node, data_dir, certs_base, wan, seed } = config;
         let here = topology.node(node).ok_or(Error::UnknownNode(node))?.clone();
+        let fresh_disk = uuid::Uuid::new_v4().into_bytes();
         let (store, recovered) =
-            Store::open(Arc::new(OsDisk), &data_dir, node, Options::default())?;
+            Store::open(Arc::new(OsDisk), &data_dir, node, fresh_disk, Options::default())?;
         let identity = store.identity().clone();
         let files = Files {
-            ca: topology.cluster().ca.clone(),
-            cert: here.tls.cert.clone(),
-            key: here.tls.key.clone(),
+            ca: certs_base.join(&topology.cluster().ca),
+            cert: certs_base.join(&here.tls.cert),
+            key: certs_base.join(&here.tls.key),
         };
         let cluster = topology.cluster().name.to_string();
         let certificate = Identity::load(files, &cluster, &here.dc, node)?;
@@ -146,7 +150,7 @@ impl Node {
 
         let groups = coordinator::Handle::new(
             coordinator::group::Config::default(),
-            crate::metadata::config::OFFSETS_PARTITIONS,
+            OFFSETS_PARTITIONS,
             coordinator::Seams::system(),
         );
         let (registered_in, registered) = watch::channel(false);

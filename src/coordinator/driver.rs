@@ -1,5 +1,6 @@
 //! One task a shard: moves requests, time and the fate of writes into the core, and its effects
-//! out. It ends when its mailbox is dropped (`Handle::resigned`) or its replica leads no longer.
+//! out. It ends when it is given up (`Handle::resigned`, or the last handle is dropped), or when
+//! its replica says that it leads no longer.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -85,12 +86,12 @@ impl<P: Partition> Actor<P> {
         Now { monotonic: self.started.elapsed(), unix_ms: (self.seams.unix_ms)() }
     }
 
-    pub async fn run(mut self, seat: Seat) {
+    /// `given_up` ends when the shard is not to be served any more.
+    pub async fn run(mut self, seat: Seat, mut given_up: oneshot::Receiver<()>) {
         let (partition, epoch) = (seat.partition, seat.epoch);
         let loaded = tokio::select! {
             loaded = load(&mut self.shard, &*self.partition) => loaded,
-            // Nobody sends before the shard is active, so this ends only with the mailbox.
-            _ = self.mailbox.recv() => return,
+            _ = &mut given_up => return,
         };
         match loaded {
             Ok(log_bytes) => {
@@ -107,7 +108,7 @@ impl<P: Partition> Actor<P> {
         if !seat.loaded() {
             return;
         }
-        self.serve().await;
+        self.serve(given_up).await;
         // First, so that whoever is answered and asks again is not sent here.
         seat.resigned();
         self.shard.handle_resigned(self.now());
@@ -115,8 +116,8 @@ impl<P: Partition> Actor<P> {
         tracing::info!(partition, epoch, "group coordinator resigned");
     }
 
-    /// Returns when the mailbox is dropped or the replica says that it leads no longer.
-    async fn serve(&mut self) {
+    /// Returns when the shard is given up, or when the replica says that it leads no longer.
+    async fn serve(&mut self, mut given_up: oneshot::Receiver<()>) {
         loop {
             self.take_effects();
             self.snapshot_if_due();
@@ -126,6 +127,7 @@ impl<P: Partition> Actor<P> {
                 // Writes before requests, requests before deadlines: a heartbeat that waits here
                 // has arrived, and must not lose against its own session's end.
                 biased;
+                _ = &mut given_up => return,
                 written = self.writer.next(), if !self.writer.is_idle() => {
                     if self.handle_written(written).is_err() {
                         return;
@@ -154,20 +156,23 @@ impl<P: Partition> Actor<P> {
         }
     }
 
-    /// All that is in the mailbox now.
+    /// All that is in the mailbox now, up to a limit.
     fn handle_messages(&mut self, first: Message) {
-        let mut next = Some(first);
-        for _ in 0..MESSAGES_MAX {
-            match next {
-                Some(Message::Request { run, reply }) => {
-                    let ticket = self.ticket(reply);
-                    let (now, random) = (self.now(), (self.seams.random)());
-                    run(&mut self.shard, now, ticket, random);
-                }
-                Some(Message::Query { run }) => run(&self.shard),
-                None => return,
+        self.handle_message(first);
+        for _ in 1..MESSAGES_MAX {
+            let Ok(message) = self.mailbox.try_recv() else { return };
+            self.handle_message(message);
+        }
+    }
+
+    fn handle_message(&mut self, message: Message) {
+        match message {
+            Message::Request { run, reply } => {
+                let ticket = self.ticket(reply);
+                let (now, random) = (self.now(), (self.seams.random)());
+                run(&mut self.shard, now, ticket, random);
             }
-            next = self.mailbox.try_recv().ok();
+            Message::Query { run } => run(&self.shard),
         }
     }
 
@@ -270,5 +275,80 @@ async fn retry<T, F: Future<Output = Result<T, ReadError>>>(
                 pause = (pause * 2).min(pause_max);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::group::{Config, Join, MemberId, Protocol};
+    use super::*;
+    use crate::model::Offset;
+
+    struct Never;
+
+    impl Partition for Never {
+        async fn append(&self, _: bytes::Bytes) -> Result<Offset, AppendError> {
+            std::future::pending().await
+        }
+
+        async fn committed(&self) -> Result<std::ops::Range<Offset>, ReadError> {
+            std::future::pending().await
+        }
+
+        async fn read(&self, _: Offset, _: usize) -> Result<Vec<bytes::Bytes>, ReadError> {
+            std::future::pending().await
+        }
+
+        async fn advance_log_start(&self, _: Offset) -> Result<(), AppendError> {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_whose_clients_have_gone_are_forgotten() {
+        let (_sender, mailbox) = mpsc::channel(1);
+        let shard = Shard::new(Config::default());
+        let mut actor = Actor::new(shard, Arc::new(Never), mailbox, Seams::system());
+        for client in 0..4_000 {
+            // Joins of a first rebalance, which are not answered before its delay is over.
+            let join = Join {
+                group: "g".into(),
+                member_id: MemberId::default(),
+                instance_id: Some(format!("i{client}").into()),
+                client_id: String::new(),
+                client_host: String::new(),
+                session_timeout_ms: 10_000,
+                rebalance_timeout_ms: 10_000,
+                protocol_type: "consumer".into(),
+                protocols: vec![Protocol { name: "range".into(), metadata: Default::default() }],
+                requires_known_member_id: true,
+                skips_assignment: true,
+            };
+            let (reply, answer) = oneshot::channel();
+            drop(answer);
+            let run = move |shard: &mut Shard, now, ticket, random| {
+                shard.handle_join(now, ticket, join, random);
+            };
+            actor.handle_messages(Message::Request { run: Box::new(run), reply });
+            actor.take_effects();
+            assert!(actor.waiting.len() <= WAITING_SWEEP_MIN);
+        }
+    }
+
+    #[tokio::test]
+    async fn no_message_is_lost_when_there_are_more_than_one_turn_takes() {
+        let (sender, mailbox) = mpsc::channel(2 * MESSAGES_MAX);
+        let shard = Shard::new(Config::default());
+        let mut actor = Actor::new(shard, Arc::new(Never), mailbox, Seams::system());
+        let (counted, mut count) = mpsc::unbounded_channel();
+        let message = || {
+            let counted = counted.clone();
+            Message::Query { run: Box::new(move |_| counted.send(()).unwrap()) }
+        };
+        (0..MESSAGES_MAX).for_each(|_| assert!(sender.try_send(message()).is_ok()));
+        actor.handle_messages(message());
+        actor.handle_messages(message());
+        let handled = std::iter::from_fn(|| count.try_recv().ok()).count();
+        assert_eq!(handled, MESSAGES_MAX + 2);
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::driver::{Actor, Message};
 use super::group::{
-    self, CommitOffsets, Config, DeleteOffsets, Description, Error, FetchOffsets, FetchedOffset,
+    CommitOffsets, Config, DeleteOffsets, Description, Error, FetchOffsets, FetchedOffset,
     Heartbeat, Id, Join, JoinRefused, Joined, Leave, LeaveOutcome, Listing, Now, OffsetToCommit,
     PartitionOutcome, Response, Shard, Sync, Synced, Ticket,
 };
@@ -56,7 +56,15 @@ struct Shared {
 
 struct Directory {
     runtime: Runtime,
-    mailboxes: BTreeMap<i32, (LeaderEpoch, mpsc::Sender<Message>)>,
+    /// Of loading and active shards.
+    mailboxes: BTreeMap<i32, Mailbox>,
+}
+
+struct Mailbox {
+    sender: mpsc::Sender<Message>,
+    /// Dropped to end the shard's task, at once: what is queued is not answered from a state that
+    /// may be old by now.
+    _lease: oneshot::Sender<()>,
 }
 
 impl Shared {
@@ -117,18 +125,19 @@ impl Handle {
     /// tokio runtime.
     pub fn elected(&self, partition: i32, epoch: LeaderEpoch, replica: impl Partition) {
         let (sender, mailbox) = mpsc::channel(MAILBOX_MAX);
+        let (lease, given_up) = oneshot::channel();
         {
             let mut directory = self.directory();
             if !directory.runtime.handle_elected(partition, epoch) {
                 return;
             }
-            // Dropping the mailbox of an earlier epoch ends its task.
-            directory.mailboxes.insert(partition, (epoch, sender));
+            // Ends the task of an earlier epoch.
+            directory.mailboxes.insert(partition, Mailbox { sender, _lease: lease });
         }
         let shard = Shard::new(self.shared.config.clone());
         let seat = Seat { shared: Arc::downgrade(&self.shared), partition, epoch };
         let actor = Actor::new(shard, Arc::new(replica), mailbox, self.shared.seams.clone());
-        tokio::spawn(actor.run(seat));
+        tokio::spawn(actor.run(seat, given_up));
     }
 
     /// This node leads the partition no longer. Whoever waits is told NOT_COORDINATOR.
@@ -149,22 +158,31 @@ impl Handle {
     fn mailbox(&self, group: &Id) -> Result<mpsc::Sender<Message>, Error> {
         let directory = self.directory();
         let partition = directory.runtime.route(group)?;
-        let (_, mailbox) = directory.mailboxes.get(&partition).expect("an active shard's mailbox");
-        Ok(mailbox.clone())
+        let mailbox = directory.mailboxes.get(&partition).expect("an active shard's mailbox");
+        Ok(mailbox.sender.clone())
     }
 
-    /// Asks the group's shard for something that it answers by a ticket.
+    /// Hands the group's shard a request that it answers by a ticket.
+    async fn begin(
+        &self,
+        group: &Id,
+        run: impl FnOnce(&mut Shard, Now, Ticket, u128) + Send + 'static,
+    ) -> Result<oneshot::Receiver<Response>, Error> {
+        let mailbox = self.mailbox(group)?;
+        let (reply, answer) = oneshot::channel();
+        let message = Message::Request { run: Box::new(run), reply };
+        // It fails, as the answer does, when the shard is given up: then this is not the
+        // coordinator.
+        mailbox.send(message).await.map_err(|_| Error::NotCoordinator)?;
+        Ok(answer)
+    }
+
     async fn request(
         &self,
         group: &Id,
         run: impl FnOnce(&mut Shard, Now, Ticket, u128) + Send + 'static,
     ) -> Result<Response, Error> {
-        let mailbox = self.mailbox(group)?;
-        let (reply, answer) = oneshot::channel();
-        let message = Message::Request { run: Box::new(run), reply };
-        // Either fails when the shard is given up, and then this is not the coordinator.
-        mailbox.send(message).await.map_err(|_| Error::NotCoordinator)?;
-        answer.await.map_err(|_| Error::NotCoordinator)
+        self.begin(group, run).await?.await.map_err(|_| Error::NotCoordinator)
     }
 
     /// Asks a shard for what it knows.
@@ -258,14 +276,24 @@ impl Handle {
         self.query(mailbox, move |shard| shard.fetch_offsets(&fetch)).await
     }
 
-    /// One result a group.
+    /// One result a group. All are asked first and awaited then, so that it takes one commit and
+    /// not as many as there are groups.
     pub async fn delete_groups(&self, groups: Vec<Id>) -> Vec<(Id, Result<(), Error>)> {
-        let mut outcomes = Vec::with_capacity(groups.len());
+        let mut asked = Vec::with_capacity(groups.len());
         for group in groups {
             let id = group.clone();
             let run =
                 |shard: &mut Shard, _, ticket, _| shard.handle_delete_groups(ticket, vec![id]);
-            match self.request(&group, run).await {
+            let answer = self.begin(&group, run).await;
+            asked.push((group, answer));
+        }
+        let mut outcomes = Vec::with_capacity(asked.len());
+        for (group, answer) in asked {
+            let answer = match answer {
+                Ok(answer) => answer.await.map_err(|_| Error::NotCoordinator),
+                Err(error) => Err(error),
+            };
+            match answer {
                 Ok(Response::DeleteGroups(mut of_shard)) => outcomes.append(&mut of_shard),
                 Ok(other) => unreachable!("a deletion answered by {other:?}"),
                 Err(error) => outcomes.push((group, Err(error))),
@@ -296,18 +324,21 @@ impl Handle {
     /// The groups of all shards here.
     ///
     /// # Errors
-    /// `CoordinatorLoadInProgress` while a shard is loading: the list would not be whole.
+    /// `CoordinatorLoadInProgress` while a shard is loading and `CoordinatorNotAvailable` where
+    /// one could not: the list would not be whole.
     pub async fn list(&self) -> Result<Vec<Listing>, Error> {
         let mailboxes = {
             let directory = self.directory();
-            let is_loading = |(_, _, state)| state == State::Loading;
-            if directory.runtime.shards().any(is_loading) {
-                return Err(Error::CoordinatorLoadInProgress);
+            for (_, _, state) in directory.runtime.shards() {
+                match state {
+                    State::Active => {}
+                    State::Loading => return Err(Error::CoordinatorLoadInProgress),
+                    State::Failed => return Err(Error::CoordinatorNotAvailable),
+                }
             }
-            let active = directory.mailboxes.values();
-            active.map(|(_, mailbox)| mailbox.clone()).collect::<Vec<_>>()
+            directory.mailboxes.values().map(|m| m.sender.clone()).collect::<Vec<_>>()
         };
-        let mut groups = Vec::new();
+        let mut groups: Vec<Listing> = Vec::new();
         for mailbox in mailboxes {
             match self.query(mailbox, Shard::list).await {
                 Ok(mut of_shard) => groups.append(&mut of_shard),
@@ -315,7 +346,7 @@ impl Handle {
                 Err(_) => continue,
             }
         }
-        groups.sort_by(|a: &group::Listing, b| a.group.cmp(&b.group));
+        groups.sort_by(|a, b| a.group.cmp(&b.group));
         Ok(groups)
     }
 }

@@ -31,6 +31,8 @@ pub mod group;
 mod handle;
 mod partition;
 pub mod runtime;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use handle::{Handle, Seams};

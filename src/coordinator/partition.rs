@@ -26,7 +26,9 @@ pub trait Partition: Send + Sync + 'static {
     /// returns its base offset once it is at or below the high watermark.
     ///
     /// The driver has several appends in flight. Their order in the log must be the order in
-    /// which the futures were first polled.
+    /// which the futures were first polled. A batch whose append was answered with an error may be
+    /// in the log already and commit later, but must not be put there any more: it would come
+    /// after newer values of the same keys.
     fn append(&self, batch: Bytes) -> impl Future<Output = Result<Offset, AppendError>> + Send;
 
     /// What is to be loaded: from log start to the high watermark, once that has reached an entry

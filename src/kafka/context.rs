@@ -11,8 +11,10 @@ use tokio::time::Instant;
 use super::fetch_sessions;
 use super::metrics::Metrics;
 use super::producer_ids::ProducerIds;
+use crate::coordinator;
 use crate::metadata::image::Image;
 use crate::metadata::request::{Request, Response};
+use crate::metadata::service;
 use crate::model::{DcName, NodeId, TopicPartition};
 use crate::replica;
 
@@ -78,20 +80,7 @@ impl<F: Fn(NodeId) -> bool + Send + Sync> Liveness for F {
     }
 }
 
-/// Why a request to the metadata quorum has no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SubmitError {
-    #[error(transparent)]
-    Refused(#[from] crate::metadata::refusal::Refusal),
-    /// Nothing was done.
-    #[error("the metadata quorum has no leader that can be reached")]
-    NoLeader,
-    /// It may have been done, or be done yet.
-    #[error("the metadata quorum has not answered in time")]
-    TimedOut,
-}
-
-pub type Submitted = Pin<Box<dyn Future<Output = Result<Response, SubmitError>> + Send>>;
+pub type Submitted = Pin<Box<dyn Future<Output = Result<Response, service::Error>> + Send>>;
 
 /// The door to the metadata quorum.
 pub trait Metadata: Send + Sync {
@@ -102,12 +91,24 @@ pub trait Metadata: Send + Sync {
     fn submit(&self, request: Request, timeout: Duration) -> Submitted;
 }
 
+impl Metadata for service::Handle {
+    fn image(&self) -> Arc<Image> {
+        Self::image(self)
+    }
+
+    fn submit(&self, request: Request, timeout: Duration) -> Submitted {
+        let handle = self.clone();
+        Box::pin(async move { Self::submit(&handle, request, timeout).await })
+    }
+}
+
 pub struct Context {
     pub node: NodeId,
     pub dc: DcName,
     pub config: Config,
     pub metadata: Arc<dyn Metadata>,
     pub replicas: replica::Handle,
+    pub groups: coordinator::Handle,
     pub liveness: Arc<dyn Liveness>,
     pub metrics: Arc<Metrics>,
     /// Turns true, or closes, when the node shuts down: waits end early then.
@@ -126,6 +127,7 @@ pub struct Parts {
     pub config: Config,
     pub metadata: Arc<dyn Metadata>,
     pub replicas: replica::Handle,
+    pub groups: coordinator::Handle,
     pub liveness: Arc<dyn Liveness>,
     pub metrics: Arc<Metrics>,
     pub shutdown: watch::Receiver<bool>,
@@ -135,14 +137,15 @@ pub struct Parts {
 
 impl Context {
     pub fn new(parts: Parts) -> Self {
-        let Parts { node, dc, config, metadata, replicas, liveness, metrics, shutdown, seed } =
-            parts;
+        let Parts { node, dc, config, metadata, replicas, groups, liveness, .. } = parts;
+        let Parts { metrics, shutdown, seed, .. } = parts;
         Self {
             node,
             dc,
             config,
             metadata,
             replicas,
+            groups,
             liveness,
             metrics,
             shutdown,

@@ -1,20 +1,21 @@
 //! The one map from our errors to Kafka's codes. No arm is a wildcard: a new error has to be
 //! given its code here before anything compiles.
 
-use super::context::SubmitError;
 use super::wire::ErrorCode;
+use crate::coordinator::group;
 use crate::log;
 use crate::metadata::refusal::{Reason, Refusal};
+use crate::metadata::service;
 use crate::model::batch;
 use crate::replica::{ProduceError, ReadError};
 
 /// What a client is told.
 pub trait ToCode {
-    fn code(&self) -> ErrorCode;
+    fn to_code(&self) -> ErrorCode;
 }
 
 impl ToCode for ProduceError {
-    fn code(&self) -> ErrorCode {
+    fn to_code(&self) -> ErrorCode {
         match self {
             Self::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
             // Clients look for the new leader, and an idempotent retry is recognised there.
@@ -35,16 +36,16 @@ impl ToCode for ProduceError {
 }
 
 impl ToCode for ReadError {
-    fn code(&self) -> ErrorCode {
+    fn to_code(&self) -> ErrorCode {
         match self {
             Self::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
-            Self::Log(error) => error.code(),
+            Self::Log(error) => error.to_code(),
         }
     }
 }
 
 impl ToCode for log::Error {
-    fn code(&self) -> ErrorCode {
+    fn to_code(&self) -> ErrorCode {
         match self {
             Self::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
             // The replica went away while it was read.
@@ -69,7 +70,7 @@ impl ToCode for log::Error {
 }
 
 impl ToCode for batch::Error {
-    fn code(&self) -> ErrorCode {
+    fn to_code(&self) -> ErrorCode {
         match self {
             // What a damaged connection does; sending it again may help.
             Self::Short(_) | Self::Length(..) | Self::Crc { .. } => ErrorCode::CorruptMessage,
@@ -80,7 +81,7 @@ impl ToCode for batch::Error {
 }
 
 impl ToCode for Reason {
-    fn code(&self) -> ErrorCode {
+    fn to_code(&self) -> ErrorCode {
         match self {
             Self::Unknown => ErrorCode::UnknownServerError,
             Self::TopicExists => ErrorCode::TopicAlreadyExists,
@@ -103,17 +104,46 @@ impl ToCode for Reason {
 }
 
 impl ToCode for Refusal {
-    fn code(&self) -> ErrorCode {
-        self.reason.code()
+    fn to_code(&self) -> ErrorCode {
+        self.reason.to_code()
     }
 }
 
-impl ToCode for SubmitError {
-    fn code(&self) -> ErrorCode {
+impl ToCode for service::Error {
+    fn to_code(&self) -> ErrorCode {
         match self {
-            Self::Refused(refusal) => refusal.code(),
-            Self::NoLeader => ErrorCode::NotController,
-            Self::TimedOut => ErrorCode::RequestTimedOut,
+            Self::Refused(refusal) => refusal.to_code(),
+            // Nothing was done; clients look for the controller and ask again.
+            Self::NoLeader | Self::Busy | Self::ShuttingDown => ErrorCode::NotController,
+            // As in Kafka: it may have been done, and whoever asks again may be told that it was.
+            Self::Unknown | Self::Behind => ErrorCode::RequestTimedOut,
+            Self::Wire(_) => ErrorCode::UnknownServerError,
+        }
+    }
+}
+
+impl ToCode for group::Error {
+    fn to_code(&self) -> ErrorCode {
+        match self {
+            Self::UnknownServerError => ErrorCode::UnknownServerError,
+            Self::OffsetMetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
+            Self::CoordinatorLoadInProgress => ErrorCode::CoordinatorLoadInProgress,
+            Self::CoordinatorNotAvailable => ErrorCode::CoordinatorNotAvailable,
+            Self::NotCoordinator => ErrorCode::NotCoordinator,
+            Self::IllegalGeneration => ErrorCode::IllegalGeneration,
+            Self::InconsistentGroupProtocol => ErrorCode::InconsistentGroupProtocol,
+            Self::InvalidGroupId => ErrorCode::InvalidGroupId,
+            Self::UnknownMemberId => ErrorCode::UnknownMemberId,
+            Self::InvalidSessionTimeout => ErrorCode::InvalidSessionTimeout,
+            Self::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+            Self::InvalidCommitOffsetSize => ErrorCode::InvalidCommitOffsetSize,
+            Self::InvalidRequest => ErrorCode::InvalidRequest,
+            Self::NonEmptyGroup => ErrorCode::NonEmptyGroup,
+            Self::GroupIdNotFound => ErrorCode::GroupIdNotFound,
+            Self::MemberIdRequired => ErrorCode::MemberIdRequired,
+            Self::GroupMaxSizeReached => ErrorCode::GroupMaxSizeReached,
+            Self::FencedInstanceId => ErrorCode::FencedInstanceId,
+            Self::GroupSubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
         }
     }
 }
@@ -136,13 +166,13 @@ mod tests {
             ProduceError::DiskFull,
         ];
         for error in passing {
-            assert!(error.code().is_retriable(), "{error}");
+            assert!(error.to_code().is_retriable(), "{error}");
         }
-        for error in [SubmitError::NoLeader, SubmitError::TimedOut] {
-            assert!(error.code().is_retriable(), "{error}");
+        for error in [service::Error::NoLeader, service::Error::Busy, service::Error::Behind] {
+            assert!(error.to_code().is_retriable(), "{error}");
         }
         for reason in [Reason::Stale, Reason::NotReady] {
-            assert!(reason.code().is_retriable(), "{reason:?}");
+            assert!(reason.to_code().is_retriable(), "{reason:?}");
         }
     }
 
@@ -154,7 +184,7 @@ mod tests {
             ProduceError::UnknownProducer(9),
         ];
         for error in wrong {
-            assert!(!error.code().is_retriable(), "{error}");
+            assert!(!error.to_code().is_retriable(), "{error}");
         }
     }
 }

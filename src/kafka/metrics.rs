@@ -41,6 +41,8 @@ pub struct Metrics {
     pub fetched_from_leader: Counter,
     pub fetched_from_follower: Counter,
     pub fetch_sessions: Gauge,
+    /// Committed offsets beyond the end of their leader epoch (R25).
+    pub offsets_clamped: Counter,
 }
 
 /// Registers under fixed names; a name with a label comes out as one series a label.
@@ -92,6 +94,11 @@ impl Metrics {
             None,
             "Connections closed for what the peer sent or did not send.",
         );
+        n.describe(
+            "isobar_kafka_offsets_clamped_total",
+            None,
+            "Committed offsets that were beyond the end of their leader epoch (R25).",
+        );
         n.describe("isobar_kafka_acks_none_total", None, "Produce requests with acks=0.");
         n.describe("isobar_kafka_fetched_bytes_total", Some(Unit::Bytes), "Record bytes fetched.");
         let seconds = KeyName::from("isobar_kafka_request_seconds");
@@ -118,6 +125,7 @@ impl Metrics {
             fetched_from_leader: fetched("leader"),
             fetched_from_follower: fetched("follower"),
             fetch_sessions: n.gauge("isobar_kafka_fetch_sessions"),
+            offsets_clamped: n.counter("isobar_kafka_offsets_clamped_total", None),
         }
     }
 

@@ -2,9 +2,10 @@
 
 use tokio::sync::Mutex;
 
-use super::context::{Metadata, SubmitError};
-use crate::metadata::request::{Request, Response};
+use super::context::Metadata;
 use super::handlers::METADATA_TIMEOUT;
+use crate::metadata::request::{Request, Response};
+use crate::metadata::service;
 
 /// What is left of this node's block.
 #[derive(Debug, Default)]
@@ -15,7 +16,7 @@ pub(super) struct ProducerIds {
 
 impl ProducerIds {
     /// A producer id that nobody was given before.
-    pub async fn next(&self, metadata: &dyn Metadata) -> Result<i64, SubmitError> {
+    pub async fn next(&self, metadata: &dyn Metadata) -> Result<i64, service::Error> {
         let mut block = self.block.lock().await;
         if let Some(id) = block.next() {
             return Ok(id);
@@ -24,7 +25,7 @@ impl ProducerIds {
             Response::ProducerIds(ids) => {
                 *block = ids.first..ids.first + i64::from(ids.count);
                 // A block without ids is a fault of the controller; the client tries again.
-                block.next().ok_or(SubmitError::NoLeader)
+                block.next().ok_or(service::Error::NoLeader)
             }
             other => panic!("producer ids were asked for, not {other:?}"),
         }

@@ -30,11 +30,8 @@ impl Service for Front {
         let received_at = Instant::now();
         let frame_bytes = frame.len();
         let (header, body) = RequestHeader::decode(frame)?;
-        let request = if header.is_supported() {
-            Some(Request::decode(&header, body)?)
-        } else {
-            None
-        };
+        let request =
+            if header.is_supported() { Some(Request::decode(&header, body)?) } else { None };
         if header.is_supported() && session.client_id.as_deref() != header.client_id.as_deref() {
             *session = Arc::new(session.with_client_id(header.client_id.as_deref()));
         }

@@ -7,7 +7,7 @@ from harness import cluster as clusters
 from harness import dumps, kafka, wait, wire
 from harness.load import Load, check, read_back
 
-AWAY_SECONDS = 300 if LONG else 20
+AWAY_SECONDS = 300 if LONG else 15
 PARTITIONS = 6
 
 

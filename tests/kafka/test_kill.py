@@ -6,7 +6,7 @@ import time
 import pytest
 
 from conftest import LONG
-from harness import batch, dumps, kafka, wait, wire
+from harness import batch, dumps, kafka, wire
 from harness.load import Load, check, read_back
 
 FAILOVERS = 20 if LONG else 5

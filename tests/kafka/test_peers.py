@@ -30,6 +30,13 @@ def test_garbage_on_the_peer_port_harms_nobody(cluster, topic):
         assert http.status(one.admin(number), "/healthz") == 200
 
 
+def papers(directory, node):
+    """A node's certificate and key, in this order of names in every directory."""
+    found = sorted(path for path in (directory / "certs").iterdir() if re.match(rf"node-{node}\b", path.name))
+    assert len(found) == 2, found
+    return found
+
+
 def test_start_refuses_the_impairment_of_links(cluster):
     one = cluster({"fra": 1, "iad": 1, "sin": 1})
     for args in (("cut", "fra", "iad"), ("set", "fra", "iad", "--rtt", "1s"), ("heal", "fra", "iad")):
@@ -42,23 +49,23 @@ def test_a_peer_without_its_own_certificate_gets_nothing(whose, cluster, tmp_pat
     """The last node starts with the wrong papers; the others refuse it by name and go on."""
     one = cluster({"fra": 3, "iad": 1, "sin": 1}, start=False)
     stranger = max(one.numbers())
-    certs = one.directory / "certs"
-    mine = [certs / f"node-{stranger}.pem", certs / f"node-{stranger}.key"]
+    file = one.topology
+    mine = papers(one.directory, stranger)
     if whose == "a foreign authority's":
+        # The same cluster by name, the same nodes, and certificates that only it believes in.
         foreign = tmp_path / "foreign"
         foreign.mkdir()
-        cli.certs(topology.write(foreign, one.nodes), foreign / "certs")
-        for path in mine:
-            shutil.copy(foreign / "certs" / path.name, path)
+        file = topology.write(foreign, one.nodes)
+        cli.certs(file, foreign / "certs")
     elif whose == "another node's":
-        shutil.copy(certs / "node-1.pem", mine[0])
-        shutil.copy(certs / "node-1.key", mine[1])
+        for theirs, path in zip(papers(one.directory, 1), mine, strict=True):
+            shutil.copy(theirs, path)
     else:
         for path in mine:
             path.unlink()
     honest = [n for n in one.numbers() if n != stranger]
     one.start(*honest)
-    process = Process(cli.start(one.topology, stranger), one.directory / "stranger.log")
+    process = Process(cli.start(file, stranger), one.directory / "stranger.log")
     try:
         if whose != "a foreign authority's":
             # It can tell by itself: its papers do not say what it claims to be.

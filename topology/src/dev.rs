@@ -90,7 +90,7 @@ fn node(out: &mut String, spec: &Spec<'_>, dir: &str, i: usize) {
     let (peer, admin, kafka) = (spec.peer_ports[i], spec.admin_ports[i], spec.kafka_ports[i]);
     let data = quoted(&format!("{dir}/node-{id}"));
     let cert = quoted(&format!("{dir}/certs/node-{id}.pem"));
-    let key = quoted(&format!("{dir}/certs/node-{id}.key"));
+    let key = quoted(&format!("{dir}/certs/node-{id}-key.pem"));
     let _ = write!(
         out,
         "

@@ -95,7 +95,7 @@ fn topics(out: &mut String) {
         let change = match (entry.later, entry.change) {
             (Some(_), _) => "refused: not built yet",
             (None, Change::Live) => "may change",
-            (None, Change::AtCreation) => "stays: a config never moves a replica",
+            (None, Change::AtCreation) => "stays as at its creation",
         };
         let _ = writeln!(out, "| `{config}` | {} | {change} |", entry.kind.as_str());
     }

@@ -39,6 +39,6 @@ pub use problem::{Problem, Problems, Severity, Warning};
 pub use read::{DCS_MAX, NODES_MAX, POLICIES_MAX, TEXT_BYTES_MAX, VERSION};
 pub use timing::{TICK, Timing, timing};
 pub use topology::{
-    Address, Cluster, ClusterName, Compression, Congestion, DEFAULT_BANDWIDTH_BITS, Dc, HostPort,
-    Link, Listener, ListenerName, NAME_BYTES_MAX, Node, NodeTls, Topology,
+    Address, Cluster, ClusterName, Compression, DEFAULT_BANDWIDTH_BITS, Dc, HostPort, Link,
+    Listener, ListenerName, NAME_BYTES_MAX, Node, NodeTls, Topology,
 };

@@ -36,7 +36,8 @@ impl Kind {
 pub enum Change {
     /// As soon as the nodes have heard of it.
     Live,
-    /// Never: it says where a new topic goes, and moving one is an operation of its own.
+    /// Not in place: it says where a new topic goes and what it promises. Moving one is an operation
+    /// of its own, and changing between sync and async needs rules R7 to R9; both come later.
     AtCreation,
 }
 
@@ -191,7 +192,7 @@ pub const NODE_TLS: &[Entry] = &[
         "\"certs/node-ID.pem\"",
         "File with the node's certificate chain (PEM). The certificate names cluster, DC and node id, and a peer checks them against the topology. Relative as `cluster.tls.ca`; replaced files are picked up without a restart.",
     ),
-    Entry::new("key", Kind::Text, "\"certs/node-ID.key\"", "File with its private key (PEM)."),
+    Entry::new("key", Kind::Text, "\"certs/node-ID-key.pem\"", "File with its private key (PEM)."),
 ];
 
 pub const LISTENER: &[Entry] = &[
@@ -222,19 +223,13 @@ pub const LINK: &[Entry] = &[
         "bandwidth",
         Kind::Bandwidth,
         "\"1Gbit\"",
-        "What Isobar may count on, each way. It sizes windows (about 1.5 × bandwidth × RTT); it is no cap yet.",
+        "What Isobar may count on, each way. It sizes the windows of the link's QUIC connections (1.5 × bandwidth × RTT; larger ones lose packets), which run BBR, since Cubic falls to a hundredth under the random loss of long paths. It is no cap yet.",
     ),
     Entry::new(
         "compression",
         Kind::Text,
         "\"none\"",
         "\"none\" or \"zstd\": zstd compresses, on this link only, batches that their producer left uncompressed. What is stored stays byte for byte what the producer sent.",
-    ),
-    Entry::new(
-        "congestion",
-        Kind::Text,
-        "\"bbr\"",
-        "\"bbr\" or \"cubic\", of the link's QUIC connections. BBR keeps its rate under the random loss of long paths, where Cubic falls to a hundredth.",
     ),
 ];
 
@@ -269,14 +264,16 @@ pub const POLICY: &[Entry] = &[
         "\"async\"",
         "\"async\": acks=all waits for the home DC only, and the other DCs follow. \"sync\": it waits until `sync_to` other DCs have the record on disk, too, and so does every reader.",
     )
-    .topic("isobar.replication"),
+    .topic("isobar.replication")
+    .at_creation(),
     Entry::new(
         "sync_to",
         Kind::Integer,
         "1",
         "How many remote DCs a sync topic waits for: the nearest ones, since it takes whichever are first. Survives the loss of as many DCs, home included. Refused beside \"async\", where it would do nothing.",
     )
-    .topic("isobar.sync.to"),
+    .topic("isobar.sync.to")
+    .at_creation(),
     Entry::new(
         "flush",
         Kind::Text,

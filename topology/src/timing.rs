@@ -38,6 +38,7 @@ const ELECTION_ROUND_TRIPS: u32 = 10;
 /// the others are its `heartbeat_tick`, `min_election_tick` and `max_election_tick`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Timing {
+    #[serde(serialize_with = "crate::unit::serialize_duration")]
     pub tick: Duration,
     pub heartbeat_ticks: u32,
     /// Inclusive.
@@ -83,8 +84,10 @@ pub fn timing(max_rtt_between_voters: Duration) -> Timing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Lease {
     /// From the holder's send; the grantor waits 1.1 times as long from its receipt.
+    #[serde(serialize_with = "crate::unit::serialize_duration")]
     pub length: Duration,
     /// How often the holder asks again.
+    #[serde(serialize_with = "crate::unit::serialize_duration")]
     pub renew_every: Duration,
 }
 

@@ -166,38 +166,21 @@ name! {
 pub struct Link {
     /// In the order of their names.
     pub between: (DcName, DcName),
-    #[serde(serialize_with = "serialize_duration")]
+    #[serde(serialize_with = "crate::unit::serialize_duration")]
     pub rtt: Duration,
     /// What Isobar may use of it; sizes its windows. [`DEFAULT_BANDWIDTH_BITS`] unless given.
     pub bandwidth: Bandwidth,
     pub compression: Compression,
-    pub congestion: Congestion,
 }
 
 /// 1 Gbit/s: what a link has when the file says nothing.
 pub const DEFAULT_BANDWIDTH_BITS: u64 = 1_000_000_000;
-
-fn serialize_duration<S: serde::Serializer>(
-    duration: &Duration,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&crate::unit::show_duration(*duration))
-}
 
 policy::words! {
     /// What Isobar does to batches that their producer left uncompressed.
     Compression {
         None = "none",
         Zstd = "zstd",
-    }
-}
-
-policy::words! {
-    /// Congestion control of the link's QUIC connections.
-    Congestion {
-        /// Keeps its rate under random loss; for WANs.
-        Bbr = "bbr",
-        Cubic = "cubic",
     }
 }
 

@@ -72,6 +72,8 @@ impl Shard {
         let group = self.groups.get_mut(id).expect("a dead group stays until it is deleted");
         assert_eq!(group.state, State::Dead, "group {id}");
         group.state = State::Empty;
+        // A commit before the tombstones may have been lost with them, and was all there was.
+        self.forget_if_vacant(id);
     }
 
     /// Answers once the tombstones are committed.
@@ -195,7 +197,7 @@ impl Group {
             return false;
         }
         let partitions = self.expired_offsets(now, cx.config.offsets_retention);
-        let rest = self.offsets.keys().len() - partitions.len();
+        let rest = self.offsets.key_count() - partitions.len();
         let all = self.state == State::Empty && self.pending_members.is_empty() && rest == 0;
         let records = self.tombstones(&partitions, all);
         if records.is_empty() {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::config::{DEFERRED_JOINS_MAX, GROUPS_MAX, NAME_BYTES_MAX, NEW_MEMBER_JOIN_TIMEOUT};
 use super::context::Context;
 use super::member::Member;
@@ -15,7 +17,11 @@ const MEMBER_ID_SUFFIX_BYTES: usize = 37;
 impl Shard {
     /// Answers when the join phase of the group's rebalance ends, at once where the member needs
     /// to do something first. `random` becomes the member id, where one is given.
-    pub fn handle_join(&mut self, now: Now, ticket: Ticket, join: Join, random: u128) {
+    pub fn handle_join(&mut self, now: Now, ticket: Ticket, mut join: Join, random: u128) {
+        // What is kept for long must not keep the whole frame alive that it came in.
+        for protocol in &mut join.protocols {
+            protocol.metadata = Bytes::copy_from_slice(&protocol.metadata);
+        }
         let id = join.group.clone();
         let exists = self.groups.contains_key(&id);
         let refused = self.check_join(&join).err().or_else(|| {

@@ -40,6 +40,12 @@ impl Offsets {
         keys.into_iter().cloned().collect()
     }
 
+    /// How many `keys` there are.
+    pub fn key_count(&self) -> usize {
+        let uncommitted = self.in_flight.keys().filter(|k| !self.committed.contains_key(k));
+        self.committed.len() + uncommitted.count()
+    }
+
     pub fn is_in_flight(&self, partition: &TopicPartition) -> bool {
         self.in_flight.contains_key(partition)
     }

@@ -1,5 +1,7 @@
 //! From records back to groups, and from groups to the fewest records that say the same.
 
+use bytes::Bytes;
+
 use super::member::Member;
 use super::record::{self, GroupValue, Key, OffsetValue, RecordError};
 use super::state::Group;
@@ -40,7 +42,9 @@ impl Shard {
         self.groups.entry(id.clone()).or_insert_with(|| Group::new(id.clone()))
     }
 
-    fn load_group(&mut self, id: Id, stored: Option<bytes::Bytes>) -> Result<(), RecordError> {
+    fn load_group(&mut self, id: Id, stored: Option<Bytes>) -> Result<(), RecordError> {
+        // A copy, so that it does not keep alive all that was read with it.
+        let stored = stored.map(|s| Bytes::copy_from_slice(&s));
         let value = stored.clone().map(GroupValue::decode).transpose()?;
         self.group_to_load(&id);
         let group = self.groups.get_mut(&id).expect("just made");

@@ -100,7 +100,9 @@ impl Group {
     ) {
         let mut value = self.value();
         for member in &mut value.members {
-            member.assignment = assignments.remove(&member.member_id).unwrap_or_default();
+            // A copy, so that it does not keep the whole frame alive.
+            let assignment = assignments.remove(&member.member_id).unwrap_or_default();
+            member.assignment = Bytes::copy_from_slice(&assignment);
         }
         let stored = value.encode();
         if stored.len() > RECORD_BYTES_MAX {

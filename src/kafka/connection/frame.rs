@@ -93,13 +93,10 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let mut paced = DEADLINE_STEP_BYTES;
         while frame.len() < length {
             let received = frame.len();
-            let late = |_| Closed::FrameDeadline { length, received };
-            if received >= paced {
-                paced += DEADLINE_STEP_BYTES;
-                deadline += FRAME_DEADLINE;
-            }
+            let late = |received| Closed::FrameDeadline { length, received };
             let step = received.max(FRAME_STEP_BYTES).min(length - received);
-            let more = timeout_at(deadline, acquire(&self.room.0, step)).await.map_err(late)?;
+            let more = timeout_at(deadline, acquire(&self.room.0, step)).await;
+            let more = more.map_err(|_| late(received))?;
             match &mut shared {
                 Some(shared) => shared.merge(more),
                 None => shared = Some(more),
@@ -108,8 +105,13 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             while frame.len() < received + step {
                 let want = received + step - frame.len();
                 let mut rest = (&mut self.socket).take(want as u64);
-                if timeout_at(deadline, rest.read_buf(&mut frame)).await.map_err(late)?? == 0 {
+                let read = timeout_at(deadline, rest.read_buf(&mut frame)).await;
+                if read.map_err(|_| late(frame.len()))?? == 0 {
                     return Err(Closed::ByPeer);
+                }
+                while frame.len() >= paced {
+                    paced += DEADLINE_STEP_BYTES;
+                    deadline += FRAME_DEADLINE;
                 }
             }
         }
@@ -118,7 +120,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 }
 
-/// Waits for room; a request larger than all the room there is takes all of it.
+/// Waits for room. The largest frame fits the room of a connection, and of a node.
 async fn acquire(room: &Arc<Semaphore>, bytes: usize) -> OwnedSemaphorePermit {
     let permits = u32::try_from(bytes).expect("a frame is below 100 MiB");
     let permit = room.clone().acquire_many_owned(permits).await;

@@ -165,7 +165,7 @@ async fn a_frame_larger_than_its_first_step_arrives_whole() {
 async fn a_frame_that_does_not_come_in_time_closes_the_connection() {
     let mut peer = connect(1024);
     peer.socket.write_all(&frame(b"n half of it")[..9]).await.unwrap();
-    let Closed::FrameDeadline { length: 11, received: 5 } = peer.ends().await else {
+    let Closed::FrameDeadline { length: 12, received: 5 } = peer.ends().await else {
         panic!("another end")
     };
 }

@@ -6,8 +6,8 @@ use super::super::context::Context;
 use super::super::errors::ToCode;
 use super::super::wire::ErrorCode;
 use super::super::wire::delete_records::{
-    DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
-    HIGH_WATERMARK, Request, Response,
+    DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsTopicResult, HIGH_WATERMARK,
+    Request, Response,
 };
 use super::super::{Operation, Resource, Session};
 use super::{cluster, join_all, timeout};
@@ -79,6 +79,6 @@ async fn delete(
         Ok(Ok(log_start)) => Ok(log_start),
         // The image has it, so another node does.
         Ok(Err(ProduceError::UnknownPartition)) => Err(ErrorCode::NotLeaderOrFollower),
-        Ok(Err(error)) => Err(error.code()),
+        Ok(Err(error)) => Err(error.to_code()),
     }
 }

@@ -17,7 +17,8 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use self::read::{Reading, Read};
+use self::read::{Read, Reading};
+use super::super::Session;
 use super::super::context::{Context, FETCH_BYTES_MAX};
 use super::super::fetch_sessions::{self, Key, Plan, Topic, Wanted};
 use super::super::wire::fetch::{
@@ -25,7 +26,6 @@ use super::super::wire::fetch::{
     Response,
 };
 use super::super::wire::{ApiKey, ErrorCode, Records};
-use super::super::Session;
 use super::{Outcome, cluster, timeout};
 use crate::metadata::image::Image;
 use crate::model::TopicId;
@@ -169,9 +169,7 @@ fn named_topic(topic: &Topic) -> FetchableTopicResponse {
         Topic::Name(name) => {
             FetchableTopicResponse { topic: name.to_string(), ..Default::default() }
         }
-        Topic::Id(topic_id) => {
-            FetchableTopicResponse { topic_id: *topic_id, ..Default::default() }
-        }
+        Topic::Id(topic_id) => FetchableTopicResponse { topic_id: *topic_id, ..Default::default() },
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) async fn handle(context: &Context, session: &Session, request: Reques
             producer_epoch: 0,
         },
         // Clients of InitProducerId retry what a coordinator says of itself.
-        Err(error) if error.code().is_retriable() => refuse(ErrorCode::CoordinatorNotAvailable),
-        Err(error) => refuse(error.code()),
+        Err(error) if error.to_code().is_retriable() => refuse(ErrorCode::CoordinatorNotAvailable),
+        Err(error) => refuse(error.to_code()),
     }
 }

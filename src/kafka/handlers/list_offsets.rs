@@ -9,8 +9,7 @@ use self::lookup::{Found, Target};
 use super::super::context::Context;
 use super::super::wire::ErrorCode;
 use super::super::wire::list_offsets::{
-    ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsTopicResponse, Request,
-    Response,
+    ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsTopicResponse, Request, Response,
 };
 use super::super::{Operation, Resource, Session};
 use super::cluster;

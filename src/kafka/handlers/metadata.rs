@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::super::context::{Context, SubmitError};
+use super::super::context::Context;
 use super::super::errors::ToCode;
 use super::super::wire::ErrorCode;
 use super::super::wire::metadata::{
@@ -13,7 +13,7 @@ use super::super::wire::metadata::{
 use super::super::{Operation, Resource, Session};
 use super::{METADATA_TIMEOUT, cluster};
 use crate::metadata::image::{Image, Topic, is_internal};
-use crate::metadata::request;
+use crate::metadata::{request, service};
 use crate::model::{TopicId, TopicPartition};
 
 /// Topics that one request may create by naming them. A client names those that it uses; what a
@@ -101,22 +101,27 @@ async fn create(context: &Context, names: Vec<String>) -> Created {
     match context.metadata.submit(request, METADATA_TIMEOUT).await {
         Ok(request::Response::TopicsCreated(results)) => {
             let pairs = names.iter().zip(results);
-            let refused = pairs.filter_map(|(name, result)| Some((name.clone(), result.err()?.code())));
+            let refused =
+                pairs.filter_map(|(name, result)| Some((name.clone(), result.err()?.to_code())));
             Created { refused: refused.collect() }
         }
         Ok(other) => panic!("topics were to be ensured, not {other:?}"),
+        Err(service::Error::Refused(refusal)) => refused(refusal.to_code()),
         // Clients take LEADER_NOT_AVAILABLE for a topic that is on its way, and ask again.
-        Err(SubmitError::NoLeader | SubmitError::TimedOut) => {
-            refused(ErrorCode::LeaderNotAvailable)
-        }
-        Err(SubmitError::Refused(refusal)) => refused(refusal.code()),
+        Err(
+            service::Error::NoLeader
+            | service::Error::Busy
+            | service::Error::Unknown
+            | service::Error::Behind
+            | service::Error::Wire(_)
+            | service::Error::ShuttingDown,
+        ) => refused(ErrorCode::LeaderNotAvailable),
     }
 }
 
 fn all(context: &Context, session: &Session, image: &Image) -> Vec<MetadataResponseTopic> {
-    let may = |topic: &&Arc<Topic>| {
-        session.authorize(Operation::Describe, Resource::Topic(&topic.name))
-    };
+    let may =
+        |topic: &&Arc<Topic>| session.authorize(Operation::Describe, Resource::Topic(&topic.name));
     // By name, as people and tools expect it.
     let topics = image.topic_ids.values().filter_map(|id| image.topics.get(id));
     topics.filter(may).map(|topic| describe(context, session, image, topic)).collect()

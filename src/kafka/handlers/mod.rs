@@ -39,6 +39,9 @@ use super::wire::{self, Request, Response};
 /// sets no time itself: two elections across 200 ms.
 pub(super) const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// See [`metadata_timeout`].
+const METADATA_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+
 /// The longest that any request may wait because its client says so. What a client asks for
 /// beyond it is cut: a request that waits holds memory.
 pub(super) const TIMEOUT_MAX: Duration = Duration::from_secs(300);
@@ -104,6 +107,12 @@ pub(super) async fn handle(
 /// A client's timeout in milliseconds, within bounds; none at all if it is negative.
 fn timeout(ms: i32) -> Duration {
     Duration::from_millis(u64::try_from(ms).unwrap_or(0)).min(TIMEOUT_MAX)
+}
+
+/// A client's timeout for a decision of the metadata quorum: 0 does not mean "do not wait" to the
+/// clients that send it, and below a second a decision across DCs has no chance.
+fn metadata_timeout(ms: i32) -> Duration {
+    timeout(ms).max(METADATA_TIMEOUT_MIN)
 }
 
 /// Awaits all futures at once, and polls them in order the first time.

@@ -39,8 +39,8 @@ fn end(
     if !session.authorize(Operation::Describe, Resource::Topic(topic)) {
         return Err(ErrorCode::TopicAuthorizationFailed);
     }
-    let at = cluster::find(image, topic, wanted.partition)
-        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let at =
+        cluster::find(image, topic, wanted.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let view = context.replicas.view(at).ok_or(ErrorCode::NotLeaderOrFollower)?;
     let progress = view.progress();
     cluster::check_epoch(wanted.current_leader_epoch, progress.leader_epoch)?;

@@ -11,11 +11,11 @@ use bytes::Bytes;
 
 use super::super::context::Context;
 use super::super::errors::ToCode;
+use super::super::wire::ErrorCode;
 use super::super::wire::produce::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData,
     PartitionProduceResponse, Request, Response, TopicProduceData, TopicProduceResponse,
 };
-use super::super::wire::ErrorCode;
 use super::super::{Operation, Resource, Session};
 use super::{Outcome, cluster, join_all, timeout};
 use crate::metadata::image::{Image, Topic, is_internal};
@@ -191,7 +191,7 @@ impl<'a> Call<'a> {
         let code = match error {
             // The image has it, so another node does.
             ProduceError::UnknownPartition => ErrorCode::NotLeaderOrFollower,
-            other => other.code(),
+            other => other.to_code(),
         };
         let mut response = refuse(index, Refused::new(code, error.to_string()));
         if code == ErrorCode::NotLeaderOrFollower
@@ -216,10 +216,11 @@ fn check(records: Bytes, version: i16, bytes_max: usize) -> Result<Bytes, Refuse
         return Err(Refused::new(ErrorCode::InvalidRecord, "there is no record batch"));
     }
     if records.len() > bytes_max {
-        let message = format!("{} bytes are more than max.message.bytes {bytes_max}", records.len());
+        let message =
+            format!("{} bytes are more than max.message.bytes {bytes_max}", records.len());
         return Err(Refused::new(ErrorCode::MessageTooLarge, message));
     }
-    let refused = |error: batch::Error| Refused::new(error.code(), error.to_string());
+    let refused = |error: batch::Error| Refused::new(error.to_code(), error.to_string());
     let first = batch::Header::parse(&records).map_err(refused)?;
     if first.size_bytes < records.len() {
         let message = "since version 3 a partition's records are exactly one batch";

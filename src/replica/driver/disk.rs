@@ -61,14 +61,19 @@ pub struct Done {
 }
 
 pub struct Disk {
-    store: Store,
+    writer: Writer,
     commands: mpsc::Receiver<Command>,
     done: async_mpsc::UnboundedSender<Done>,
+    /// Monotonic, for the figure of how long a commit took.
+    clock: fn() -> Duration,
+}
+
+/// Group commits to one store. Synchronous, so that the simulator runs it too.
+pub struct Writer {
+    pub store: Store,
     starts: HashMap<TopicPartition, LogStart>,
     /// Found no room.
     waiting: Vec<(Write, Note)>,
-    /// Monotonic, for the figure of how long a commit took.
-    clock: fn() -> Duration,
 }
 
 impl Disk {
@@ -78,25 +83,30 @@ impl Disk {
         done: async_mpsc::UnboundedSender<Done>,
         clock: fn() -> Duration,
     ) -> Self {
-        Self { store, commands, done, starts: HashMap::new(), waiting: Vec::new(), clock }
+        Self { writer: Writer::new(store), commands, done, clock }
     }
 
     /// Runs until it is told to close or nobody can tell it anything more. An error means that the
     /// disk failed: the process must end (R20).
     pub fn run(mut self) -> Result<(), Fatal> {
         loop {
-            let Some(first) = self.next() else { return self.store.close() };
-            let mut writes = std::mem::take(&mut self.waiting);
+            let Some(first) = self.next() else { return self.writer.store.close() };
+            let mut writes = Vec::new();
             let mut next = first;
             while let Some(command) = next.take() {
                 match command {
                     Command::Commit(write, note) => writes.push((write, note)),
                     // Others take effect between commits: what came before them goes first.
+                    Command::Close(reply) => {
+                        self.commit(std::mem::take(&mut writes))?;
+                        self.writer.store.close()?;
+                        // Whoever asked may have gone.
+                        let _ = reply.send(());
+                        return Ok(());
+                    }
                     other => {
                         self.commit(std::mem::take(&mut writes))?;
-                        if self.obey(other)? {
-                            return Ok(());
-                        }
+                        self.writer.obey(other);
                     }
                 }
                 if writes.len() < COMMIT_WRITES_MAX {
@@ -107,10 +117,19 @@ impl Disk {
         }
     }
 
+    fn commit(&mut self, writes: Vec<(Write, Note)>) -> Result<(), Fatal> {
+        let from = (self.clock)();
+        let Some(mut done) = self.writer.commit(writes)? else { return Ok(()) };
+        done.took = (self.clock)().saturating_sub(from);
+        // The loop has ended: nobody is left to be told.
+        let _ = self.done.send(done);
+        Ok(())
+    }
+
     /// Waits for the next command: `Some(None)` is time to try again what found no room, `None`
     /// the end.
     fn next(&mut self) -> Option<Option<Command>> {
-        if self.waiting.is_empty() {
+        if self.writer.waiting.is_empty() {
             return self.commands.recv().ok().map(Some);
         }
         match self.commands.recv_timeout(NO_ROOM_RETRY) {
@@ -119,10 +138,16 @@ impl Disk {
             Err(mpsc::RecvTimeoutError::Disconnected) => None,
         }
     }
+}
 
-    fn obey(&mut self, command: Command) -> Result<bool, Fatal> {
+impl Writer {
+    pub fn new(store: Store) -> Self {
+        Self { store, starts: HashMap::new(), waiting: Vec::new() }
+    }
+
+    fn obey(&mut self, command: Command) {
         match command {
-            Command::Commit(..) => unreachable!("commits are gathered before"),
+            Command::Commit(..) | Command::Close(_) => unreachable!("the caller takes these"),
             Command::Create { partition, topic_name, state, config, reply } => {
                 let created = self.store.create(partition, &topic_name, state, config);
                 let reader = created.and_then(|()| self.store.reader(partition));
@@ -141,20 +166,17 @@ impl Disk {
             Command::SetClusterId(id, reply) => {
                 let _ = reply.send(self.store.set_cluster_id(&id));
             }
-            Command::Close(reply) => {
-                self.store.close()?;
-                let _ = reply.send(());
-                return Ok(true);
-            }
         }
-        Ok(false)
     }
 
-    fn commit(&mut self, writes: Vec<(Write, Note)>) -> Result<(), Fatal> {
+    /// One group commit, of these writes and of what found no room before; `None` if there was
+    /// nothing to write.
+    pub fn commit(&mut self, new: Vec<(Write, Note)>) -> Result<Option<Done>, Fatal> {
+        let mut writes = std::mem::take(&mut self.waiting);
+        writes.extend(new);
         if writes.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
-        let from = (self.clock)();
         let moved: Vec<TopicPartition> =
             writes.iter().filter(|(w, _)| w.start.is_some()).map(|(w, _)| w.partition).collect();
         let notes: Vec<(TopicPartition, Note)> =
@@ -168,18 +190,15 @@ impl Disk {
         self.waiting = kept.into_iter().filter(|(w, _)| refused.contains(&w.partition)).collect();
         let persisted =
             notes.into_iter().filter(|(at, note)| *note == Note::Persist && !refused.contains(at));
-        let done = Done {
+        Ok(Some(Done {
             persisted: persisted.map(|(at, _)| at).collect(),
             rolled: committed.rolled,
             started: moved.into_iter().filter_map(|at| self.started(at)).collect(),
             space: Some(self.store.space()),
             files_synced: committed.files_synced,
             bytes_appended: committed.bytes_appended,
-            took: (self.clock)().saturating_sub(from),
-        };
-        // The loop has ended: nobody is left to be told.
-        let _ = self.done.send(done);
-        Ok(())
+            took: Duration::ZERO,
+        }))
     }
 
     /// Where a log begins now, if that is not where it began.

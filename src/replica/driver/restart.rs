@@ -4,7 +4,7 @@ use raft::eraftpb::{ConfState, HardState};
 
 use super::spec::Spec;
 use crate::log::{self, HighWatermark, Reader, Recovered, ReplicaState};
-use crate::model::{LogIndex, ReplicaId, batch};
+use crate::model::{LogIndex, ReplicaId};
 use crate::replica::core::control;
 use crate::replica::core::entry::Tail;
 use crate::replica::core::producers::Producers;

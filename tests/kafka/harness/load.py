@@ -56,10 +56,13 @@ class Load:
 
     def wait_acknowledged(self, more, seconds=60):
         """Until so many sends that begin from here on are acknowledged; the first of them."""
-        now = time.monotonic()
+        with self._lock:
+            known, now = len(self._sends), time.monotonic()
 
         def fresh():
-            return [send for send in self.acknowledged() if send.invoked >= now]
+            with self._lock:
+                heard = self._sends[known:]
+            return [send for send in heard if send.outcome == history.OK and send.invoked >= now]
 
         def what():
             return f"{more} new acknowledgements, have {len(fresh())}; failures: {self.failures()[-3:]}"

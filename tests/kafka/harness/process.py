@@ -18,7 +18,7 @@ _TROUBLE = re.compile(r"panicked at|stack backtrace|(?:^|\s|\x1b\[\d+m)ERROR\b")
 class Process:
     """Started on creation; its output goes to a file, which outlives it."""
 
-    def __init__(self, args, log, env=None):
+    def __init__(self, args, log, env=None, cwd=None):
         self.args = [str(arg) for arg in args]
         self.log_path = Path(log)
         self._log = open(self.log_path, "ab")
@@ -28,6 +28,7 @@ class Process:
             stdout=self._log,
             stderr=subprocess.STDOUT,
             env={**os.environ, **(env or {})},
+            cwd=cwd,
             start_new_session=True,
         )
         self.pid = self._child.pid

@@ -29,12 +29,12 @@ def nodes(per_dc):
 def write(directory, nodes, policy=(), rtt="1ms"):
     """Writes DIR/topology.toml for nodes that share this machine; returns its path.
 
-    `isobar certs` is asked to put what [tls] names into DIR/certs. No WAN stands between real
+    Certificates are where the file's defaults have them, below DIR/certs. No WAN stands between real
     processes on one machine, so the links state what is there.
     """
     directory = Path(directory)
     dcs = [dc for dc in DCS if any(node.dc == dc for node in nodes.values())]
-    lines = ["version = 1", "", "[cluster]", 'name = "tests"', 'ca = "certs/ca.pem"']
+    lines = ["version = 1", "", "[cluster]", 'name = "tests"']
     for dc in dcs:
         lines += ["", "[[dc]]", f'name = "{dc}"']
     for number, node in nodes.items():
@@ -46,7 +46,6 @@ def write(directory, nodes, policy=(), rtt="1ms"):
             f'peer = {{ bind = "{node.peer}", advertised = "{node.peer}" }}',
             f'admin = {{ bind = "{node.admin}", advertised = "{node.admin}" }}',
             f'data_dirs = ["{directory}/node-{number}"]',
-            f'tls = {{ cert = "certs/node-{number}.pem", key = "certs/node-{number}.key" }}',
             "",
             "[[node.listener]]",
             'name = "clients"',

@@ -1,9 +1,7 @@
 //! What changes from the generation in force to the proposal, and which of it is refused.
 
-use std::collections::BTreeSet;
-
 use crate::policy::{Key, Policy, Source};
-use crate::{Address, Dc, DcName, Link, Node, NodeId, Topology, meta, unit};
+use crate::{Address, Dc, Link, Node, NodeId, Topology, meta, unit};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -49,9 +47,11 @@ const KEEPS_PLACE: &str = "topics that exist keep their home and replicas";
 const NEW_TOPICS: &str = "for topics created from now on; those that exist keep their replicas";
 const EXISTING_TOO: &str = "holds for topics that exist, too";
 const RESTART: &str = "takes hold when the node restarts";
-const SWITCHOVER: &str = "a changed file never moves a home: use `isobar dc switchover`, which comes with the next release";
-const LEAVES: &str =
-    "taking replicas away from a node comes with a later release; leave it in the file";
+const SWITCHOVER: &str = "for topics created from now on; a changed file never moves a home: that is `isobar dc switchover`, which comes with the next release";
+const SWITCHES: &str = "for topics created from now on; refused while topics that exist follow it, since changing between sync and async is not built yet";
+const LEAVES: &str = "removing a DC is not built yet: leave it in the file";
+const EMPTY: &str =
+    "refused while replicas are placed on it; taking them away comes with a later release";
 
 pub(super) fn between(old: &Topology, new: &Topology) -> Vec<Change> {
     let mut out = Vec::new();
@@ -110,7 +110,7 @@ fn nodes(old: &Topology, new: &Topology, out: &mut Vec<Change>) {
     }
     for node in old.nodes().filter(|node| new.node(node.id).is_none()) {
         let what = format!("node {} in {}", node.id, node.dc);
-        out.push(Change::new(Kind::Removed, what).refuse(LEAVES));
+        out.push(Change::new(Kind::Removed, what).note(EMPTY));
     }
 }
 
@@ -172,7 +172,6 @@ fn links(old: &Topology, new: &Topology, out: &mut Vec<Change>) {
         };
         word("bandwidth", before.bandwidth.to_string(), link.bandwidth.to_string());
         word("compression", before.compression.to_string(), link.compression.to_string());
-        word("congestion", before.congestion.to_string(), link.congestion.to_string());
     }
     for link in old.links().filter(|l| new.link(&l.between.0, &l.between.1).is_none()) {
         let what = format!("link {}–{}", link.between.0, link.between.1);
@@ -215,7 +214,8 @@ fn policy_changed(old: &Policy, new: &Policy, out: &mut Vec<Change>) {
         let change =
             Change::value(what(key), before.unwrap_or_else(none), after.unwrap_or_else(none));
         out.push(match key {
-            Key::Home => change.refuse(SWITCHOVER),
+            Key::Home => change.note(SWITCHOVER),
+            Key::Replication | Key::SyncTo => change.note(SWITCHES),
             Key::Replicas => change.note(NEW_TOPICS),
             Key::Partitions => change.note("for topics created from now on"),
             _ => change.note(EXISTING_TOO),
@@ -234,16 +234,10 @@ fn inherited(old: &Policy, new: &Policy, key: Key) -> bool {
 
 fn meta_voters(old: &Topology, new: &Topology, out: &mut Vec<Change>) {
     let (before, after) = (meta::meta_voters(old), meta::meta_voters(new));
-    let known: BTreeSet<&DcName> = old.dcs().iter().map(|dc| &dc.name).collect();
     if before == after {
         return;
     }
     let show = |ids: &[NodeId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let change = Change::value("__meta voters".to_owned(), show(&before), show(&after));
-    let grows = new.dcs().iter().any(|dc| !known.contains(&dc.name));
-    out.push(change.note(if grows {
-        "the quorum then spans the new DC, too"
-    } else {
-        "one at a time, each caught up before it votes"
-    }));
+    out.push(change.refuse("changing who votes in __meta is not built yet"));
 }

@@ -84,22 +84,24 @@ fn a_changed_home_is_no_home_move() {
     let changes = changes(&edited("home = \"fra\"", "home = \"iad\""));
     assert_eq!(changes.len(), 1, "{changes:?}");
     assert_eq!(changes[0].what, "policy default home");
-    assert!(changes[0].refused.as_ref().unwrap().contains("dc switchover"));
+    assert!(changes[0].note.contains("a changed file never moves a home"));
 }
 
 #[test]
-fn a_node_or_dc_that_is_left_out_is_refused() {
+fn a_node_that_is_left_out_takes_its_vote_along_and_that_is_refused() {
     let text = dev_text();
     let start = text.find("\n[[node]]\nid = 9").unwrap();
     let end = text.find("\n[[link]]").unwrap();
     let without = format!("{}{}", &text[..start], &text[end..]).replace("sin = 3", "sin = 1");
     let changes = changes(&parse(&without));
     let node = changes.iter().find(|change| change.what == "node 9 in sin").unwrap();
-    assert!(node.kind == Kind::Removed && node.refused.is_some());
+    assert!(node.kind == Kind::Removed && node.note.starts_with("refused while replicas"));
     let replicas = changes.iter().find(|change| change.what == "policy default replicas").unwrap();
     assert_eq!(replicas.detail, "fra=3,iad=3,sin=3 → fra=3,iad=3,sin=1");
     assert!(replicas.refused.is_none());
-    assert!(changes.iter().any(|change| change.what == "__meta voters"));
+    let voters = changes.iter().find(|change| change.what == "__meta voters").unwrap();
+    assert_eq!(voters.detail, "1, 2, 3, 4, 5, 6, 7, 8, 9 → 1, 2, 3, 4, 5, 7, 8");
+    assert!(voters.refused.is_some());
 }
 
 #[test]

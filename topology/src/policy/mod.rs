@@ -21,9 +21,7 @@ use std::time::Duration;
 
 pub(crate) use conflict::{Conflict, Shape, conflicts, idle_sync_to};
 pub(crate) use layer::{Fallback, Partial, merge};
-pub use resolve::{
-    ConfigError, TopicConfig, fixed_at_creation, is_internal, policy_of, resolve, topic_configs,
-};
+pub use resolve::{ConfigError, TopicConfig, is_internal, policy_of, resolve, topic_configs};
 pub(crate) use value::Value;
 
 use crate::{DcName, pattern::Pattern};

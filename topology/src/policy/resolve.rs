@@ -81,28 +81,6 @@ pub fn resolve(
     Ok(Effective { policy: policy.name.clone(), settings, sources })
 }
 
-/// What a change of an existing topic's configs must not touch: where its replicas are. Every config
-/// of [`Change::AtCreation`] that differs is refused.
-pub fn fixed_at_creation(
-    before: &BTreeMap<String, String>,
-    after: &BTreeMap<String, String>,
-) -> Vec<ConfigError> {
-    let fixed = topic_configs().filter(|config| config.change == Change::AtCreation);
-    let changed = fixed.filter(|config| before.get(config.name) != after.get(config.name));
-    let show = |configs: &BTreeMap<String, String>, name| {
-        configs.get(name).map_or_else(|| "no value".to_owned(), |value| format!("{value:?}"))
-    };
-    let refused = changed.map(|config| ConfigError {
-        key: config.name.to_owned(),
-        found: format!("{} on a topic that exists", show(after, config.name)),
-        expected: format!(
-            "{}, as at its creation: a config never moves a replica; moving home is not built yet and comes with the next release",
-            show(before, config.name)
-        ),
-    });
-    refused.collect()
-}
-
 fn read(configs: &BTreeMap<String, String>) -> (Partial, Vec<ConfigError>) {
     let mut own = Partial::default();
     let mut errors = Vec::new();

@@ -194,20 +194,3 @@ fn every_config_has_a_key_and_every_key_a_source() {
     assert_eq!(text[&Key::SyncTo].as_deref(), Some("0"));
     assert_eq!(text[&Key::MaxLag], None);
 }
-
-#[test]
-fn a_config_never_moves_a_replica_of_a_topic_that_exists() {
-    let configs = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
-    };
-    let before = configs(&[("isobar.home", "fra"), ("isobar.replication", "async")]);
-    let after = configs(&[("isobar.home", "iad"), ("isobar.replication", "sync")]);
-    let refused = fixed_at_creation(&before, &after);
-    assert_eq!(refused.len(), 1);
-    assert_eq!(refused[0].found, "\"iad\" on a topic that exists");
-    assert!(fixed_at_creation(&before, &before).is_empty());
-    assert_eq!(
-        fixed_at_creation(&before, &configs(&[]))[0].found,
-        "no value on a topic that exists"
-    );
-}

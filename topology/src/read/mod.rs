@@ -18,7 +18,7 @@ mod sections;
 
 use toml::de::DeTable;
 
-use crate::topology::{Cluster, Compression, Congestion, Dc, Link, Listener, Node, NodeTls};
+use crate::topology::{Cluster, Compression, Dc, Link, Listener, Node, NodeTls};
 use crate::unit::Bandwidth;
 use crate::{DcName, NodeId, Problem, Problems, Severity, Topology, Warning};
 use reader::Reader;
@@ -103,7 +103,6 @@ struct DraftLink {
     rtt: Option<std::time::Duration>,
     bandwidth: Option<Bandwidth>,
     compression: Option<Compression>,
-    congestion: Option<Congestion>,
 }
 
 impl DraftDc {
@@ -133,7 +132,6 @@ impl DraftLink {
             rtt: self.rtt?,
             bandwidth: self.bandwidth?,
             compression: self.compression?,
-            congestion: self.congestion?,
         })
     }
 }

@@ -9,8 +9,8 @@ use super::reader::{Reader, Section};
 use super::{At, Draft, DraftDc, DraftLink, DraftNode, VERSION, address, policies};
 use crate::options;
 use crate::topology::{
-    Address, Cluster, ClusterName, Compression, Congestion, DEFAULT_BANDWIDTH_BITS, HostPort,
-    Listener, ListenerName, NodeTls, ordered,
+    Address, Cluster, ClusterName, Compression, DEFAULT_BANDWIDTH_BITS, HostPort, Listener,
+    ListenerName, NodeTls, ordered,
 };
 use crate::unit::{self, Bandwidth};
 use crate::{DcName, NodeId};
@@ -178,14 +178,14 @@ fn listener(reader: &mut Reader, section: &Section<'_>) -> Option<Listener> {
 
 fn node_tls(reader: &mut Reader, section: &Section<'_>, id: Option<NodeId>) -> Option<NodeTls> {
     let named = |ending: &str| {
-        PathBuf::from(id.map_or_else(String::new, |id| format!("certs/node-{id}.{ending}")))
+        PathBuf::from(id.map_or_else(String::new, |id| format!("certs/node-{id}{ending}")))
     };
     let Some(value) = section.value("tls") else {
-        return Some(NodeTls { cert: named("pem"), key: named("key") });
+        return Some(NodeTls { cert: named(".pem"), key: named("-key.pem") });
     };
     let tls = reader.section(&section.key("tls"), value, options::NODE_TLS)?;
-    let cert = path_or(reader, &tls, "cert", named("pem"));
-    let key = path_or(reader, &tls, "key", named("key"));
+    let cert = path_or(reader, &tls, "cert", named(".pem"));
+    let key = path_or(reader, &tls, "key", named("-key.pem"));
     Some(NodeTls { cert: cert?, key: key? })
 }
 
@@ -203,13 +203,11 @@ fn link(reader: &mut Reader, section: &Section<'_>) -> At<DraftLink> {
     });
     let default_bandwidth = Bandwidth::from_bits_per_second(DEFAULT_BANDWIDTH_BITS);
     let compression = reader.parsed_or(section, "compression", |t| word(t, Compression::WORDS));
-    let congestion = reader.parsed_or(section, "congestion", |t| word(t, Congestion::WORDS));
     let value = DraftLink {
         between: between(reader, section),
         rtt,
         bandwidth: bandwidth.unwrap_or(default_bandwidth),
         compression: compression.unwrap_or(Some(Compression::None)),
-        congestion: congestion.unwrap_or(Some(Congestion::Bbr)),
     };
     At { path: section.path.clone(), value }
 }

@@ -53,7 +53,7 @@ impl Authority {
     pub fn create(dir: &Path, cluster: &str) -> Result<Authority, Error> {
         fs::create_dir_all(dir).map_err(|source| io(dir, source))?;
         let key = KeyPair::generate()?;
-        let params = authority_params(cluster)?;
+        let params = authority_params(cluster, &key)?;
         let certificate = params.self_signed(&key)?;
         write_new(&Files::ca_key(dir), key.serialize_pem().as_bytes(), 0o600)?;
         write_new(&Files::ca(dir), certificate.pem().as_bytes(), 0o644)?;
@@ -112,9 +112,13 @@ impl Authority {
     }
 }
 
-fn authority_params(cluster: &str) -> Result<CertificateParams, Error> {
+fn authority_params(cluster: &str, key: &KeyPair) -> Result<CertificateParams, Error> {
     let mut params = CertificateParams::default();
-    params.distinguished_name = distinguished(&format!("Isobar {cluster} authority"));
+    // Two authorities of one cluster, an old and a new one, should not share a name: a chain to the wrong one
+    // would be reported as a bad signature instead of an unknown issuer.
+    let id = params.key_identifier(key);
+    let id: String = id.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    params.distinguished_name = distinguished(&format!("Isobar {cluster} authority {id}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     set_validity(&mut params, Validity::for_duration(AUTHORITY_VALID));

@@ -1,12 +1,14 @@
 //! Incoming connections, from the first packet to the hello's answer.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connection, ConnectionError, Incoming, VarInt};
 use tokio::sync::Semaphore;
 
+use super::refusals::Refusals;
 use super::{hello, serve};
 use crate::certs::{self, Identity, NameError};
 use crate::limits::{CALLS_SERVED_MAX, HANDSHAKE_MAX, HANDSHAKES_MAX, REPLICATION_STREAMS};
@@ -49,13 +51,16 @@ pub(crate) fn server_config(
 /// Runs until the endpoint is closed.
 pub(crate) async fn accept(node: Arc<Node>) {
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
-    let mut log = RefusalLog::default();
-    let (refusals, mut refused) = tokio::sync::mpsc::channel(REFUSALS_QUEUED_MAX);
+    let mut log = Refusals::default();
+    let (refusals, mut refused) =
+        tokio::sync::mpsc::channel::<(SocketAddr, RefusedConnection)>(REFUSALS_QUEUED_MAX);
     loop {
         let incoming = tokio::select! {
             incoming = node.endpoint.accept() => incoming,
             Some((addr, error)) = refused.recv() => {
-                log.refused(&node, addr, &error);
+                if let Some(suppressed) = log.line(Instant::now(), addr.ip(), &error.to_string()) {
+                    tracing::warn!(node = %node.id, %addr, %error, suppressed, "refused a connection");
+                }
                 continue;
             }
         };
@@ -109,31 +114,5 @@ async fn admit(
     Ok((peer, lane, connection))
 }
 
+/// Refusals on their way to the log. A flood loses lines, no more.
 const REFUSALS_QUEUED_MAX: usize = 64;
-
-/// A stranger who keeps knocking must not fill the log.
-#[derive(Default)]
-struct RefusalLog {
-    window: Option<Instant>,
-    lines: u32,
-    suppressed: u64,
-}
-
-impl RefusalLog {
-    const WINDOW: Duration = Duration::from_secs(10);
-    const LINES_MAX: u32 = 10;
-
-    fn refused(&mut self, node: &Node, addr: std::net::SocketAddr, error: &RefusedConnection) {
-        let now = Instant::now();
-        if self.window.is_none_or(|since| now - since > Self::WINDOW) {
-            (self.window, self.lines) = (Some(now), 0);
-        }
-        if self.lines == Self::LINES_MAX {
-            self.suppressed += 1;
-            return;
-        }
-        self.lines += 1;
-        let suppressed = std::mem::take(&mut self.suppressed);
-        tracing::warn!(node = %node.id, %addr, %error, suppressed, "refused a connection");
-    }
-}

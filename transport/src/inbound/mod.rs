@@ -4,6 +4,7 @@ mod accept;
 mod calls;
 mod frames;
 mod hello;
+mod refusals;
 mod serve;
 
 use std::future::Future;

@@ -5,5 +5,7 @@ mod cluster;
 mod calls;
 mod certificates;
 mod frames;
+mod hostile;
+mod log;
 mod refused;
 mod wan;

@@ -16,6 +16,7 @@ use crate::cluster::{
     CLUSTER, ECHO, Event, Node, PATIENCE, connected, dc, directory, id, issue, number, numbered,
     start,
 };
+use crate::log::Log;
 
 /// Each has tried the other, to the end of an attempt, and neither has heard from the other.
 async fn never_connected(one: &mut Node, other: &mut Node) {
@@ -40,6 +41,7 @@ fn know(node: &Node, others: &[&Node]) {
 
 #[tokio::test]
 async fn a_node_of_another_authority() {
+    let log = Log::new();
     let (ours, theirs) = (directory(), directory());
     let authority = Authority::create(&ours, CLUSTER).unwrap();
     let foreign = Authority::create(&theirs, CLUSTER).unwrap();
@@ -51,10 +53,13 @@ async fn a_node_of_another_authority() {
     know(&three, &[&one]);
     never_connected(&mut two, &mut one).await;
     three.until_event(Event::Up(id(1))).await;
+    log.until(&["WARN", "node=1 peer=2", "cannot connect", "UnknownIssuer"]).await;
+    log.until(&["WARN", "node=1 addr=127.0.0.1:", "refused a connection", "certificate"]).await;
 }
 
 #[tokio::test]
 async fn a_node_with_another_nodes_certificate() {
+    let log = Log::new();
     let dir = directory();
     let authority = Authority::create(&dir, CLUSTER).unwrap();
     let mut one = start(issue(&authority, &dir, 1, "fra"), None).await;
@@ -70,10 +75,14 @@ async fn a_node_with_another_nodes_certificate() {
     impostor.until_event(Event::Up(id(1))).await;
     impostor.transport.send(id(1), Lane::Control, 0, numbered(1)).unwrap();
     assert_eq!(one.next_frame().await.0.node, id(3));
+    let named =
+        "dialled spiffe://orders/dc/fra/node/2, which answered as spiffe://orders/dc/fra/node/3";
+    log.until(&["WARN", "node=1 peer=2", named]).await;
 }
 
 #[tokio::test]
 async fn a_node_that_the_topology_does_not_know_or_has_elsewhere() {
+    let log = Log::new();
     let dir = directory();
     let authority = Authority::create(&dir, CLUSTER).unwrap();
     let mut one = start(issue(&authority, &dir, 1, "fra"), None).await;
@@ -86,16 +95,21 @@ async fn a_node_that_the_topology_does_not_know_or_has_elsewhere() {
     assert_eq!(result, Err(RpcError::Unreachable(id(1))));
     never_connected(&mut moved, &mut one).await;
     assert!(!unknown.happened().contains(&Event::Up(id(1))));
+    log.until(&["WARN", "node=1", "spiffe://orders/dc/fra/node/2 is not in the topology"]).await;
+    let elsewhere = "spiffe://orders/dc/iad/node/3 is in datacenter fra by the topology";
+    log.until(&["WARN", "node=1", elsewhere]).await;
 }
 
 #[tokio::test]
 async fn a_node_of_another_cluster_id_at_once_and_as_soon_as_it_is_known() {
+    let log = Log::new();
     let mut nodes = connected(&["fra", "fra"], None).await;
     let [one, two] = &mut nodes[..] else { unreachable!() };
     one.transport.set_cluster_id(Bytes::from_static(b"one"));
     two.transport.set_cluster_id(Bytes::from_static(b"two"));
     one.until_event(Event::Down(id(2))).await;
     two.until_event(Event::Down(id(1))).await;
+    log.until(&["WARN", "set up as different clusters", "6f6e65", "74776f"]).await;
     let result = one.transport.call(id(2), ECHO, Bytes::new(), PATIENCE).await;
     assert_eq!(result, Err(RpcError::Unreachable(id(2))));
 }
@@ -113,6 +127,7 @@ async fn the_same_cluster_id_changes_nothing() {
 
 #[tokio::test]
 async fn a_client_without_a_certificate() {
+    let log = Log::new();
     let mut nodes = connected(&["fra", "fra"], None).await;
     let connection = stranger(&nodes[0], ALPN).await;
     // In TLS 1.3 a client is done before the server has judged its certificate.
@@ -120,6 +135,7 @@ async fn a_client_without_a_certificate() {
         let reason = tokio::time::timeout(PATIENCE, connection.closed()).await.unwrap();
         assert!(reason.to_string().contains("certificate"), "{reason}");
     }
+    log.until(&["WARN", "node=1", "refused a connection", "peer sent no certificates"]).await;
     still_works(&mut nodes).await;
 }
 
@@ -190,7 +206,7 @@ fn no_certificate(alpn: &[u8]) -> quinn::ClientConfig {
 }
 
 #[derive(Debug)]
-struct Gullible;
+pub struct Gullible;
 
 impl ServerCertVerifier for Gullible {
     fn verify_server_cert(

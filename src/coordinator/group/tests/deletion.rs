@@ -210,3 +210,13 @@ fn an_expiry_that_is_lost_is_tried_again() {
     s.commit_writes();
     assert_eq!((s.offset(), s.state()), (None, None));
 }
+
+#[test]
+fn a_group_whose_first_commit_and_deletion_are_lost_is_forgotten() {
+    let mut s = Script::new();
+    s.ask_commit(&MemberId::default(), -1, 5);
+    let ticket = s.delete_group();
+    s.lose_writes(AppendError::Unavailable);
+    assert_eq!(s.deleted(ticket), Err(Error::CoordinatorNotAvailable));
+    assert_eq!((s.state(), s.shard.state_bytes()), (None, 0));
+}

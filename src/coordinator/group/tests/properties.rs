@@ -295,8 +295,6 @@ fn check_group(group: &super::super::state::Group) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
-
     #[test]
     fn a_coordinator_that_takes_over_knows_what_was_committed(
         ops in proptest::collection::vec(op(), 1..120),

@@ -42,8 +42,7 @@ mod tests {
         let node = |id| NodeId::new(id).unwrap();
         let candidates = [(1, &fra, true), (4, &iad, true), (5, &iad, false), (6, &iad, true)];
         let ask = |rack: &str, partition| {
-            let all = candidates
-                .map(|(id, dc, is_fit)| Candidate { node: node(id), dc, is_fit });
+            let all = candidates.map(|(id, dc, is_fit)| Candidate { node: node(id), dc, is_fit });
             nearest(rack, &fra, partition, all)
         };
         assert_eq!(ask("iad", 0), Some(node(4)));

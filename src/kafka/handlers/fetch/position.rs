@@ -22,8 +22,7 @@ pub(super) fn position(progress: &Progress, offset: Offset) -> Position {
     let leads = progress.role == Role::Leader;
     if offset < log_start {
         // A follower's log start may be ahead of nobody's, but its leader is the one to say so.
-        let code =
-            if leads { ErrorCode::OffsetOutOfRange } else { ErrorCode::OffsetNotAvailable };
+        let code = if leads { ErrorCode::OffsetOutOfRange } else { ErrorCode::OffsetNotAvailable };
         return Position::Refused(code);
     }
     if offset < high_watermark {

@@ -91,11 +91,7 @@ struct Allowance {
 
 impl Reading<'_> {
     /// Reads the partitions in order, as far as the bytes last.
-    pub async fn all(
-        &self,
-        wanted: &[Wanted],
-        held: &mut Vec<OwnedSemaphorePermit>,
-    ) -> Vec<Read> {
+    pub async fn all(&self, wanted: &[Wanted], held: &mut Vec<OwnedSemaphorePermit>) -> Vec<Read> {
         let mut reads = Vec::with_capacity(wanted.len());
         let mut total = 0;
         for wanted in wanted {
@@ -229,14 +225,14 @@ impl Reading<'_> {
         }
         let mut records = view.read_recent(offset, bytes_max)?;
         if records.is_none() {
-            records = self.from_disk(view, offset, bytes_max, held).await?;
+            records = self.disk_records(view, offset, bytes_max, held).await?;
         }
         // A first batch that is larger than what is left comes with a fetch of its own.
         let fits = |records: &Records| is_first || records.size_bytes <= bytes_max;
         Ok(records.filter(fits).unwrap_or_default())
     }
 
-    async fn from_disk(
+    async fn disk_records(
         &self,
         view: &Arc<View>,
         offset: Offset,
@@ -276,7 +272,7 @@ fn diverging(view: &View, wanted: &Wanted) -> Option<(LeaderEpoch, Offset)> {
 
 /// The log moved between the look and the read; only a leader says OFFSET_OUT_OF_RANGE (R6).
 fn read_code(error: &ReadError, role: Role) -> ErrorCode {
-    match (error.code(), role) {
+    match (error.to_code(), role) {
         (ErrorCode::OffsetOutOfRange, Role::Follower | Role::Learner) => {
             ErrorCode::OffsetNotAvailable
         }

@@ -31,7 +31,9 @@ pub(super) async fn any_moved(
 ) -> Woken {
     let moves = reads.iter().filter_map(|read| read.seen.as_ref());
     let mut moves: Vec<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = moves
-        .map(|(view, seen)| Box::pin(view.moved_from(*seen)) as Pin<Box<dyn Future<Output = ()> + Send>>)
+        .map(|(view, seen)| {
+            Box::pin(view.moved_from(*seen)) as Pin<Box<dyn Future<Output = ()> + Send>>
+        })
         .collect();
     let moved = std::future::poll_fn(|cx| {
         match moves.iter_mut().any(|moved| moved.as_mut().poll(cx).is_ready()) {

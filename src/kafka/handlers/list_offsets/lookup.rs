@@ -103,7 +103,7 @@ fn epoch_at(view: &View, offset: Offset) -> LeaderEpoch {
 /// May read the disk.
 pub(super) fn search(view: &View, target: Search) -> Result<Found, ErrorCode> {
     let at = |timestamp| {
-        let found = view.offset_for_timestamp(timestamp).map_err(|error| error.code())?;
+        let found = view.offset_for_timestamp(timestamp).map_err(|error| error.to_code())?;
         Ok(found.map(|(offset, timestamp, leader_epoch)| Found {
             offset: offset.0,
             timestamp,
@@ -118,9 +118,7 @@ pub(super) fn search(view: &View, target: Search) -> Result<Found, ErrorCode> {
 
 /// The largest timestamp there is, by halving the range above what was found: "the first record
 /// at or after t" is enough to find it, in 64 steps at the most.
-fn max(
-    at: impl Fn(i64) -> Result<Option<Found>, ErrorCode>,
-) -> Result<Found, ErrorCode> {
+fn max(at: impl Fn(i64) -> Result<Option<Found>, ErrorCode>) -> Result<Found, ErrorCode> {
     let Some(mut best) = at(i64::MIN)? else { return Ok(Found::NOTHING) };
     let mut none_from = i64::MAX;
     while let Some(next) = best.timestamp.checked_add(1).filter(|next| *next < none_from) {
