@@ -204,11 +204,11 @@ impl Cluster {
     }
 
     pub fn believes(&self, id: u64, leader: u64) {
-        self.change(|state| drop(state.beliefs.insert(n(id), n(leader))));
+        self.change(|state| state.beliefs.extend([(n(id), n(leader))]));
     }
 
     pub fn freeze(&self, id: u64) {
-        self.change(|state| drop(state.frozen.insert(n(id), state.high_watermark)));
+        self.change(|state| state.frozen.extend([(n(id), state.high_watermark)]));
     }
 
     /// From now on what is appended is not committed.
