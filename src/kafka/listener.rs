@@ -74,7 +74,7 @@ impl Listener {
             };
             tokio::select! {
                 biased;
-                _ = shutdown.wait_for(|down| *down) => break,
+                () = stopped(&mut shutdown) => break,
                 Some(_) = connections.join_next() => {}
                 accepted = accept => match accepted {
                     Ok((stream, peer)) => {
@@ -99,6 +99,12 @@ impl Listener {
         drop(self.socket);
         while connections.join_next().await.is_some() {}
     }
+}
+
+/// Returns when the node shuts down. Keeps nothing of the channel borrowed.
+async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+    // A closed channel is a node that is gone.
+    drop(shutdown.wait_for(|down| *down).await);
 }
 
 /// One connection, from its first byte to its last.
