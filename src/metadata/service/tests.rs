@@ -199,12 +199,16 @@ async fn a_replaced_disk_is_repaired_without_being_asked() {
 }
 
 #[tokio::test]
-async fn a_forwarded_request_that_is_garbage_is_an_error_and_no_more() {
+async fn a_forwarded_request_that_is_garbage_or_a_lie_is_refused_and_no_more() {
     let cluster = Cluster::start(1);
     cluster.elect(1);
     for garbage in [&b""[..], b"\xff\xff\xff", b"\x08\x07", b"\x08\x01\x12\x02\x08\x00"] {
-        assert!(cluster.handle(1).serve(garbage, LONG).await.is_err(), "{garbage:?}");
+        assert!(cluster.handle(1).serve(n(2), garbage, LONG).await.is_err(), "{garbage:?}");
     }
+    let request = Request::RegisterNode(node(3)).encode();
+    let reply = cluster.handle(1).serve(n(2), &request, LONG).await.unwrap();
+    let Ok(Reply::Refused(refusal)) = Reply::decode(&reply) else { panic!("{reply:?}") };
+    assert_eq!(refusal.to_string(), "node 2 tries to register node 3");
 }
 
 #[test]

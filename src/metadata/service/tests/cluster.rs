@@ -130,8 +130,8 @@ impl Log for View {
 
 type Handles = Arc<Mutex<BTreeMap<NodeId, Arc<OnceLock<Handle>>>>>;
 
-/// Calls between the nodes of a test.
-struct Calls(Handles);
+/// Calls of one node to the others.
+struct Calls(NodeId, Handles);
 
 impl Forward for Calls {
     async fn call(
@@ -140,9 +140,9 @@ impl Forward for Calls {
         request: Vec<u8>,
         timeout: Duration,
     ) -> Result<Vec<u8>, ForwardError> {
-        let handle = self.0.lock().unwrap().get(&to).and_then(|handle| handle.get().cloned());
+        let handle = self.1.lock().unwrap().get(&to).and_then(|handle| handle.get().cloned());
         let handle = handle.ok_or(ForwardError::NotSent(to))?;
-        handle.serve(&request, timeout).await.map_err(|_| ForwardError::Lost(to))
+        handle.serve(self.0, &request, timeout).await.map_err(|_| ForwardError::Lost(to))
     }
 }
 
@@ -178,7 +178,7 @@ impl Cluster {
             now_ms: Box::new(|| 1),
         };
         let view = View { node, shared: self.shared.clone() };
-        let (handle, running) = start(view, Calls(self.handles.clone()), options);
+        let (handle, running) = start(view, Calls(node, self.handles.clone()), options);
         let known = Arc::new(OnceLock::from(handle.clone()));
         self.handles.lock().unwrap().insert(node, known);
         self.nodes.insert(node, (handle, running));
