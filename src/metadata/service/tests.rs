@@ -144,10 +144,13 @@ async fn a_new_leader_decides_with_everything_applied_that_it_found_in_its_log()
     let first = cluster.handle(1).submit(create("t"), SHORT).await;
     assert_eq!(first, Err(Error::Unknown), "appended, and never committed under node 1");
     cluster.elect(2);
-    let handle = cluster.handle(2).clone();
-    let second = tokio::spawn(async move { handle.submit(create("t"), LONG).await });
+    // Only asked, so that no second check at apply can hide a decision that came too early.
+    let asked = Request::CreateTopics { topics: vec![topic("t", 1, &[])], validate_only: true };
+    let early = cluster.handle(2).submit(asked.clone(), SHORT).await;
+    assert_eq!(early, Err(Error::Busy), "it waits for what stands in its log");
     cluster.commit();
-    assert_eq!(refusals(second.await.unwrap().unwrap()), [Some(Reason::TopicExists)]);
+    let answer = cluster.handle(2).submit(asked, LONG).await.unwrap();
+    assert_eq!(refusals(answer), [Some(Reason::TopicExists)]);
 }
 
 #[tokio::test]
