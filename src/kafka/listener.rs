@@ -15,6 +15,7 @@ pub use self::admission::{Admission, Admitted, Limits, Refused};
 use super::Session;
 use super::connection::{self, Closed, Room, Service};
 use super::metrics::Metrics;
+use super::server::shut_down;
 
 /// New connections a second that a listener takes; more wait in the kernel's backlog. A client
 /// library that reconnects in a hot loop makes 1,000 a second (KafkaJS, measured).
@@ -44,7 +45,7 @@ pub struct Shared<S> {
 }
 
 impl Listener {
-    pub async fn bind(name: &str, address: &str) -> io::Result<Self> {
+    pub async fn bind(name: &str, address: std::net::SocketAddr) -> io::Result<Self> {
         Ok(Self { name: name.into(), socket: TcpListener::bind(address).await? })
     }
 
@@ -74,7 +75,7 @@ impl Listener {
             };
             tokio::select! {
                 biased;
-                _ = shutdown.wait_for(|down| *down) => break,
+                () = shut_down(&mut shutdown) => break,
                 Some(_) = connections.join_next() => {}
                 accepted = accept => match accepted {
                     Ok((stream, peer)) => {
