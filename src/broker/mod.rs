@@ -7,6 +7,7 @@
 //! ```
 
 mod bootstrap;
+mod clients;
 mod forward;
 mod groups;
 mod inbound;

@@ -1,6 +1,7 @@
 //! One node, from its data directory up.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,13 +10,14 @@ use isobar_topology::{Topology, meta_voters, timing};
 use isobar_transport::certs::{Files, Identity};
 use isobar_transport::impair::Wan;
 use isobar_transport::{self as transport, Transport};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::inbound::{Switch, method};
 use super::peers::{Wire, peers};
 use super::reconcile::Reconciler;
-use super::{bootstrap, forward, groups, lease};
+use super::{bootstrap, clients, forward, groups, lease};
 use crate::coordinator;
 use crate::log::disk::OsDisk;
 use crate::log::{self, Options, Store};
@@ -64,6 +66,8 @@ pub enum Error {
     Bootstrap(#[from] bootstrap::Error),
     #[error(transparent)]
     Replica(#[from] Refused),
+    #[error("listener {name:?}: cannot bind {address}: {source}")]
+    Listener { name: String, address: SocketAddr, source: std::io::Error },
     #[error("starting a thread: {0}")]
     Thread(#[from] std::io::Error),
 }
@@ -79,6 +83,8 @@ pub struct Node {
     pub metadata: service::Handle,
     pub groups: coordinator::Handle,
     pub wan: Option<Arc<Wan>>,
+    /// This node's own: nine of them share a process in `isobar dev`.
+    pub recorder: PrometheusRecorder,
     switch: Arc<Switch>,
     registered: watch::Receiver<bool>,
     shutdown: watch::Sender<bool>,
@@ -91,6 +97,7 @@ impl Node {
     pub async fn start(config: Config) -> Result<Self, Error> {
         let Config { topology, node, data_dir, certs_base, wan, seed } = config;
         let here = topology.node(node).ok_or(Error::UnknownNode(node))?.clone();
+        let listeners = clients::bind(&here).await?;
         let fresh_disk = uuid::Uuid::new_v4().into_bytes();
         let (store, recovered) =
             Store::open(Arc::new(OsDisk), &data_dir, node, fresh_disk, Options::default())?;
@@ -172,7 +179,7 @@ impl Node {
         let office = lease::Office::new(replicas.clone(), terms);
         switch.take_up(method::RENEW, office.answer());
         tasks.spawn(lease::hold(node, terms, office, transport.clone(), orders.clone()));
-        Ok(Self {
+        let mut started = Self {
             id: node,
             topology,
             transport,
@@ -182,11 +189,15 @@ impl Node {
             metadata,
             groups,
             wan,
+            recorder: PrometheusBuilder::new().build_recorder(),
             switch,
             registered,
             shutdown,
-            tasks,
-        })
+            tasks: JoinSet::new(),
+        };
+        clients::serve(&started, listeners, &started.recorder, seed, &mut tasks);
+        started.tasks = tasks;
+        Ok(started)
     }
 
     /// Turns true when the cluster knows this node and its image is current.

@@ -15,7 +15,6 @@ pub use self::admission::{Admission, Admitted, Limits, Refused};
 use super::Session;
 use super::connection::{self, Closed, Room, Service};
 use super::metrics::Metrics;
-use super::server::shut_down;
 
 /// New connections a second that a listener takes; more wait in the kernel's backlog. A client
 /// library that reconnects in a hot loop makes 1,000 a second (KafkaJS, measured).
@@ -45,7 +44,7 @@ pub struct Shared<S> {
 }
 
 impl Listener {
-    pub async fn bind(name: &str, address: std::net::SocketAddr) -> io::Result<Self> {
+    pub async fn bind(name: &str, address: &str) -> io::Result<Self> {
         Ok(Self { name: name.into(), socket: TcpListener::bind(address).await? })
     }
 
@@ -75,7 +74,7 @@ impl Listener {
             };
             tokio::select! {
                 biased;
-                () = shut_down(&mut shutdown) => break,
+                () = stopped(&mut shutdown) => break,
                 Some(_) = connections.join_next() => {}
                 accepted = accept => match accepted {
                     Ok((stream, peer)) => {
@@ -100,6 +99,12 @@ impl Listener {
         drop(self.socket);
         while connections.join_next().await.is_some() {}
     }
+}
+
+/// Returns when the node shuts down. Keeps nothing of the channel borrowed.
+pub(super) async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+    // A closed channel is a node that is gone.
+    drop(shutdown.wait_for(|down| *down).await);
 }
 
 /// One connection, from its first byte to its last.

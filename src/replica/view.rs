@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
 use crate::log;
-use crate::model::{LeaderEpoch, LogIndex, Offset, Term, TopicPartition, batch};
+use crate::model::{LeaderEpoch, LogIndex, Offset, Term, TopicPartition};
 
 /// Bytes of recent batches kept in memory per replica for reads behind the head. A tail of fetches
 /// and learners a few round trips behind never touch the disk: 4 MiB is 100 ms at 40 MB/s.
@@ -216,9 +216,4 @@ impl Recent {
             self.batches.pop_back();
         }
     }
-}
-
-/// The batch headers of `records`, for callers that need to look inside.
-pub fn headers(records: &Records) -> impl Iterator<Item = batch::Header> + '_ {
-    records.batches.iter().map(|b| batch::Header::parse(b).expect("a stored batch is whole"))
 }

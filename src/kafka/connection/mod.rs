@@ -33,7 +33,7 @@ use tokio::task::JoinHandle;
 
 pub use self::frame::{FRAME_BYTES_MAX, FRAME_DEADLINE, FRAME_STEP_BYTES};
 use self::frame::{FrameReader, Incoming};
-use super::server::shut_down;
+use super::listener::stopped;
 use super::{Session, wire};
 
 /// Requests of one connection that may be processed at once. librdkafka pipelines without a limit
@@ -204,7 +204,7 @@ where
         };
         let (slot, Incoming { frame, room }) = tokio::select! {
             biased;
-            () = shut_down(&mut shutdown) => return Closed::ShuttingDown,
+            () = stopped(&mut shutdown) => return Closed::ShuttingDown,
             incoming = incoming => match incoming {
                 Ok(incoming) => incoming,
                 Err(closed) => return closed,

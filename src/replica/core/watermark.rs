@@ -5,20 +5,21 @@
 //! gate, and all before it. The own-term clause is Raft §5.4.2, one level up: without it, three
 //! leaders in a row can lose an acknowledged record to a failover (protocol.md 0.2).
 
+use isobar_topology::quorum;
+
 use crate::model::LogIndex;
 
-/// What a majority of `matched` has on disk. 0 for no replicas.
+/// R4: what a majority of `matched` has on disk. 0 for no replicas.
 pub fn majority(matched: &mut [LogIndex]) -> LogIndex {
-    at_least(matched, matched.len() / 2 + 1)
+    if matched.is_empty() { LogIndex::ZERO } else { quorum::dc_safe_index(matched) }
 }
 
-/// What at least `count` of `matched` have: the `count`-th largest. 0 if there are fewer.
+/// What at least `count` of `matched` have. 0 if there are fewer; no bound for a count of 0.
 pub fn at_least(matched: &mut [LogIndex], count: usize) -> LogIndex {
-    if count == 0 {
-        return LogIndex(u64::MAX);
+    match count {
+        0 => LogIndex(u64::MAX),
+        _ => quorum::gate(matched, count).unwrap_or_default(),
     }
-    matched.sort_unstable_by(|a, b| b.cmp(a));
-    matched.get(count - 1).copied().unwrap_or_default()
 }
 
 /// The terms of a leader's watermark at one moment.

@@ -14,6 +14,7 @@
 mod carry;
 pub mod disk;
 mod orders;
+mod raft_logger;
 pub mod restart;
 pub mod slot;
 mod spec;
@@ -28,7 +29,7 @@ use isobar_transport::Frame;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use self::disk::{Done, Note};
+use self::disk::Done;
 use self::orders::Order;
 pub use self::orders::{Orders, Refused};
 use self::slot::Slot;
@@ -208,7 +209,7 @@ pub fn start<N: Network>(
                 seed: config.seed,
                 host: Host::new(),
                 network,
-                logger: slog::Logger::root(slog::Discard, slog::o!()),
+                logger: raft_logger::new(node),
                 slots: HashMap::new(),
                 recovered: recovered.into_iter().map(|r| (r.partition, r)).collect(),
                 readers,
