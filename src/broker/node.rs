@@ -343,7 +343,8 @@ async fn follow_image(
         }
         tokio::select! {
             changed = images.changed() => if changed.is_err() { return },
-            changed = registered.changed() => if changed.is_err() { return },
+            // Its task ends once the node is registered; the image goes on.
+            Ok(()) = registered.changed() => {}
             Some(_) = coordinators.join_next() => {}
         }
     }
