@@ -10,14 +10,14 @@ use isobar_topology::{Topology, meta_voters, timing};
 use isobar_transport::certs::{Files, Identity};
 use isobar_transport::impair::Wan;
 use isobar_transport::{self as transport, Transport};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::inbound::{Switch, method};
 use super::peers::{Wire, peers};
 use super::reconcile::Reconciler;
-use super::{bootstrap, clients, forward, groups, lease};
+use super::{admin, bootstrap, clients, forward, groups, lease};
+use crate::admin::Recorder;
 use crate::coordinator;
 use crate::log::disk::OsDisk;
 use crate::log::{self, Options, Store};
@@ -68,6 +68,8 @@ pub enum Error {
     Replica(#[from] Refused),
     #[error("listener {name:?}: cannot bind {address}: {source}")]
     Listener { name: String, address: SocketAddr, source: std::io::Error },
+    #[error("admin: cannot bind {address}: {source}")]
+    Admin { address: SocketAddr, source: std::io::Error },
     #[error("starting a thread: {0}")]
     Thread(#[from] std::io::Error),
 }
@@ -84,7 +86,7 @@ pub struct Node {
     pub groups: coordinator::Handle,
     pub wan: Option<Arc<Wan>>,
     /// This node's own: nine of them share a process in `isobar dev`.
-    pub recorder: PrometheusRecorder,
+    pub recorder: Arc<Recorder>,
     switch: Arc<Switch>,
     registered: watch::Receiver<bool>,
     shutdown: watch::Sender<bool>,
@@ -98,6 +100,7 @@ impl Node {
         let Config { topology, node, data_dir, certs_base, wan, seed } = config;
         let here = topology.node(node).ok_or(Error::UnknownNode(node))?.clone();
         let listeners = clients::bind(&here).await?;
+        let admin = admin::bind(here.admin.bind).await?;
         let fresh_disk = uuid::Uuid::new_v4().into_bytes();
         let (store, recovered) =
             Store::open(Arc::new(OsDisk), &data_dir, node, fresh_disk, Options::default())?;
@@ -133,6 +136,22 @@ impl Node {
 
         let service = Arc::new(OnceLock::<service::Handle>::new());
         take_up(&switch, &service, identity.cluster_id.clone());
+        let (registered_in, registered) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let recorder = Arc::<Recorder>::default();
+        let told = admin::Told {
+            node,
+            dc: here.dc.clone(),
+            transport: transport.clone(),
+            replicas: replicas.clone(),
+            orders: orders.clone(),
+            counters: Arc::clone(&counters),
+            switch: Arc::clone(&switch),
+            metadata: Arc::clone(&service),
+            registered: registered.clone(),
+            wan: wan.clone(),
+        };
+        admin::serve(told, admin, &recorder, &mut tasks);
         if !has_meta {
             bootstrap::ask(&topology, &transport, node, identity.disk_uuid).await?;
         }
@@ -160,9 +179,7 @@ impl Node {
             OFFSETS_PARTITIONS,
             coordinator::Seams::system(),
         );
-        let (registered_in, registered) = watch::channel(false);
         let (shutdown, _) = watch::channel(false);
-        let mut tasks = JoinSet::new();
         tasks.spawn(end_with(node, running));
         let me = registration(&topology, node, identity.disk_uuid);
         tasks.spawn(register(me, metadata.clone(), registered_in));
@@ -189,13 +206,13 @@ impl Node {
             metadata,
             groups,
             wan,
-            recorder: PrometheusBuilder::new().build_recorder(),
+            recorder,
             switch,
             registered,
             shutdown,
             tasks: JoinSet::new(),
         };
-        clients::serve(&started, listeners, &started.recorder, seed, &mut tasks);
+        clients::serve(&started, listeners, started.recorder.registry(), seed, &mut tasks);
         started.tasks = tasks;
         Ok(started)
     }
