@@ -23,6 +23,7 @@ mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -113,6 +114,13 @@ fn timeout(ms: i32) -> Duration {
 /// clients that send it, and below a second a decision across DCs has no chance.
 fn metadata_timeout(ms: i32) -> Duration {
     timeout(ms).max(METADATA_TIMEOUT_MIN)
+}
+
+/// What was asked for, each once. An answer can be thousands of times as long as what asks for it,
+/// so a request that repeats itself must not be answered as often.
+fn once_each<T, K: Ord>(asked: Vec<T>, key: impl Fn(&T) -> K) -> impl Iterator<Item = T> {
+    let mut seen = BTreeSet::new();
+    asked.into_iter().filter(move |asked| seen.insert(key(asked)))
 }
 
 /// Awaits all futures at once, and polls them in order the first time.
