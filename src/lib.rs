@@ -5,6 +5,7 @@
 //! Below them stand the member crates `isobar_topology` and `isobar_transport`.
 //! `docs/architecture.md` draws it.
 
+pub mod admin;
 pub mod broker;
 pub mod cli;
 pub mod coordinator;

@@ -17,6 +17,8 @@ pub mod method {
     pub const WHO: u16 = 2;
     /// To the leader of `__meta`: a lease renewal.
     pub const RENEW: u16 = 3;
+    /// To any node: what only it knows of itself. See `admin::ask`.
+    pub const ADMIN: u16 = 4;
 }
 
 /// Answers calls of one method.
@@ -29,6 +31,7 @@ pub struct Switch {
     metadata: OnceLock<Answer>,
     who: OnceLock<Answer>,
     renew: OnceLock<Answer>,
+    admin: OnceLock<Answer>,
     connected: RwLock<BTreeSet<NodeId>>,
 }
 
@@ -39,6 +42,7 @@ impl Switch {
             metadata: OnceLock::new(),
             who: OnceLock::new(),
             renew: OnceLock::new(),
+            admin: OnceLock::new(),
             connected: RwLock::default(),
         })
     }
@@ -55,6 +59,7 @@ impl Switch {
             method::METADATA => Some(&self.metadata),
             method::WHO => Some(&self.who),
             method::RENEW => Some(&self.renew),
+            method::ADMIN => Some(&self.admin),
             _ => None,
         }
     }

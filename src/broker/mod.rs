@@ -6,6 +6,7 @@
 //!        ─▶ metadata service ─▶ registration ─▶ reconciler, leases, coordinators ─▶ Kafka, admin
 //! ```
 
+mod admin;
 mod bootstrap;
 mod clients;
 mod forward;

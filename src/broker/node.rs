@@ -10,17 +10,18 @@ use isobar_topology::{Topology, meta_voters, timing};
 use isobar_transport::certs::{Files, Identity};
 use isobar_transport::impair::Wan;
 use isobar_transport::{self as transport, Transport};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::inbound::{Switch, method};
 use super::peers::{Wire, peers};
 use super::reconcile::Reconciler;
-use super::{bootstrap, clients, forward, groups, lease};
+use super::{admin, bootstrap, clients, forward, groups, lease, reconcile};
+use crate::admin::Recorder;
 use crate::coordinator;
 use crate::log::disk::OsDisk;
 use crate::log::{self, Options, Store};
+use crate::metadata::command::FEATURE_LEVEL;
 use crate::metadata::config::OFFSETS_PARTITIONS;
 use crate::metadata::image::{CONSUMER_OFFSETS, DiskId, Image, Listener, Node as Registered};
 use crate::metadata::request::Request;
@@ -36,9 +37,6 @@ const REGISTER_RETRY: Duration = Duration::from_millis(500);
 /// How long a node that stops waits for others to take over what it leads. Ten elections inside a
 /// DC; a leader that nobody can replace is stopped all the same, and its clients retry.
 const HANDOVER_MAX: Duration = Duration::from_secs(5);
-
-/// The features of this release; see `metadata::image::Image::feature_level`.
-const FEATURE_LEVEL: u32 = 1;
 
 pub struct Config {
     pub topology: Arc<Topology>,
@@ -68,6 +66,8 @@ pub enum Error {
     Replica(#[from] Refused),
     #[error("listener {name:?}: cannot bind {address}: {source}")]
     Listener { name: String, address: SocketAddr, source: std::io::Error },
+    #[error("admin: cannot bind {address}: {source}")]
+    Admin { address: SocketAddr, source: std::io::Error },
     #[error("starting a thread: {0}")]
     Thread(#[from] std::io::Error),
 }
@@ -84,7 +84,7 @@ pub struct Node {
     pub groups: coordinator::Handle,
     pub wan: Option<Arc<Wan>>,
     /// This node's own: nine of them share a process in `isobar dev`.
-    pub recorder: PrometheusRecorder,
+    pub recorder: Arc<Recorder>,
     switch: Arc<Switch>,
     registered: watch::Receiver<bool>,
     shutdown: watch::Sender<bool>,
@@ -98,6 +98,7 @@ impl Node {
         let Config { topology, node, data_dir, certs_base, wan, seed } = config;
         let here = topology.node(node).ok_or(Error::UnknownNode(node))?.clone();
         let listeners = clients::bind(&here).await?;
+        let admin = admin::bind(here.admin.bind).await?;
         let fresh_disk = uuid::Uuid::new_v4().into_bytes();
         let (store, recovered) =
             Store::open(Arc::new(OsDisk), &data_dir, node, fresh_disk, Options::default())?;
@@ -127,12 +128,29 @@ impl Node {
         let others: Vec<NodeId> = topology.nodes().map(|n| n.id).filter(|id| *id != node).collect();
         let replicas = driver::Config { node, seed, on_fatal: Box::new(end_the_process) };
         let network = Wire::new(transport.clone(), others);
+        let on_disk = reconcile::on_disk(&recovered);
         let has_meta = recovered.iter().any(|r| r.partition == TopicPartition::META);
         let driver::Started { handle: replicas, orders, counters } =
             driver::start(replicas, ends, network, store, recovered)?;
 
         let service = Arc::new(OnceLock::<service::Handle>::new());
         take_up(&switch, &service, identity.cluster_id.clone());
+        let (registered_in, registered) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let recorder = Arc::<Recorder>::default();
+        let told = admin::Told {
+            node,
+            dc: here.dc.clone(),
+            transport: transport.clone(),
+            replicas: replicas.clone(),
+            orders: orders.clone(),
+            counters: Arc::clone(&counters),
+            switch: Arc::clone(&switch),
+            metadata: Arc::clone(&service),
+            registered: registered.clone(),
+            wan: wan.clone(),
+        };
+        admin::serve(told, admin, &recorder, &mut tasks);
         if !has_meta {
             bootstrap::ask(&topology, &transport, node, identity.disk_uuid).await?;
         }
@@ -160,14 +178,12 @@ impl Node {
             OFFSETS_PARTITIONS,
             coordinator::Seams::system(),
         );
-        let (registered_in, registered) = watch::channel(false);
         let (shutdown, _) = watch::channel(false);
-        let mut tasks = JoinSet::new();
         tasks.spawn(end_with(node, running));
         let me = registration(&topology, node, identity.disk_uuid);
         tasks.spawn(register(me, metadata.clone(), registered_in));
         tasks.spawn(name_cluster(metadata.clone(), transport.clone(), orders.clone()));
-        let reconciler = Reconciler::new(node, identity.disk_uuid, orders.clone());
+        let reconciler = Reconciler::new(node, identity.disk_uuid, orders.clone(), on_disk);
         tasks.spawn(follow_image(
             reconciler,
             metadata.clone(),
@@ -189,13 +205,13 @@ impl Node {
             metadata,
             groups,
             wan,
-            recorder: PrometheusBuilder::new().build_recorder(),
+            recorder,
             switch,
             registered,
             shutdown,
             tasks: JoinSet::new(),
         };
-        clients::serve(&started, listeners, &started.recorder, seed, &mut tasks);
+        clients::serve(&started, listeners, started.recorder.registry(), seed, &mut tasks);
         started.tasks = tasks;
         Ok(started)
     }
@@ -221,7 +237,7 @@ impl Node {
         self.orders.step_down();
         let handed_over = async {
             while self.replicas.views().iter().any(|v| v.progress().role == Role::Leader) {
-                // Whatever changes first: there is no event for "leads nothing any more".
+                // tidy: there is no event for "leads nothing any more"; the limit is around the loop.
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
@@ -343,8 +359,8 @@ async fn follow_image(
         }
         tokio::select! {
             changed = images.changed() => if changed.is_err() { return },
-            // Its task ends once the node is registered; the image goes on.
-            Ok(()) = registered.changed() => {}
+            // Registered is registered for good: the sender is gone then, and its end says nothing.
+            changed = registered.changed(), if !is_current => if changed.is_err() { return },
             Some(_) = coordinators.join_next() => {}
         }
     }

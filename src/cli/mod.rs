@@ -1,10 +1,20 @@
 //! The command line: one binary, long flags, every error says what, where and what next.
+//!
+//! Commands that ask a running cluster speak to any node's admin port ([`client`]); the JSON that
+//! they print is the port's own (`admin::api`).
 
 mod certs;
+mod client;
+mod cluster;
 mod dev;
+mod later;
+mod link;
+mod log;
+mod output;
 mod run;
 mod start;
 mod telemetry;
+mod topic;
 mod topology;
 
 use clap::{Parser, Subcommand};
@@ -25,6 +35,33 @@ enum Command {
     Start(start::Args),
     /// Make a certificate authority and the nodes' certificates
     Certs(certs::Args),
+    /// Check a topology file, or make it the cluster's
+    #[command(subcommand)]
+    Topology(topology::Command),
+    /// Show what a topology file would mean, and with --admin what it would change
+    Plan(topology::PlanArgs),
+    /// Ask a cluster about its nodes and partitions
+    #[command(subcommand)]
+    Cluster(cluster::Command),
+    /// Ask a cluster about its topics
+    #[command(subcommand)]
+    Topic(topic::Command),
+    /// Show the links between DCs, or shape those of a dev cluster
+    #[command(subcommand)]
+    Link(link::Command),
+    /// Look into a data directory
+    #[command(subcommand)]
+    Log(log::Command),
+    #[command(hide = true)]
+    Dc(later::Args),
+    #[command(hide = true)]
+    Ledger(later::Args),
+    #[command(hide = true)]
+    Meta(later::Args),
+    #[command(hide = true)]
+    Drill(later::Args),
+    #[command(hide = true)]
+    Audit(later::Args),
 }
 
 /// Runs the command that the arguments ask for. An error ends the process with status 1.
@@ -33,5 +70,73 @@ pub fn main() -> anyhow::Result<()> {
         Command::Dev(args) => dev::run(args),
         Command::Start(args) => start::run(args),
         Command::Certs(args) => certs::run(&args),
+        Command::Topology(command) => topology::run(command),
+        Command::Plan(args) => topology::plan(&args),
+        Command::Cluster(command) => cluster::run(command),
+        Command::Topic(command) => topic::run(command),
+        Command::Link(command) => link::run(command),
+        Command::Log(command) => log::run(command),
+        Command::Dc(args) => later::refuse("dc", "moving a partition's home", &args),
+        Command::Ledger(args) => later::refuse("ledger", "failovers, and so what they cut", &args),
+        Command::Meta(args) => later::refuse("meta", "recovery of a lost metadata quorum", &args),
+        Command::Drill(args) => later::refuse("drill", "disaster drills", &args),
+        Command::Audit(args) => later::refuse("audit", "audits of what is stored", &args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parses(line: &str) -> bool {
+        Cli::try_parse_from(line.split_whitespace()).is_ok()
+    }
+
+    #[test]
+    fn the_command_line_makes_sense_to_clap() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_documented_lines_are_understood() {
+        for line in [
+            "isobar topology check topology.toml",
+            "isobar plan topology.toml",
+            "isobar plan topology.toml --admin 127.0.0.1:9640 --json",
+            "isobar topology apply topology.toml --admin 127.0.0.1:9640 --yes",
+            "isobar cluster status",
+            "isobar cluster list-nodes --json --admin 10.0.0.1:9640",
+            "isobar cluster partition-info --topic greetings --partition 0",
+            "isobar cluster isr-status --all",
+            "isobar topic list --json",
+            "isobar topic describe --topic greetings",
+            "isobar link show",
+            "isobar link set fra iad --rtt 20ms --jitter 1ms --loss 1% --rate 100mbit",
+            "isobar link cut fra iad --one-way --admin 127.0.0.1:9640",
+            "isobar link heal fra iad",
+            "isobar log dump --data-dir d --topic t --partition 0",
+            "isobar dc failover --force fra",
+        ] {
+            assert!(parses(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for line in [
+            "isobar",
+            "isobar link set fra iad",
+            "isobar link set fra iad --rtt fast",
+            "isobar link set fra iad --loss 200%",
+            "isobar link cut fra",
+            "isobar cluster partition-info --topic t",
+            "isobar cluster partition-info --topic t --partition -1",
+            "isobar log dump --data-dir d --topic t --partition -1",
+            "isobar nothing",
+        ] {
+            assert!(!parses(line), "{line}");
+        }
     }
 }

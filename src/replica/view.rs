@@ -37,6 +37,14 @@ pub struct Progress {
     pub log_end: Offset,
 }
 
+impl Progress {
+    /// Whether the replica has won an election between this and `after`.
+    pub(super) fn is_won_by(self, after: Self) -> bool {
+        let led = |progress: Self| (progress.role == Role::Leader).then_some(progress.leader_epoch);
+        led(after).is_some() && led(after) != led(self)
+    }
+}
+
 /// Whole batches in offset order, zero-copy.
 #[derive(Debug, Clone, Default)]
 pub struct Records {
@@ -172,6 +180,11 @@ impl View {
         let limit = self.progress().high_watermark;
         let found = self.reader.offset_for_timestamp(timestamp_ms, limit)?;
         Ok(found.map(|f| (f.offset, f.timestamp, f.term.leader_epoch())))
+    }
+
+    /// Bytes of the whole log here, all segments.
+    pub fn log_bytes(&self) -> u64 {
+        self.reader.segments().iter().map(|segment| segment.size_bytes).sum()
     }
 
     pub(super) fn reader(&self) -> &log::Reader {

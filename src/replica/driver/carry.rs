@@ -39,6 +39,8 @@ impl<N: Network> Driver<N> {
         }
         for (at, progress) in progress {
             if let Some(slot) = self.slots.get(&at) {
+                let won = slot.view.progress().is_won_by(progress);
+                self.counters.elections.fetch_add(u64::from(won), Relaxed);
                 slot.view.publish(progress);
             }
         }

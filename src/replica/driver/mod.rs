@@ -113,6 +113,8 @@ impl Default for Ends {
 /// Numbers for the metrics, written by the loop and read by anyone.
 #[derive(Debug, Default)]
 pub struct Counters {
+    /// Won by replicas of this node.
+    pub elections: std::sync::atomic::AtomicU64,
     pub commits: std::sync::atomic::AtomicU64,
     pub files_synced: std::sync::atomic::AtomicU64,
     pub bytes_appended: std::sync::atomic::AtomicU64,

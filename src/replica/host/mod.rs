@@ -11,7 +11,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use bytes::Bytes;
 
-pub use self::round::{Round, Status};
+pub use self::round::{MemberStatus, Round, Status};
 use super::core::config::{AckPolicy, Member};
 use super::core::effect::{Effect, Outgoing, Ticket};
 use super::core::raft_log::{Start, Wanted};

@@ -1,0 +1,230 @@
+//! What a scrape computes from the node's present state. `docs/metrics.md` says what each is for.
+
+use isobar_transport::Lane;
+
+use super::exposition::{Exposition, Family, Kind};
+use super::links::rtt_to;
+use super::source::{Counts, Source};
+use crate::metadata::image::Image;
+use crate::model::TopicPartition;
+use crate::replica::Role;
+use crate::replica::host::Status;
+
+const fn gauge(name: &'static str, help: &'static str) -> Family {
+    Family { name, kind: Kind::Gauge, help }
+}
+
+const fn counter(name: &'static str, help: &'static str) -> Family {
+    Family { name, kind: Kind::Counter, help }
+}
+
+pub const FAMILIES: &[Family] = &[
+    gauge("isobar_node_info", "1; the labels say who this is."),
+    gauge("isobar_ready", "1 while the node serves clients."),
+    gauge("isobar_topology_generation", "Generation of the topology in this node's image."),
+    gauge("isobar_wan_impaired", "1 where a development WAN is put under this node."),
+    gauge(
+        "isobar_exposure_seconds",
+        "Age of the oldest acknowledged record that is not safe in the DC; 0 if all are.",
+    ),
+    gauge("isobar_exposure_records", "Acknowledged records that are not safe in the DC."),
+    gauge("isobar_exposure_bytes", "Their bytes."),
+    gauge("isobar_raft_role", "1; the label says leader, follower or learner."),
+    gauge("isobar_raft_term", "Raft term, which is Kafka's leader epoch."),
+    gauge("isobar_raft_commit_index", "Last committed log index, as this replica knows."),
+    gauge("isobar_raft_applied_index", "Last applied log index."),
+    gauge("isobar_raft_last_index", "Last log index here."),
+    counter("isobar_raft_elections_total", "Elections that replicas of this node won."),
+    gauge("isobar_in_sync_replicas", "Size of the ISR."),
+    gauge("isobar_replicas", "Replicas placed in the DC."),
+    gauge("isobar_follower_lag_entries", "Log entries that the replica on the node lacks."),
+    gauge("isobar_log_start_offset", "First offset that can be read."),
+    gauge("isobar_log_end_offset", "Offset after the last record here."),
+    gauge("isobar_high_watermark", "Offset after the last record that clients may see."),
+    gauge("isobar_log_size_bytes", "Bytes of all segments."),
+    gauge(
+        "isobar_nearest_replica_seconds",
+        "Round trip from this node to the nearest DC with a replica; 0 if its own has one.",
+    ),
+    counter("isobar_disk_commits_total", "Group commits."),
+    counter("isobar_disk_files_synced_total", "Files synced in them."),
+    counter("isobar_disk_appended_bytes_total", "Bytes written to segments."),
+    counter("isobar_disk_commit_seconds_total", "Time spent in group commits."),
+    counter("isobar_groups_dropped_total", "Groups of a frame that no replica here took."),
+    counter("isobar_frames_malformed_total", "Frames from peers that could not be read."),
+    gauge("isobar_link_connected", "1 while our connection of this lane to the peer is up."),
+    gauge("isobar_link_via", "1; the label says which node control takes a hop through."),
+    gauge("isobar_link_rtt_seconds", "Smoothed round trip, live or last known."),
+    counter("isobar_link_lost_packets_total", "Packets that were sent and lost."),
+    counter("isobar_link_sent_bytes_total", "UDP payload sent."),
+    counter("isobar_link_received_bytes_total", "UDP payload received."),
+    gauge("isobar_link_queue_bytes", "Bytes that wait here for the peer."),
+    counter(
+        "isobar_link_dropped_frames_total",
+        "Frames refused by a full queue or lost with a connection.",
+    ),
+    gauge("isobar_wan_cut", "1 while the development WAN passes nothing this way."),
+    counter("isobar_wan_bytes_total", "Bytes that came to the development WAN."),
+    counter("isobar_wan_lost_packets_total", "Packets that it dropped, for whatever reason."),
+];
+
+/// Everything of [`FAMILIES`], as of now.
+pub async fn scrape(source: &dyn Source) -> Exposition {
+    let mut out = Exposition::new(FAMILIES);
+    let statuses = source.statuses().await;
+    let image = source.image();
+    node(&mut out, source, image.as_deref());
+    if let Some(image) = &image {
+        for status in &statuses {
+            replica(&mut out, source, image, status);
+        }
+        distances(&mut out, source, image);
+    }
+    counts(&mut out, &source.counts());
+    peers(&mut out, source);
+    wan(&mut out, source);
+    out
+}
+
+fn node(out: &mut Exposition, source: &dyn Source, image: Option<&Image>) {
+    let (id, dc) = (source.node().to_string(), source.dc().to_string());
+    let labels = [("node", &*id), ("dc", &*dc), ("version", env!("CARGO_PKG_VERSION"))];
+    out.add("isobar_node_info", &labels, 1.0);
+    out.add("isobar_ready", &[], flag(source.missing().is_empty()));
+    let generation = image.map_or(0, |image| image.topology_generation);
+    out.add("isobar_topology_generation", &[], generation as f64);
+    out.add("isobar_wan_impaired", &[], flag(source.wan().is_some()));
+}
+
+fn replica(out: &mut Exposition, source: &dyn Source, image: &Image, status: &Status) {
+    let at = status.partition;
+    let topic = match image.topics.get(&at.topic) {
+        Some(topic) => &*topic.name,
+        None if at == TopicPartition::META => "__meta",
+        // Deleted, and its replica is about to go.
+        None => return,
+    };
+    let number = at.partition.to_string();
+    let of = [("topic", topic), ("partition", &*number)];
+    let with = |more: (&'static str, &str), out: &mut Exposition, name, value| {
+        out.add(name, &[of[0], of[1], more], value);
+    };
+    let role = match status.progress.role {
+        Role::Leader => "leader",
+        Role::Follower => "follower",
+        Role::Learner => "learner",
+    };
+    with(("role", role), out, "isobar_raft_role", 1.0);
+    let progress = status.progress;
+    out.add("isobar_raft_term", &of, status.term.0 as f64);
+    out.add("isobar_raft_commit_index", &of, status.committed.0 as f64);
+    out.add("isobar_raft_applied_index", &of, status.applied.0 as f64);
+    out.add("isobar_raft_last_index", &of, status.last.0 as f64);
+    out.add("isobar_log_start_offset", &of, progress.log_start.0 as f64);
+    out.add("isobar_log_end_offset", &of, progress.log_end.0 as f64);
+    if progress.watermark_known {
+        out.add("isobar_high_watermark", &of, progress.high_watermark.0 as f64);
+    }
+    if let Some(bytes) = source.log_bytes(at) {
+        out.add("isobar_log_size_bytes", &of, bytes as f64);
+    }
+    if progress.role == Role::Leader {
+        led(out, status, of);
+    }
+}
+
+/// What only the leader knows.
+fn led(out: &mut Exposition, status: &Status, of: [(&str, &str); 2]) {
+    out.add("isobar_in_sync_replicas", &of, status.in_sync.len() as f64);
+    let mut by_dc = std::collections::BTreeMap::<&str, usize>::new();
+    for member in &status.members {
+        let dc = member.dc.as_str();
+        *by_dc.entry(dc).or_default() += 1;
+        if let Some(matched) = member.matched {
+            let node = member.node.to_string();
+            let labels = [of[0], of[1], ("node", &*node), ("dc", dc)];
+            let lag = status.last.0.saturating_sub(matched.0);
+            out.add("isobar_follower_lag_entries", &labels, lag as f64);
+        }
+    }
+    for (dc, replicas) in by_dc {
+        out.add("isobar_replicas", &[of[0], of[1], ("dc", dc)], replicas as f64);
+    }
+    // `__meta` spans the DCs: its quorum is its safety, and no home of it can be lost.
+    if status.partition == TopicPartition::META {
+        return;
+    }
+    for (dc, exposure) in &status.exposure {
+        let labels = [of[0], of[1], ("dc", dc.as_str())];
+        out.add("isobar_exposure_seconds", &labels, exposure.age.as_secs_f64());
+        out.add("isobar_exposure_records", &labels, exposure.records as f64);
+        out.add("isobar_exposure_bytes", &labels, exposure.bytes as f64);
+    }
+}
+
+/// How far a consumer in this DC has to reach, per partition.
+fn distances(out: &mut Exposition, source: &dyn Source, image: &Image) {
+    let Some(topology) = &image.topology else { return };
+    let (here, peers) = (source.dc(), source.peers());
+    for topic in super::topics::by_name(image) {
+        for (number, partition) in topic.partitions.iter().enumerate() {
+            let dcs = partition.replicas.iter().filter_map(|r| topology.dc_of(r.node));
+            let distance = |dc: &crate::model::DcName| {
+                if *dc == here { Some(std::time::Duration::ZERO) } else { rtt_to(&peers, dc) }
+            };
+            if let Some(nearest) = dcs.filter_map(distance).min() {
+                let number = number.to_string();
+                let labels = [("topic", &*topic.name), ("partition", &*number)];
+                out.add("isobar_nearest_replica_seconds", &labels, nearest.as_secs_f64());
+            }
+        }
+    }
+}
+
+fn counts(out: &mut Exposition, counts: &Counts) {
+    out.add("isobar_raft_elections_total", &[], counts.elections as f64);
+    out.add("isobar_disk_commits_total", &[], counts.disk_commits as f64);
+    out.add("isobar_disk_files_synced_total", &[], counts.disk_files_synced as f64);
+    out.add("isobar_disk_appended_bytes_total", &[], counts.disk_appended_bytes as f64);
+    out.add("isobar_disk_commit_seconds_total", &[], counts.disk_commit.as_secs_f64());
+    out.add("isobar_groups_dropped_total", &[], counts.groups_dropped as f64);
+    out.add("isobar_frames_malformed_total", &[], counts.frames_malformed as f64);
+}
+
+fn peers(out: &mut Exposition, source: &dyn Source) {
+    for peer in source.peers() {
+        let node = peer.node.to_string();
+        let to = [("peer", &*node), ("dc", peer.dc.as_str()), ("lane", peer.lane.as_str())];
+        out.add("isobar_link_connected", &to, flag(peer.connected));
+        if let Some(rtt) = peer.rtt {
+            out.add("isobar_link_rtt_seconds", &to, rtt.as_secs_f64());
+        }
+        out.add("isobar_link_lost_packets_total", &to, peer.lost_packets as f64);
+        out.add("isobar_link_sent_bytes_total", &to, peer.sent_bytes as f64);
+        out.add("isobar_link_received_bytes_total", &to, peer.received_bytes as f64);
+        out.add("isobar_link_queue_bytes", &to, peer.queue_bytes as f64);
+        out.add("isobar_link_dropped_frames_total", &to, peer.dropped_frames as f64);
+        if let (Lane::Control, Some(via)) = (peer.lane, peer.via) {
+            let via = via.to_string();
+            out.add("isobar_link_via", &[to[0], to[1], ("via", &via)], 1.0);
+        }
+    }
+}
+
+/// What leaves this node's DC: each direction is told by the nodes of its sending end.
+fn wan(out: &mut Exposition, source: &dyn Source) {
+    let Some(wan) = source.wan() else { return };
+    let here = source.dc();
+    for state in wan.show().iter().filter(|state| state.from == here) {
+        let way = [("from", state.from.as_str()), ("to", state.to.as_str())];
+        let counters = state.counters;
+        let lost = counters.lost + counters.queue_dropped + counters.cut_dropped;
+        out.add("isobar_wan_cut", &way, flag(state.link.cut));
+        out.add("isobar_wan_bytes_total", &way, counters.bytes as f64);
+        out.add("isobar_wan_lost_packets_total", &way, lost as f64);
+    }
+}
+
+fn flag(is_so: bool) -> f64 {
+    f64::from(u8::from(is_so))
+}
