@@ -150,3 +150,45 @@ async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Out
     };
     slots.into_iter().map(output).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn all_futures_run_at_once_and_answer_in_their_order() {
+        // Each but the last waits for the one after it: one at a time they would never end.
+        let (first, second) = (tokio::sync::Notify::new(), tokio::sync::Notify::new());
+        let futures: Vec<Pin<Box<dyn Future<Output = u8>>>> = vec![
+            Box::pin(async {
+                first.notified().await;
+                1
+            }),
+            Box::pin(async {
+                second.notified().await;
+                first.notify_one();
+                2
+            }),
+            Box::pin(async {
+                second.notify_one();
+                3
+            }),
+        ];
+        assert_eq!(join_all(futures).await, [1, 2, 3]);
+        assert_eq!(join_all(Vec::<std::future::Ready<u8>>::new()).await, [0u8; 0]);
+    }
+
+    #[test]
+    fn what_is_asked_for_again_is_answered_once_in_its_first_place() {
+        let once: Vec<_> = once_each(vec!["b", "a", "b", "c", "a"], |name| *name).collect();
+        assert_eq!(once, ["b", "a", "c"]);
+    }
+
+    #[test]
+    fn timeouts_of_clients_are_bounded() {
+        assert_eq!(timeout(-1), Duration::ZERO);
+        assert_eq!(timeout(1500), Duration::from_millis(1500));
+        assert_eq!(timeout(i32::MAX), TIMEOUT_MAX);
+        assert_eq!(metadata_timeout(0), METADATA_TIMEOUT_MIN);
+    }
+}
