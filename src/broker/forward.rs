@@ -52,13 +52,13 @@ impl Forward for ByRpc {
 
 /// Answers forwarded requests, once the service is there.
 pub fn answer(service: Arc<OnceLock<service::Handle>>) -> Answer {
-    Box::new(move |_from, body: Bytes| {
+    Box::new(move |from, body: Bytes| {
         let service = service.get().cloned();
         Box::pin(async move {
             let Some(service) = service else {
                 return Err(RpcError::Refused { code: 0, message: "the node is starting".into() });
             };
-            let served = service.serve(&body, SERVE_TIMEOUT).await;
+            let served = service.serve(from, &body, SERVE_TIMEOUT).await;
             served.map(Bytes::from).map_err(|_| RpcError::Malformed)
         })
     })

@@ -16,11 +16,12 @@ use tokio::task::JoinSet;
 use super::inbound::{Switch, method};
 use super::peers::{Wire, peers};
 use super::reconcile::Reconciler;
-use super::{admin, bootstrap, clients, forward, groups, lease};
+use super::{admin, bootstrap, clients, forward, groups, lease, reconcile};
 use crate::admin::Recorder;
 use crate::coordinator;
 use crate::log::disk::OsDisk;
 use crate::log::{self, Options, Store};
+use crate::metadata::command::FEATURE_LEVEL;
 use crate::metadata::config::OFFSETS_PARTITIONS;
 use crate::metadata::image::{CONSUMER_OFFSETS, DiskId, Image, Listener, Node as Registered};
 use crate::metadata::request::Request;
@@ -36,9 +37,6 @@ const REGISTER_RETRY: Duration = Duration::from_millis(500);
 /// How long a node that stops waits for others to take over what it leads. Ten elections inside a
 /// DC; a leader that nobody can replace is stopped all the same, and its clients retry.
 const HANDOVER_MAX: Duration = Duration::from_secs(5);
-
-/// The features of this release; see `metadata::image::Image::feature_level`.
-const FEATURE_LEVEL: u32 = 1;
 
 pub struct Config {
     pub topology: Arc<Topology>,
@@ -130,6 +128,7 @@ impl Node {
         let others: Vec<NodeId> = topology.nodes().map(|n| n.id).filter(|id| *id != node).collect();
         let replicas = driver::Config { node, seed, on_fatal: Box::new(end_the_process) };
         let network = Wire::new(transport.clone(), others);
+        let on_disk = reconcile::on_disk(&recovered);
         let has_meta = recovered.iter().any(|r| r.partition == TopicPartition::META);
         let driver::Started { handle: replicas, orders, counters } =
             driver::start(replicas, ends, network, store, recovered)?;
@@ -184,7 +183,7 @@ impl Node {
         let me = registration(&topology, node, identity.disk_uuid);
         tasks.spawn(register(me, metadata.clone(), registered_in));
         tasks.spawn(name_cluster(metadata.clone(), transport.clone(), orders.clone()));
-        let reconciler = Reconciler::new(node, identity.disk_uuid, orders.clone());
+        let reconciler = Reconciler::new(node, identity.disk_uuid, orders.clone(), on_disk);
         tasks.spawn(follow_image(
             reconciler,
             metadata.clone(),
@@ -238,7 +237,7 @@ impl Node {
         self.orders.step_down();
         let handed_over = async {
             while self.replicas.views().iter().any(|v| v.progress().role == Role::Leader) {
-                // Whatever changes first: there is no event for "leads nothing any more".
+                // tidy: there is no event for "leads nothing any more"; the limit is around the loop.
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
@@ -360,7 +359,8 @@ async fn follow_image(
         }
         tokio::select! {
             changed = images.changed() => if changed.is_err() { return },
-            changed = registered.changed() => if changed.is_err() { return },
+            // Registered is registered for good: the sender is gone then, and its end says nothing.
+            changed = registered.changed(), if !is_current => if changed.is_err() { return },
             Some(_) = coordinators.join_next() => {}
         }
     }

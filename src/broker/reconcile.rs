@@ -20,12 +20,32 @@ pub struct Reconciler {
     node: NodeId,
     disk: DiskId,
     orders: Orders,
+    /// Open here.
     replicas: BTreeMap<TopicPartition, LocalReplica>,
+    /// On the disk since an earlier life, and not opened yet.
+    asleep: BTreeMap<TopicPartition, LocalReplica>,
+}
+
+/// What the disk has, for a reconciler that starts.
+pub fn on_disk(recovered: &[log::Recovered]) -> BTreeMap<TopicPartition, LocalReplica> {
+    let replica = |r: &log::Recovered| LocalReplica {
+        id: r.state.replica,
+        home_epoch: r.state.home_epoch,
+        placement_generation: r.state.placement_generation,
+        effective: None,
+    };
+    let ours = recovered.iter().filter(|r| r.partition != TopicPartition::META);
+    ours.map(|r| (r.partition, replica(r))).collect()
 }
 
 impl Reconciler {
-    pub fn new(node: NodeId, disk: DiskId, orders: Orders) -> Self {
-        Self { node, disk, orders, replicas: BTreeMap::new() }
+    pub fn new(
+        node: NodeId,
+        disk: DiskId,
+        orders: Orders,
+        asleep: BTreeMap<TopicPartition, LocalReplica>,
+    ) -> Self {
+        Self { node, disk, orders, replicas: BTreeMap::new(), asleep }
     }
 
     /// Follows one image. `is_current`: it is at least as new as what was committed when this node
@@ -34,7 +54,13 @@ impl Reconciler {
         let local =
             Local { node: self.node, disk: self.disk, replicas: &self.replicas, is_current };
         let Some(topology) = image.topology.clone() else { return };
-        for action in reconcile(image, &local) {
+        let actions = reconcile(image, &local);
+        // What slept and is no longer placed here goes, once it is certain that it is not merely
+        // unknown yet; what is placed here was opened from the disk by the actions.
+        let sleeping = Local { replicas: &self.asleep, ..local };
+        let goes = reconcile(image, &sleeping);
+        let goes = goes.into_iter().filter(|a| matches!(a, Action::Remove { .. }));
+        for action in goes.collect::<Vec<_>>().into_iter().chain(actions) {
             if let Err(error) = self.carry_out(&topology, action).await {
                 tracing::error!(node = %self.node, %error, "a replica could not be opened or removed");
             }
@@ -52,12 +78,14 @@ impl Reconciler {
                     effective: Some(Arc::clone(&create.effective)),
                 };
                 self.orders.open(spec(topology, *create)).await?;
+                self.asleep.remove(&at);
                 self.replicas.insert(at, replica);
             }
             Action::Remove { partition, reason, .. } => {
                 tracing::info!(node = %self.node, %partition, ?reason, "replica removed");
                 self.orders.remove(partition).await?;
                 self.replicas.remove(&partition);
+                self.asleep.remove(&partition);
             }
             Action::UpdatePlacement { partition, members } => {
                 if let Some(replica) = self.replicas.get_mut(&partition) {

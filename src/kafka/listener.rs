@@ -102,7 +102,7 @@ impl Listener {
 }
 
 /// Returns when the node shuts down. Keeps nothing of the channel borrowed.
-async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+pub(super) async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     // A closed channel is a node that is gone.
     drop(shutdown.wait_for(|down| *down).await);
 }

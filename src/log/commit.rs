@@ -37,8 +37,8 @@ impl Store {
     /// Applies `writes` in order and makes them durable as each asks. Blocks for the disk.
     ///
     /// An error is fatal (R20): what reached the disk is unknown, so the caller ends the process
-    /// without an acknowledgement. Every later call fails too. A write without room is no error:
-    /// it is in `Committed::refused`, nothing of it applied.
+    /// without an acknowledgement. Every later call fails too. A write without room is no error: it
+    /// is in `Committed::refused`.
     ///
     /// # Panics
     /// On writes that break the log: an unknown partition, entries that do not continue it, a
@@ -134,7 +134,7 @@ impl Store {
         } else if let Some(hw) = write.checkpoint {
             round.changes.push(partition.checkpoint(hw));
         }
-        if write.sync && !write.entries.is_empty() {
+        if write.sync {
             round.to_sync.insert(id);
         }
         Ok(())

@@ -1,7 +1,6 @@
 //! Taking entries away again: Raft's conflicting suffixes, and a log that begins anew.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::model::LogIndex;
 
@@ -11,7 +10,7 @@ use super::error::{Context, Error};
 use super::journal::Journal;
 use super::partition::Partition;
 use super::state::{HighWatermark, LogStart};
-use super::view::{Closed, View};
+use super::view::View;
 use super::{producers, segment};
 
 impl Partition {
@@ -41,51 +40,72 @@ impl Partition {
         producers::trim(self.shared.files.disk(), &self.shared.dir, start.index, from.prev())
     }
 
-    /// Cuts the files. What is below the journalled mark is not touched.
+    /// Cuts the view, then the files: readers see the shorter log before a byte of it changes, and
+    /// everything before `from` all the time. What is below the journalled mark is not touched.
     pub(super) fn cut(&mut self, from: LogIndex) -> Result<(), Error> {
         self.durable = self.durable.min(from.prev());
-        // Readers see the shorter log before a byte of it changes.
-        let holder = {
+        let mut active = self.holder(from)?;
+        if let Some(active) = &mut active {
+            self.rewind(active, from)?;
+        }
+        {
             let mut view = self.shared.view_mut();
             view.version += 1;
             view.corruption = None;
-            let keep = view.closed.partition_point(|c| c.summary.base_index < from);
-            let active = view.active.take();
-            if let Some(active) = &active {
-                self.shared.files.forget(active.file);
-            }
-            let holder = match active.filter(|a| a.summary.base_index < from) {
-                Some(active) => Holder::Active(active),
-                None => {
-                    let last = keep.checked_sub(1).map(|n| view.closed[n].clone());
-                    last.map_or(Holder::None, Holder::Closed)
+            let first_gone = active.as_ref().map_or(from, |a| a.summary.base_index);
+            let keep = view.closed.partition_point(|c| c.summary.base_index < first_gone);
+            for gone in view.closed.drain(keep..) {
+                if active.as_ref().is_none_or(|a| a.file != gone.file) {
+                    self.shared.files.forget(gone.file);
                 }
-            };
-            let kept_closed = if matches!(holder, Holder::Closed(_)) { keep - 1 } else { keep };
-            for gone in view.closed.drain(kept_closed..) {
-                self.shared.files.forget(gone.file);
                 self.shared.files.forget(gone.index_file);
             }
-            holder
-        };
-        self.remove_segments_from(from)?;
-        let mut active = match holder {
-            Holder::None => None,
-            Holder::Active(active) => Some(active),
-            Holder::Closed(closed) => Some(self.reopen(&closed)?),
-        };
-        if let Some(active) = &mut active {
-            self.cut_segment(active, from)?;
+            let replaced = std::mem::replace(&mut view.active, active.clone());
+            if let Some(replaced) = replaced
+                && active.as_ref().is_none_or(|a| a.file != replaced.file)
+            {
+                self.shared.files.forget(replaced.file);
+            }
+            view.rebuild_epochs();
         }
-        self.sync_dir()?;
-        let mut view = self.shared.view_mut();
-        view.active = active;
-        view.rebuild_epochs();
+        self.remove_segments_from(from)?;
+        if let Some(active) = &active {
+            self.cut_file(active)?;
+        }
+        self.dir_is_dirty = true;
+        self.sync_dir()
+    }
+
+    /// The last segment that begins before `from`, with its index in memory.
+    fn holder(&self, from: LogIndex) -> Result<Option<Active>, Error> {
+        let closed = {
+            let view = self.shared.view();
+            if let Some(active) = view.active.as_ref().filter(|a| a.summary.base_index < from) {
+                return Ok(Some(active.clone()));
+            }
+            view.closed.iter().rfind(|c| c.summary.base_index < from).cloned()
+        };
+        closed.map(|closed| self.reopen(&closed)).transpose()
+    }
+
+    /// Lets `active` end before the entry `from`.
+    fn rewind(&self, active: &mut Active, from: LogIndex) -> Result<(), Error> {
+        if active.summary.last_index < from {
+            return Ok(());
+        }
+        let path = active.path.clone();
+        let file = self.shared.files.open(active.file, &path).context("open", &path)?;
+        let end = active.summary.size_bytes;
+        active.rewind(from);
+        active.extend(&file, self.shared.seed, end, from, from).context("read", &path)?;
+        if active.summary.last_index != from.prev() {
+            return Err(self.corrupt(&path, active));
+        }
         Ok(())
     }
 
-    /// Cuts the segment of `active` before the entry `from`, and what follows its last frame.
-    fn cut_segment(&mut self, active: &mut Active, from: LogIndex) -> Result<(), Error> {
+    /// Cuts the file of `active` after its last entry.
+    fn cut_file(&mut self, active: &Active) -> Result<(), Error> {
         let disk = self.shared.files.disk();
         // An index of entries that are not there any more must not outlive them.
         let index_path = segment::index_path(&active.path);
@@ -94,20 +114,10 @@ impl Partition {
             disk.sync_dir(&self.shared.dir).context("sync", &self.shared.dir)?;
         }
         self.indexed_bytes = 0;
-        let file =
-            self.shared.files.open(active.file, &active.path).context("open", &active.path)?;
-        if active.summary.last_index >= from {
-            let end = active.summary.size_bytes;
-            active.rewind(from);
-            active
-                .extend(&file, self.shared.seed, end, from, from)
-                .context("read", &active.path)?;
-            if active.summary.last_index != from.prev() {
-                return Err(self.corrupt(&active.path, active));
-            }
-        }
-        file.truncate(active.summary.size_bytes).context("truncate", &active.path)?;
-        file.sync_data().context("sync", &active.path)
+        let path = &active.path;
+        let file = self.shared.files.open(active.file, path).context("open", path)?;
+        file.truncate(active.summary.size_bytes).context("truncate", path)?;
+        file.sync_data().context("sync", path)
     }
 
     /// Removes segments that begin at `from` or later, the last first, each durably: a crash leaves
@@ -163,13 +173,6 @@ impl Partition {
         let change = self.keep();
         journal.append_synced(&[change])
     }
-}
-
-/// The segment that a cut goes through.
-enum Holder {
-    None,
-    Active(Active),
-    Closed(Arc<Closed>),
 }
 
 /// Removes everything of a log but its partition file, durably.

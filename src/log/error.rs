@@ -62,7 +62,7 @@ pub struct Fatal {
     pub source: Error,
 }
 
-/// A write that found no room: nothing of it was applied, and it may be tried again (R22).
+/// A write that found no room; it may be tried again (R22).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "partition {partition}: {needed_bytes} bytes to write, {free_bytes} free above the reserve"

@@ -1,4 +1,43 @@
-//! The log.
+//! The log: Raft's entries, which are Kafka's. Segments, state journal, recovery, and the disk seam.
+//!
+//! ```text
+//!   replica core ── Write ──▶ Store::commit ──▶ Partition ──▶ segments      one writev each
+//!                                  │                └──▶ View ◀── Reader    fetches, Raft, dump
+//!                                  └──▶ Journal    term, vote, promise, start, marks
+//! ```
+//!
+//! A `Store` is one data directory of one node, and the only one that writes it. A `Reader` is a
+//! cheap handle on one partition and reads beside it, from any thread. There is no second copy of a
+//! batch: one entry is one frame around one Kafka record batch, as the leader placed it.
+//!
+//! What `docs/log-format.md` draws byte for byte:
+//!
+//! ```text
+//!   segment   header | frame | frame | frame …        file: <first index>.log, the same in every DC
+//!   frame     length, version, kind, control, term, index, base offset, append time, CRC | payload
+//! ```
+//!
+//! Invariants, each asserted or checked where it could break:
+//!
+//! - Indexes are dense, terms never fall, and a base offset is the next offset of the entry before
+//!   (R19). Only batches take offsets.
+//! - When `commit` returns, what it was asked to sync is on disk, names included (R4). After a failed
+//!   write or sync nothing more is written (R20).
+//! - The durable mark lags what was synced. Bytes that are no frame are torn after it, and damage
+//!   before it: cut there, reported here (R21). A closed segment was synced before the next began.
+//! - Truncations and resets are durable before anything is written behind them, and log starts before
+//!   anything below them goes. Log start never goes back (R24).
+//! - Bytes that a reader was shown do not change, but for a `View::version` that grew first; entries
+//!   before a cut stay visible while it is made.
+//! - Where segments end follows from the entries, never from a clock.
+//!
+//! A replica whose log is damaged (`Recovered::corruption`) neither votes nor acknowledges. It
+//! commits `installing` with a truncation at the first damaged entry, refetches from its peers until
+//! it has what it had, and commits `installing = false`. Its votes were never in the log.
+//!
+//! Deliberately missing: a cache of recent batches (Raft holds the same `Bytes`), compaction, the
+//! ledger of divergent suffixes, an index of aborted transactions. Removing a segment's file happens
+//! within a commit; on ext4 that is milliseconds for a gigabyte.
 
 mod active;
 mod commit;
@@ -18,12 +57,14 @@ mod reader;
 mod recovery;
 mod retention;
 mod scan;
+mod scrub;
 mod segment;
 mod state;
 mod store;
 mod sync;
 mod timestamp;
 mod view;
+mod walk;
 mod write;
 
 #[cfg(test)]

@@ -243,10 +243,12 @@ impl Partition {
         }
         self.sync_dir()?;
         self.mark_synced();
-        let mut view = self.shared.view_mut();
-        let active = view.active.take().expect("only a segment with entries is closed");
+        let active = self.shared.view().active.clone();
+        let active = active.expect("only a segment with entries is closed");
         let indexed = active.save_index(self.shared.files.disk()).is_ok();
         let closed = active.close(&self.shared.files, indexed);
+        let mut view = self.shared.view_mut();
+        view.active = None;
         view.closed.push(Arc::new(closed));
         Ok(())
     }
@@ -360,7 +362,7 @@ impl Partition {
     /// Writes the active segment's index if it has grown much; so a crash makes for a short read.
     fn save_index_if_due(&mut self) {
         let size = self.shared.view().active.as_ref().map_or(0, |a| a.summary.size_bytes);
-        let step = self.indexed_bytes.min(INDEX_BYTES_STEP).max(INDEX_BYTES_MIN);
+        let step = self.indexed_bytes.clamp(INDEX_BYTES_MIN, INDEX_BYTES_STEP);
         if size >= self.indexed_bytes + step {
             self.save_index();
         }

@@ -8,24 +8,20 @@ use bytes::Bytes;
 use crate::model::{LogIndex, Offset, Term, batch};
 
 use super::entry::{Entry, EntryMeta, Kind};
-use super::error::{Context, Error};
-use super::frame::Frame;
-use super::index::{self, INTERVAL_BYTES, IndexEntry, Target};
-use super::scan::{Ahead, Scan, Step};
-use super::segment::{self, EpochStart};
+use super::error::Error;
+use super::index::{INTERVAL_BYTES, Target};
+use super::scan::Ahead;
+use super::segment::EpochStart;
 use super::state::LogStart;
 use super::timestamp;
-use super::view::{Closed, Place, Shared, View};
-
-/// How often a read that a truncation crossed is tried again before the writer is made to wait for
-/// it. Truncations come with changes of the leader; more than a few in one read would be a storm.
-const CROSSED_READS_MAX: usize = 4;
+use super::view::{Shared, View};
+use super::walk::Next;
 
 /// Reads a partition's log. Cheap to clone; any number read beside the writer. Every call may read
 /// the disk, so none belongs on a loop that serves many groups, but for those that say so.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// The answer to a search by time.
@@ -48,12 +44,6 @@ pub struct SegmentMeta {
     pub size_bytes: u64,
     pub last_append_time_ms: i64,
     pub is_closed: bool,
-}
-
-/// Whether to go on with the next frame.
-enum Next {
-    Go,
-    Stop,
 }
 
 impl Reader {
@@ -113,16 +103,15 @@ impl Reader {
     }
 
     /// The log start that makes `offset` the first to be read (DeleteRecords): it sits before the
-    /// segment that holds it, and keeps that segment. Memory only.
-    pub fn start_for(&self, offset: Offset) -> Result<LogStart, Error> {
+    /// segment that holds it, keeps that segment, and is not beyond the entry `hw`. Memory only.
+    pub fn start_for(&self, offset: Offset, hw: LogIndex) -> Result<LogStart, Error> {
         let view = self.shared.view();
         check_offset(&view, offset)?;
-        let holds = |base: Offset| base <= offset;
         let closed = view.closed.iter().map(|c| &c.summary);
-        let held = closed
-            .chain(view.active.as_ref().map(|a| &a.summary))
-            .filter(|s| holds(s.base_offset) && s.base_index > view.start.index)
-            .next_back();
+        let held = closed.chain(view.active.as_ref().map(|a| &a.summary)).rfind(|s| {
+            let is_kept = s.base_offset <= offset && s.base_index.prev() <= hw;
+            is_kept && s.base_index > view.start.index
+        });
         let Some(held) = held else { return Ok(LogStart { offset, ..view.start }) };
         let index = held.base_index.prev();
         let term = view.term_at(index).expect("an entry before a segment has a term");
@@ -141,8 +130,7 @@ impl Reader {
             |place| {
                 let mut batches: Vec<Bytes> = Vec::new();
                 let mut bytes = 0;
-                let ahead = max_bytes.saturating_add(INTERVAL_BYTES as usize);
-                self.walk(place, Target::Offset(from), Ahead::Once(ahead), |frame, scan| {
+                self.walk(place, Target::Offset(from), ahead(max_bytes), |frame, scan| {
                     let meta = &frame.meta;
                     if meta.kind != Kind::Batch || meta.next_offset <= from {
                         return Ok(Next::Go);
@@ -180,8 +168,7 @@ impl Reader {
         let entries = self.uncrossed(look, |place| {
             let mut entries = Vec::new();
             let mut bytes = 0;
-            let ahead = max_bytes.saturating_add(INTERVAL_BYTES as usize);
-            self.walk(place, Target::Index(from), Ahead::Once(ahead), |frame, scan| {
+            self.walk(place, Target::Index(from), ahead(max_bytes), |frame, scan| {
                 if frame.meta.index < from {
                     return Ok(Next::Go);
                 }
@@ -288,108 +275,18 @@ impl Reader {
     pub fn producer_snapshot(&self, index: LogIndex) -> Result<Option<(LogIndex, Bytes)>, Error> {
         super::producers::newest(self.shared.files.disk(), &self.shared.dir, self.shared.id, index)
     }
+}
 
-    fn uncrossed<T>(
-        &self,
-        look: impl Fn(&View) -> Result<Option<Place>, Error>,
-        read: impl Fn(&Place) -> Result<Option<T>, Error>,
-    ) -> Result<Option<T>, Error> {
-        Ok(self.uncrossed_at(look, read)?.flatten())
-    }
+/// Largest answer that is read at once. A caller without a limit must not make us allocate a whole
+/// segment; beyond this the frames are read one after another.
+const AHEAD_BYTES_MAX: usize = 8 << 20;
 
-    /// Looks something up in the view and reads the files it names, again if the view's bytes
-    /// changed meanwhile.
-    fn uncrossed_at<P, T>(
-        &self,
-        look: impl Fn(&View) -> Result<Option<P>, Error>,
-        read: impl Fn(&P) -> Result<T, Error>,
-    ) -> Result<Option<T>, Error> {
-        for _ in 0..CROSSED_READS_MAX {
-            let (place, version) = {
-                let view = self.shared.view();
-                if view.removed {
-                    return Err(Error::Removed(self.shared.id));
-                }
-                (look(&view)?, view.version)
-            };
-            let Some(place) = place else { return Ok(None) };
-            let result = read(&place);
-            if self.shared.view().version == version {
-                return result.map(Some);
-            }
-        }
-        // The writer waits for this one.
-        let view = self.shared.view();
-        if view.removed {
-            return Err(Error::Removed(self.shared.id));
-        }
-        look(&view)?.map(|place| read(&place)).transpose()
+/// How far to read ahead for an answer of `max_bytes`: it begins within an index interval.
+fn ahead(max_bytes: usize) -> Ahead {
+    if max_bytes > AHEAD_BYTES_MAX {
+        return Ahead::ToEnd;
     }
-
-    /// Calls `visit` for the frames from `place` to the end of its segment.
-    fn walk(
-        &self,
-        place: &Place,
-        target: Target,
-        ahead: Ahead,
-        mut visit: impl FnMut(&Frame, &mut Scan) -> io::Result<Next>,
-    ) -> Result<(), Error> {
-        let files = &self.shared.files;
-        let (file, path, position, end) = match place {
-            Place::Active { file, path, position, end } => (*file, path, *position, *end),
-            Place::Closed(closed) => {
-                let position = self.position_in(closed, target)?;
-                (closed.file, &closed.path, position, closed.summary.size_bytes)
-            }
-        };
-        let opened = files.open(file, path).context("open", path)?;
-        let mut scan = Scan::new(opened, self.shared.seed, position, end, ahead);
-        let mut index = LogIndex::ZERO;
-        loop {
-            let at = scan.position();
-            let corrupt = |index: LogIndex| Error::Corrupt {
-                partition: self.shared.id,
-                path: path.to_path_buf(),
-                position: at,
-                index,
-            };
-            match scan.step().context("read", path)? {
-                Step::Frame(frame) => {
-                    index = frame.meta.index;
-                    match visit(&frame, &mut scan) {
-                        Ok(Next::Go) => {}
-                        Ok(Next::Stop) => return Ok(()),
-                        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                            return Err(corrupt(index));
-                        }
-                        Err(error) => return Err(error).context("read", path),
-                    }
-                }
-                Step::End => return Ok(()),
-                Step::Bad(_) => return Err(corrupt(index.next())),
-            }
-        }
-    }
-
-    /// Where to begin in a closed segment, by its index file; at the front if that is no help.
-    fn position_in(&self, closed: &Closed, target: Target) -> Result<u64, Error> {
-        let front = segment::HEADER_BYTES as u64;
-        if closed.index_entries == 0 {
-            return Ok(front);
-        }
-        let path = segment::index_path(&closed.path);
-        let Ok(file) = self.shared.files.open(closed.index_file, &path) else { return Ok(front) };
-        let found = index::find(closed.index_entries as usize, target, |n| {
-            let mut bytes = [0; index::ENTRY_BYTES];
-            let at = closed.index_position + (n * index::ENTRY_BYTES) as u64;
-            file.read_at(&mut bytes, at).ok().filter(|n| *n == bytes.len())?;
-            IndexEntry::decode(&bytes)
-        });
-        let inside = |e: &IndexEntry| {
-            u64::from(e.position) < closed.summary.size_bytes && u64::from(e.position) >= front
-        };
-        Ok(found.filter(inside).map_or(front, |e| e.position.into()))
-    }
+    Ahead::Once(max_bytes + INTERVAL_BYTES as usize)
 }
 
 /// Headers gathered before they are handed on: memory against look-ups.

@@ -95,6 +95,8 @@ impl Recovery<'_> {
             }
         }
         self.mark = self.mark.max(last.base.prev());
+        // A killed process may have left names, too, that only the cache has.
+        self.files.disk().sync_dir(self.dir).context("sync", self.dir)?;
         self.last(&last)?;
         self.check_mark()
     }

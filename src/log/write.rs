@@ -43,7 +43,8 @@ pub struct Write {
     pub checkpoint: Option<HighWatermark>,
     /// Log start, moved by a logged entry (R24); never back.
     pub start: Option<LogStart>,
-    /// `flush = "quorum"`: entries are on disk when `commit` returns. Otherwise in the page cache.
+    /// `flush = "quorum"`: this write's entries, and any before them, are on disk when `commit`
+    /// returns. Otherwise they are in the page cache; a write of nothing with `sync` flushes them.
     pub sync: bool,
 }
 
@@ -67,8 +68,9 @@ impl Write {
 /// What a group commit did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Committed {
-    /// Writes that found no room. Nothing of them was applied; the same partition's later writes of
-    /// this commit were refused with them.
+    /// Writes that found no room. Their entries, states and checkpoints were not applied, and the
+    /// same partition's later writes of this commit were refused with them. Try them again later,
+    /// as they are: a truncation or reset of theirs may have happened, and happens again to no harm.
     pub refused: Vec<OutOfSpace>,
     /// Segments that begin with this index were opened: a producer snapshot of the index before it
     /// is worth making.

@@ -27,9 +27,10 @@ const VERSION: u32 = 1;
 /// The highest feature level that this software can apply.
 pub const FEATURE_LEVEL: u32 = 1;
 
-/// Longest encoded command, in bytes. A topic of 10,000 partitions with 9 replicas each takes 3.5
-/// MB; commands of `__meta` pass through ordinary entries, so the largest must fit a lane's frame.
-pub const COMMAND_BYTES_MAX: usize = 4 << 20;
+/// Longest encoded command, in bytes: a topology at its limit of 1 MiB, with room. Everything else
+/// is smaller (topics of many partitions come in several commands), and an entry of this size passes
+/// every lane.
+pub const COMMAND_BYTES_MAX: usize = 2 << 20;
 
 /// One change of the image. Those that depend on a state name the state (compare-and-set), because
 /// between decision and apply another leader's command may have come.

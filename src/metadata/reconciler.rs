@@ -213,3 +213,200 @@ pub fn members(image: &Image, partition: &Partition) -> Members {
     let placement_generation = partition.placement_generation;
     Members { placement_generation, voters: member(true), learners: member(false) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::command::{Command, Placement};
+    use crate::metadata::fixture::{World, n, node, topic};
+    use crate::metadata::image::Node;
+    use crate::metadata::request::{Request, TopicRef};
+    use crate::metadata::{controller, request};
+
+    type Replicas = BTreeMap<TopicPartition, LocalReplica>;
+
+    /// A node with its disk, as the world's fixture registers it.
+    fn local<'a>(id: u64, replicas: &'a Replicas) -> Local<'a> {
+        Local { node: n(id), disk: node(id).disk, replicas, is_current: true }
+    }
+
+    /// Does what it is told.
+    fn carry_out(replicas: &mut Replicas, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Remove { partition, .. } => {
+                    replicas.remove(&partition).expect("what is removed was there");
+                }
+                Action::Create(create) => {
+                    let replica = LocalReplica {
+                        id: create.replica,
+                        home_epoch: create.home_epoch,
+                        placement_generation: create.members.placement_generation,
+                        effective: Some(create.effective),
+                    };
+                    let before = replicas.insert(create.partition, replica);
+                    assert_eq!(before, None, "what is created was not there");
+                }
+                Action::UpdatePlacement { partition, members } => {
+                    let replica = replicas.get_mut(&partition).expect("it is there");
+                    replica.placement_generation = members.placement_generation;
+                }
+                Action::UpdatePolicy { partition, effective } => {
+                    replicas.get_mut(&partition).expect("it is there").effective = Some(effective);
+                }
+            }
+        }
+    }
+
+    fn settle(image: &Image, id: u64, replicas: &mut Replicas) -> Vec<Action> {
+        let actions = reconcile(image, &local(id, replicas));
+        carry_out(replicas, actions.clone());
+        assert_eq!(reconcile(image, &local(id, replicas)), [], "once is enough");
+        actions
+    }
+
+    fn one_topic() -> (World, TopicPartition) {
+        let mut world = World::new();
+        world.create(topic("t", 1, &[("retention.ms", "5000")])).unwrap();
+        let topic = world.image.topic("t").unwrap().id;
+        (world, TopicPartition { topic, partition: 0 })
+    }
+
+    #[test]
+    fn a_new_topic_makes_a_replica_on_every_node_that_it_is_placed_on() {
+        let (world, at) = one_topic();
+        for id in 1..=9 {
+            let actions = settle(&world.image, id, &mut Replicas::new());
+            let [Action::Create(create)] = &actions[..] else { panic!("{actions:?}") };
+            let placed = world.image.partition(at).unwrap();
+            assert_eq!(create.replica, placed.replica_on(n(id)).unwrap().id);
+            assert_eq!((create.partition, &*create.topic), (at, "t"));
+            assert_eq!((create.members.voters.len(), create.members.learners.len()), (3, 6));
+            assert!(create.members.voters.iter().all(|m| m.dc == create.home));
+            assert!(create.members.learners.iter().all(|m| m.dc != create.home));
+            assert_eq!(create.effective.retention_ms, Some(5000));
+        }
+        let none = Replicas::new();
+        let nowhere = Local { node: n(10), ..local(1, &none) };
+        assert_eq!(reconcile(&world.image, &nowhere), []);
+    }
+
+    #[test]
+    fn a_deleted_topic_goes_but_only_from_an_image_that_is_known_to_be_current() {
+        let (mut world, at) = one_topic();
+        let mut replicas = Replicas::new();
+        settle(&world.image, 4, &mut replicas);
+        let topics = vec![TopicRef::Name("t".into())];
+        world.ask(Request::DeleteTopics { topics }).unwrap();
+        let stale = Local { is_current: false, ..local(4, &replicas) };
+        assert_eq!(reconcile(&world.image, &stale), []);
+        let actions = settle(&world.image, 4, &mut replicas);
+        let [Action::Remove { partition, reason, .. }] = &actions[..] else {
+            panic!("{actions:?}")
+        };
+        assert_eq!((*partition, *reason), (at, RemoveReason::Deleted));
+    }
+
+    #[test]
+    fn the_replica_of_the_metadata_quorum_is_left_alone() {
+        let (world, _) = one_topic();
+        let meta = LocalReplica {
+            id: ReplicaId(1),
+            home_epoch: HomeEpoch::FIRST,
+            placement_generation: 1,
+            effective: None,
+        };
+        let replicas = Replicas::from([(TopicPartition::META, meta)]);
+        let actions = reconcile(&world.image, &local(1, &replicas));
+        assert!(matches!(&actions[..], [Action::Create(_)]), "{actions:?}");
+    }
+
+    #[test]
+    fn changed_configs_reach_a_replica_once() {
+        let (mut world, at) = one_topic();
+        let mut replicas = Replicas::new();
+        settle(&world.image, 7, &mut replicas);
+        let op = request::ConfigOp::Set { key: "retention.ms".into(), value: "-1".into() };
+        let change = request::ConfigChange::Incremental(vec![op]);
+        let topics = vec![request::AlterConfigs { topic: "t".into(), change }];
+        world.ask(Request::AlterConfigs { topics, validate_only: false }).unwrap();
+        let actions = settle(&world.image, 7, &mut replicas);
+        let [Action::UpdatePolicy { partition, effective }] = &actions[..] else {
+            panic!("{actions:?}")
+        };
+        assert_eq!((*partition, effective.retention_ms), (at, None));
+        replicas.get_mut(&at).unwrap().effective = None;
+        let again = settle(&world.image, 7, &mut replicas);
+        assert!(matches!(&again[..], [Action::UpdatePolicy { .. }]), "told after a restart");
+    }
+
+    #[test]
+    fn a_replaced_disk_makes_nothing_until_it_is_placed_under_a_new_id() {
+        let (mut world, at) = one_topic();
+        let mut others = Replicas::new();
+        settle(&world.image, 1, &mut others);
+        let disk = [0xab; 16];
+        world.ask(Request::RegisterNode(Node { disk, ..node(2) })).unwrap();
+        let empty = Replicas::new();
+        let fresh = Local { disk, ..local(2, &empty) };
+        assert_eq!(reconcile(&world.image, &fresh), [], "it would vote against what it promised");
+
+        let repairs = controller::repair(&world.image);
+        world.apply(Command::ReplacePlacement(repairs[0].clone())).unwrap();
+        let actions = reconcile(&world.image, &fresh);
+        let [Action::Create(create)] = &actions[..] else { panic!("{actions:?}") };
+        assert_eq!(create.replica, ReplicaId(10));
+        assert!(create.members.learners.iter().any(|m| m.id == ReplicaId(10)));
+
+        let actions = settle(&world.image, 1, &mut others);
+        let [Action::UpdatePlacement { partition, members }] = &actions[..] else {
+            panic!("{actions:?}")
+        };
+        assert_eq!((*partition, members.placement_generation), (at, 2));
+        assert_eq!(members.voters.len(), 2);
+    }
+
+    #[test]
+    fn an_old_disk_that_comes_back_is_emptied_before_it_holds_the_new_replica() {
+        let (mut world, at) = one_topic();
+        let mut replicas = Replicas::new();
+        settle(&world.image, 2, &mut replicas);
+        for disk in [[0xab; 16], node(2).disk] {
+            world.ask(Request::RegisterNode(Node { disk, ..node(2) })).unwrap();
+            let repairs = controller::repair(&world.image);
+            world.apply(Command::ReplacePlacement(repairs[0].clone())).unwrap();
+        }
+        let stale = Local { is_current: false, ..local(2, &replicas) };
+        assert_eq!(reconcile(&world.image, &stale), [], "not before the image is current");
+        let actions = settle(&world.image, 2, &mut replicas);
+        let [Action::Remove { replica, reason, .. }, Action::Create(create)] = &actions[..] else {
+            panic!("{actions:?}")
+        };
+        assert_eq!((*replica, *reason), (ReplicaId(2), RemoveReason::Replaced));
+        assert_eq!((create.partition, create.replica), (at, ReplicaId(11)));
+    }
+
+    #[test]
+    fn a_replica_that_is_placed_elsewhere_goes_unless_the_home_is_moving() {
+        let (mut world, at) = one_topic();
+        let mut replicas = Replicas::new();
+        settle(&world.image, 9, &mut replicas);
+        let now = world.image.partition(at).unwrap().clone();
+        let left = now.replicas.iter().filter(|r| r.node != n(9)).copied().collect();
+        let placement = Placement {
+            partition: at,
+            home_epoch: now.home_epoch,
+            placement_generation: now.placement_generation,
+            replicas: left,
+            next_replica_id: now.next_replica_id,
+        };
+        world.apply(Command::ReplacePlacement(placement)).unwrap();
+        let mut moving = world.image.clone();
+        let topic = moving.topics.get_mut(&at.topic).unwrap();
+        Arc::make_mut(&mut Arc::make_mut(topic).partitions[0]).phase = Phase::Sealing;
+        assert_eq!(reconcile(&moving, &local(9, &replicas)), [], "its log may be the one (R10)");
+        let actions = settle(&world.image, 9, &mut replicas);
+        let [Action::Remove { reason, .. }] = &actions[..] else { panic!("{actions:?}") };
+        assert_eq!(*reason, RemoveReason::Unplaced);
+    }
+}

@@ -190,7 +190,8 @@ mod tests {
             }
             if again {
                 // As if another leader had written the same: refused, or of no effect.
-                for command in world.commands[before..].to_vec() {
+                let written: Vec<Command> = world.commands[before..].to_vec();
+                for command in written {
                     let _ = world.apply(command);
                 }
             }

@@ -12,6 +12,7 @@ LONG = os.environ.get("ISOBAR_LONG") == "1"
 EXTERNAL = os.environ.get("ISOBAR_BOOTSTRAP", "")
 
 _numbers = itertools.count(1)
+_run = os.urandom(2).hex()
 _figures = []
 
 
@@ -91,8 +92,8 @@ def broker(request):
 
 @pytest.fixture
 def topic(request):
-    """A name that no other check uses."""
-    return f"t{next(_numbers)}-{request.node.originalname.removeprefix('test_')[:60].replace('_', '-')}"
+    """A name that no other check uses, nor an earlier run against the same broker."""
+    return f"t{next(_numbers)}-{_run}-{request.node.originalname.removeprefix('test_')[:60].replace('_', '-')}"
 
 
 @pytest.fixture

@@ -77,28 +77,43 @@ pub fn nothing_is_left_unfinished(source: &Source) -> Vec<Finding> {
     found
 }
 
-/// A sleep stands in for an event that nobody waits for. `sleep_until` a deadline is a timer.
+/// A sleep stands in for an event that nobody waits for. `sleep_until` a deadline is a timer, and a
+/// driver that tries again after a named pause names its limit; in tests there is no such excuse.
 pub fn nobody_sleeps_for_luck(source: &Source) -> Vec<Finding> {
-    let code = if source.is_rust() {
-        source.code()
+    let (all, product) = if source.is_rust() {
+        (source.code(), if is_test(&source.path) { String::new() } else { source.product_code() })
     } else if source.is_python() {
-        source.text.clone()
+        (source.text.clone(), String::new())
     } else {
         return Vec::new();
     };
-    let sleeps = |text: &str| {
-        let called = text.split("sleep(").collect::<Vec<_>>();
-        called.iter().rev().skip(1).any(|before| {
-            !before.ends_with(|c: char| c.is_alphanumeric() || c == '_') && !before.contains("fn ")
+    let product: Vec<&str> = product.lines().collect();
+    numbered(&all)
+        .filter(|(line, text)| {
+            let in_product = product.get(line - 1) == Some(text);
+            sleeps(text, in_product) && !source.is_excused(*line)
         })
-    };
-    numbered(&code)
-        .filter(|(line, text)| sleeps(text) && !source.is_excused(*line))
         .map(|(line, _)| {
             let mend = "wait for the event (with a deadline), or give the reason: `tidy: why`";
             source.finding(line, "nobody sleeps for luck", mend)
         })
         .collect()
+}
+
+fn is_test(path: &str) -> bool {
+    path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("tests.rs")
+}
+
+/// Whether the line calls `sleep`: any, or (in product code) one that blocks a thread or says how
+/// long without a name.
+fn sleeps(text: &str, in_product: bool) -> bool {
+    text.match_indices("sleep(").any(|(at, call)| {
+        let (before, after) = (&text[..at], &text[at + call.len()..]);
+        let called = !before.ends_with(|c: char| c.is_alphanumeric() || c == '_')
+            && !before.trim_end().ends_with("fn");
+        let nameless = after.starts_with("Duration::") || before.ends_with("thread::");
+        called && (nameless || !in_product)
+    })
 }
 
 #[cfg(test)]
@@ -135,13 +150,23 @@ mod tests {
     #[test]
     fn a_sleep_is_found_and_a_timer_is_not() {
         for text in ["thread::sleep(x)", "tokio::time::sleep(x).await", "sleep(x)"] {
-            assert_eq!(nobody_sleeps_for_luck(&source("a.rs", text)).len(), 1, "{text}");
+            assert_eq!(nobody_sleeps_for_luck(&source("tests/a.rs", text)).len(), 1, "{text}");
+            let inside = format!("#[cfg(test)]\nmod tests {{\n{text}\n}}");
+            assert_eq!(nobody_sleeps_for_luck(&source("src/a.rs", &inside))[0].line, 3, "{text}");
         }
         assert_eq!(nobody_sleeps_for_luck(&source("a.py", "    time.sleep(1)")).len(), 1);
         let excused = "sleep(x) // tidy: what the product itself waits for";
         for text in ["sleep_until(x)", "fn sleep(x)", "nosleep(x)", "// sleep(x)", excused] {
-            assert_eq!(nobody_sleeps_for_luck(&source("a.rs", text)), [], "{text}");
+            assert_eq!(nobody_sleeps_for_luck(&source("tests/a.rs", text)), [], "{text}");
         }
+    }
+
+    #[test]
+    fn a_driver_may_try_again_after_a_named_pause() {
+        let found = |text: &str| nobody_sleeps_for_luck(&source("src/a.rs", text)).len();
+        assert_eq!(found("time::sleep(RETRY).await"), 0);
+        assert_eq!(found("time::sleep(Duration::from_millis(20)).await"), 1);
+        assert_eq!(found("thread::sleep(RETRY)"), 1);
     }
 
     #[test]

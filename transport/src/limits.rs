@@ -48,10 +48,16 @@ pub const CONTROL_SILENCE_MAX: Duration = Duration::from_secs(3);
 /// The other lanes: a little longer, since bulk data may queue ahead of an answer.
 pub const SILENCE_MAX: Duration = Duration::from_secs(5);
 
-/// Three lost in a row are needed before [`CONTROL_SILENCE_MAX`] passes.
-pub const KEEP_ALIVE: Duration = Duration::from_millis(800);
+/// What the dialler sends when there is nothing else. Two in a row, each sent again after a round trip or two,
+/// would have to be lost before [`CONTROL_SILENCE_MAX`] passes. Nearly all that an idle cluster costs.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
-/// From the first packet of a dial to the answer to hello. Several round trips of 300 ms with losses.
+/// A dial takes three round trips until hello is answered. It gets this and eight of the expected ones: enough
+/// for losses and a busy machine, and short, since an attempt begun during a cut retransmits ever more slowly,
+/// and frames wait for it.
+pub const DIAL_MAX: Duration = Duration::from_secs(2);
+
+/// From the first packet of an incoming connection until its hello is answered.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 
 /// Redials: doubling with jitter between these.

@@ -36,6 +36,8 @@ pub(crate) struct Node {
     /// The peers to which control is up, for whoever looks for a hop.
     pub(crate) reach: watch::Sender<Arc<Vec<NodeId>>>,
     pub(crate) shut_down: AtomicBool,
+    /// Drawn at each start, so that peers notice one before their connections time out.
+    pub(crate) incarnation: u64,
 }
 
 impl Node {

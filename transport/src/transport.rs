@@ -1,6 +1,8 @@
 //! The handle: starting, changing and stopping a node's transport.
 
 use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -22,7 +24,8 @@ use crate::wire::close;
 use crate::{Config, Dropped, Error, Frame, Inbound, Lane, Peer, RpcError, socket};
 
 /// A node's end of all its connections. Cheap to clone; when the last clone is dropped, everything stops as
-/// with [`Transport::shutdown`], only without waiting.
+/// with [`Transport::shutdown`], only without waiting. An [`Inbound`] that holds a clone keeps itself alive
+/// until somebody calls `shutdown`.
 #[derive(Clone)]
 pub struct Transport {
     inner: Arc<Inner>,
@@ -96,6 +99,7 @@ impl Transport {
             wan,
             reach: watch::Sender::default(),
             shut_down: AtomicBool::new(false),
+            incarnation: RandomState::new().hash_one(id),
         });
         let transport = Transport { inner: Arc::new(Inner { node, tasks: Mutex::default() }) };
         transport.set_peers(peers)?;

@@ -33,6 +33,7 @@ use tokio::task::JoinHandle;
 
 pub use self::frame::{FRAME_BYTES_MAX, FRAME_DEADLINE, FRAME_STEP_BYTES};
 use self::frame::{FrameReader, Incoming};
+use super::listener::stopped;
 use super::{Session, wire};
 
 /// Requests of one connection that may be processed at once. librdkafka pipelines without a limit
@@ -203,8 +204,7 @@ where
         };
         let (slot, Incoming { frame, room }) = tokio::select! {
             biased;
-            // A closed channel is the end of the node, too.
-            _ = shutdown.wait_for(|down| *down) => return Closed::ShuttingDown,
+            () = stopped(&mut shutdown) => return Closed::ShuttingDown,
             incoming = incoming => match incoming {
                 Ok(incoming) => incoming,
                 Err(closed) => return closed,

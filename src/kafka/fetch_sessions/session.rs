@@ -18,6 +18,7 @@ pub(super) struct Session {
     pub next_epoch: i32,
     pub by_id: bool,
     pub used_at: Duration,
+    // tidy: looked up only; `order` is what is walked
     entries: HashMap<Key, Entry>,
     /// The order in which partitions are read; places only grow.
     order: BTreeMap<u64, Key>,

@@ -93,6 +93,9 @@ fn describe(
             replica_nodes: state.replicas,
             isr_nodes: state.in_sync,
             offline_replicas: state.offline,
+            // There is no such set here (KIP-966); Kafka's own admin client fails on a null.
+            eligible_leader_replicas: Some(Vec::new()),
+            last_known_elr: Some(Vec::new()),
             ..Default::default()
         }
     });

@@ -87,10 +87,7 @@ pub trait Lock: Debug + Send + Sync {}
 
 /// Whether `error` says that there is no room, which is back-pressure and not a broken disk (R22).
 pub fn is_out_of_space(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-    )
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Fills `bytes` from `position`.

@@ -145,7 +145,7 @@ fn a_moved_log_start_lets_whole_segments_go_for_ever() {
     append_batches(&mut store, 30, &[b'a'; 100]);
     let reader = store.reader(partition(0)).unwrap();
     let segments = reader.segments();
-    let start = reader.start_for(segments[2].base_offset.plus(1)).unwrap();
+    let start = reader.start_for(segments[2].base_offset.plus(1), LogIndex(30)).unwrap();
     assert_eq!(start.index, segments[2].base_index.prev());
     store.commit(vec![Write { start: Some(start), ..Write::to(partition(0)) }]).unwrap();
     assert_eq!(reader.segments(), segments[2..]);

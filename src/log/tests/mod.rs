@@ -1,7 +1,10 @@
 //! What the tests of the log share: entries, batches, stores, and a directory that goes away.
 
 mod basics;
+mod beside;
 mod crash;
+mod damage;
+mod lifecycle;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +16,8 @@ use crate::model::{LogIndex, NodeId, Offset, ReplicaId, Term, TopicId, TopicPart
 
 use super::disk::sim::SimDisk;
 use super::{
-    Committed, ConfState, Config, Entry, Kind, Options, Recovered, ReplicaState, Store, Write,
+    Committed, ConfState, Config, Entry, Error, Kind, Options, Recovered, ReplicaState, Store,
+    Write,
 };
 
 /// The first term of the first home.
@@ -139,8 +143,12 @@ pub(crate) fn options() -> Options {
     Options { produce_reserve_bytes: 0, append_reserve_bytes: 0, ..Options::default() }
 }
 
+pub(crate) fn try_open(disk: &SimDisk) -> Result<(Store, Vec<Recovered>), Error> {
+    Store::open(Arc::new(disk.clone()), Path::new("/data"), node(), [7; 16], options())
+}
+
 pub(crate) fn open(disk: &SimDisk) -> (Store, Vec<Recovered>) {
-    Store::open(Arc::new(disk.clone()), Path::new("/data"), node(), [7; 16], options()).unwrap()
+    try_open(disk).unwrap()
 }
 
 /// A store with one empty partition, 0, with segments of `segment_bytes`.

@@ -9,6 +9,7 @@
 //! ```
 
 mod describe;
+pub mod docs;
 pub mod table;
 
 use std::collections::BTreeMap;

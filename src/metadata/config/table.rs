@@ -1,5 +1,5 @@
 //! Kafka's topic configs, each once: CreateTopics and AlterConfigs check against this table,
-//! DescribeConfigs reads from it, `docs/configuration.md` is made from it. What topics have beyond
+//! DescribeConfigs reads from it, `docs/topic-configs.md` is made from it. What topics have beyond
 //! Kafka (`isobar.*`, and `min.insync.replicas`) is in `isobar_topology::options`.
 
 /// Kafka's `ConfigDef.Type`, by its number in DescribeConfigs.

@@ -65,6 +65,10 @@ pub fn ensure(context: &mut Context<'_>, names: Vec<String>) -> Result<Decision,
         }
         let result = match context.image.topic(&name) {
             Some(topic) => Ok(existing(topic)),
+            None if is_internal(&name) && name != CONSUMER_OFFSETS => {
+                let message = format!("{name} is for what is not built yet");
+                Err(Refusal::new(Reason::InvalidTopicName, message))
+            }
             None => creation.topic(context, item, &new_topic(&name)),
         };
         seen.insert(name, item);
@@ -219,15 +223,12 @@ fn manual(new: &NewTopic) -> Result<Vec<Vec<i32>>, Refusal> {
 
 fn check_name(name: &str) -> Result<(), Refusal> {
     let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    let reserved = name == "__meta" || name == "__cluster_metadata";
     let problem = if name.is_empty() || name == "." || name == ".." {
         "is not a name"
     } else if name.len() > NAME_BYTES_MAX {
         "is longer than 249 characters"
     } else if !name.chars().all(legal) {
         "has characters outside a-z, A-Z, 0-9, '.', '_' and '-'"
-    } else if reserved {
-        "is the metadata quorum's"
     } else {
         return Ok(());
     };

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -17,6 +18,10 @@ use crate::model::{Offset, record};
 
 /// Refusals at apply that are kept for the leader to find: one request's worth of commands.
 const REFUSED_MAX: usize = 2 * TOPICS_MAX;
+
+/// A read that found the log changed under it is tried again when its position has moved, and at the
+/// latest after this.
+const READ_RETRY: Duration = Duration::from_millis(50);
 
 pub(super) struct Publish {
     pub image: Arc<ArcSwap<Image>>,
@@ -60,11 +65,15 @@ impl State {
             return Ok(());
         }
         match log.read(next).await {
-            Ok(batches) => {
+            Ok(batches) if !batches.is_empty() => {
                 batches.iter().try_for_each(|batch| self.take(batch))?;
                 self.publish();
             }
-            Err(FollowError::Gone) => {}
+            Ok(_) | Err(FollowError::Gone) => {
+                let moved = log.moved_from(seen);
+                // Either way the position is looked at again.
+                let _ = tokio::time::timeout(READ_RETRY, moved).await;
+            }
             Err(FollowError::Failed(error)) => return Err(error.into()),
         }
         Ok(())

@@ -33,6 +33,8 @@ pub(super) struct Lead<L> {
     options: Options,
     /// No house-keeping before this.
     rest_until: Option<Instant>,
+    /// Log start was moved here; where the log only drops whole segments it may stay behind.
+    log_start_asked: Option<Offset>,
 }
 
 /// Why nothing came of a request, before or after something was appended.
@@ -71,7 +73,7 @@ async fn rested(until: Option<Instant>) {
 
 impl<L: Log> Lead<L> {
     pub fn new(log: Arc<L>, applied: watch::Receiver<Applied>, options: Options) -> Self {
-        Self { log, applied, options, rest_until: None }
+        Self { log, applied, options, rest_until: None, log_start_asked: None }
     }
 
     async fn answer(&mut self, call: Call) {
@@ -94,7 +96,7 @@ impl<L: Log> Lead<L> {
     }
 
     async fn decide(&mut self, request: Request, deadline: Instant) -> Result<Reply, Stopped> {
-        let (_, applied) = self.settle(deadline).await?;
+        let applied = self.settle(deadline).await?;
         let decision = self.consult(&applied, request).map_err(Stopped::Refused)?;
         let commands: Vec<&Command> = decision.commands.iter().map(|(_, c)| c).collect();
         if commands.is_empty() {
@@ -114,14 +116,14 @@ impl<L: Log> Lead<L> {
 
     /// Waits until everything that is in this leader's log is applied: what stands there from before
     /// its election, and what an earlier request left there without hearing the end of it.
-    async fn settle(&mut self, deadline: Instant) -> Result<(Position, Applied), Stopped> {
+    async fn settle(&mut self, deadline: Instant) -> Result<Applied, Stopped> {
         loop {
             let seen = self.log.position();
             let position = seen.filter(|p| p.is_leader).ok_or(Stopped::NotLeader)?;
             let applied = self.applied.borrow_and_update().clone();
             let next = applied.image.next_offset;
             if position.watermark_known && applied.is_complete && next == position.log_end {
-                return Ok((position, applied));
+                return Ok(applied);
             }
             let moved = async {
                 tokio::select! {
@@ -162,55 +164,58 @@ impl<L: Log> Lead<L> {
         Ok(((0..commands.len() as i64).map(|i| outcome(base.plus(i))).collect(), next))
     }
 
-    /// What a leader does by itself. One thing at a time: each changes the log, which calls again.
+    /// What a leader does by itself, until nothing is left to do. Every step leaves less: it is in the
+    /// image, or it failed, and then there is a rest.
     async fn keep_house(&mut self) {
-        let leads = self.log.position().is_some_and(|p| p.is_leader);
-        if !leads || self.rest_until.is_some() {
-            return;
-        }
-        let deadline = Instant::now() + CHORE_TIMEOUT;
-        let Ok((position, applied)) = self.ready() else { return };
-        let done = self.chore(position, &applied, deadline).await;
-        if let Err(why) = done {
-            tracing::info!(node = %self.options.node, %why, "metadata house-keeping tries again");
-            self.rest_until = Some(Instant::now() + CHORE_REST);
+        while self.rest_until.is_none() {
+            let Some((position, applied)) = self.settled() else { return };
+            let deadline = Instant::now() + CHORE_TIMEOUT;
+            match self.chore(position, &applied, deadline).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(why) => {
+                    tracing::info!(node = %self.options.node, %why, "metadata house-keeping tries again");
+                    self.rest_until = Some(Instant::now() + CHORE_REST);
+                }
+            }
         }
     }
 
     /// As [`Lead::settle`], if that is so now.
-    fn ready(&mut self) -> Result<(Position, Applied), ()> {
-        let position = self.log.position().filter(|p| p.is_leader).ok_or(())?;
+    fn settled(&self) -> Option<(Position, Applied)> {
+        let position = self.log.position().filter(|p| p.is_leader && p.watermark_known)?;
         let applied = self.applied.borrow().clone();
-        let settled = applied.is_complete && applied.image.next_offset == position.log_end;
-        if position.watermark_known && settled { Ok((position, applied)) } else { Err(()) }
+        let all = applied.is_complete && applied.image.next_offset == position.log_end;
+        all.then_some((position, applied))
     }
 
+    /// One thing, if there is one to do.
     async fn chore(
         &mut self,
         position: Position,
         applied: &Applied,
         deadline: Instant,
-    ) -> Result<(), Chore> {
+    ) -> Result<bool, Chore> {
         let image = &applied.image;
-        let first =
-            controller::first_topology(image, &self.options.cluster_id, &self.options.own_topology);
-        if !first.is_empty() {
-            return self.propose(&first, deadline).await;
+        let Options { cluster_id, own_topology, .. } = &self.options;
+        let mut commands = controller::first_topology(image, cluster_id, own_topology);
+        if commands.is_empty() {
+            commands.extend(controller::repair(image).into_iter().map(Command::ReplacePlacement));
         }
-        let repairs: Vec<Command> =
-            controller::repair(image).into_iter().map(Command::ReplacePlacement).collect();
-        if !repairs.is_empty() {
-            return self.propose(&repairs, deadline).await;
+        if commands.is_empty() && applied.is_snapshot_due {
+            commands.extend(snapshot::parts(image).into_iter().map(Command::Snapshot));
         }
-        if applied.is_snapshot_due {
-            let parts: Vec<Command> =
-                snapshot::parts(image).into_iter().map(Command::Snapshot).collect();
-            return self.propose(&parts, deadline).await;
+        if !commands.is_empty() {
+            self.propose(&commands, deadline).await?;
+            return Ok(true);
         }
-        match applied.last_snapshot.filter(|at| *at > position.log_start) {
-            Some(at) => Ok(self.log.start_at(at).await?),
-            None => Ok(()),
-        }
+        let behind = applied.last_snapshot.filter(|at| *at > position.log_start);
+        let Some(at) = behind.filter(|at| self.log_start_asked != Some(*at)) else {
+            return Ok(false);
+        };
+        self.log.start_at(at).await?;
+        self.log_start_asked = Some(at);
+        Ok(true)
     }
 
     async fn propose(&mut self, commands: &[Command], deadline: Instant) -> Result<(), Chore> {

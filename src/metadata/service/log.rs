@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::log;
 use crate::model::{LeaderEpoch, NodeId, Offset, TopicPartition};
 use crate::replica::{self, Acks, ProduceError, ReadError, Role};
 
@@ -104,10 +105,6 @@ impl Log for replica::Handle {
 
     async fn read(&self, from: Offset) -> Result<Vec<Bytes>, FollowError> {
         let Some(view) = self.view(TopicPartition::META) else { return Err(FollowError::Gone) };
-        let gone = |error| match error {
-            ReadError::OutOfRange { .. } => FollowError::Gone,
-            error => FollowError::Failed(error),
-        };
         if let Some(recent) = view.read_recent(from, READ_BYTES).map_err(gone)? {
             return Ok(recent.batches);
         }
@@ -137,5 +134,18 @@ fn sort(error: ProduceError) -> AppendError {
         | ProduceError::NotEnoughReplicasAfterAppend
         | ProduceError::TimedOut => AppendError::Unknown(error),
         _ => AppendError::Nothing(error),
+    }
+}
+
+/// What a read ran into because the log moved on meanwhile, apart from what is wrong with it.
+fn gone(error: ReadError) -> FollowError {
+    match error {
+        ReadError::OutOfRange { .. }
+        | ReadError::Log(
+            log::Error::OutOfRange { .. }
+            | log::Error::Removed(_)
+            | log::Error::UnknownPartition(_),
+        ) => FollowError::Gone,
+        error @ ReadError::Log(_) => FollowError::Failed(error),
     }
 }

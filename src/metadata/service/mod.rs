@@ -36,7 +36,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::image::Image;
-use super::refusal::Refusal;
+use super::refusal::{Reason, Refusal};
 use super::replay;
 use super::request::{Reply, Request, Response, WireError};
 use crate::model::{NodeId, Offset, TopicId, record};
@@ -222,7 +222,7 @@ impl Handle {
     /// Has the leader of `__meta` decide a request, wherever it is, and returns once this node's
     /// image shows what was done.
     ///
-    /// Dropping the future abandons the wait, not the request.
+    /// Dropping the future abandons the wait: what was appended stays, and may be done.
     pub async fn submit(&self, request: Request, timeout: Duration) -> Result<Response, Error> {
         let started = Instant::now();
         let (response, visible_at) = self.route.route(request, timeout).await?;
@@ -236,9 +236,21 @@ impl Handle {
         }
     }
 
-    /// Answers a request that another node forwarded.
-    pub async fn serve(&self, request: &[u8], timeout: Duration) -> Result<Vec<u8>, WireError> {
+    /// Answers a request that node `from` forwarded; who that is says its certificate. A node
+    /// registers nobody but itself.
+    pub async fn serve(
+        &self,
+        from: NodeId,
+        request: &[u8],
+        timeout: Duration,
+    ) -> Result<Vec<u8>, WireError> {
         let request = Request::decode(request)?;
+        if let Request::RegisterNode(node) = &request
+            && node.id != from
+        {
+            let message = format!("node {from} tries to register node {}", node.id);
+            return Ok(Reply::Refused(Refusal::new(Reason::UnknownNode, message)).encode());
+        }
         let (reply, answer) = oneshot::channel();
         let deadline = Instant::now() + timeout;
         if self.calls.try_send(Call { request, deadline, reply }).is_err() {

@@ -59,7 +59,7 @@ impl Slot {
             state.conf = restart::from_raft(core.log().conf_state());
         }
         if let Some(offset) = persist.log_start {
-            write.start = self.start_for(offset);
+            write.start = self.start_for(offset, state.applied);
         }
         if let Some(snapshot) = persist.producers.last() {
             write.producer_snapshot = Some(snapshot.clone());
@@ -74,8 +74,8 @@ impl Slot {
     }
 
     /// Where the log must begin for `offset` to be the first that is read.
-    fn start_for(&self, offset: Offset) -> Option<LogStart> {
-        match self.view.reader().start_for(offset) {
+    fn start_for(&self, offset: Offset, applied: LogIndex) -> Option<LogStart> {
+        match self.view.reader().start_for(offset, applied) {
             Ok(start) => Some(start),
             // Already beyond it, after a snapshot.
             Err(log::Error::OutOfRange { .. }) => None,

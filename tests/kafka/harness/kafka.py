@@ -9,7 +9,7 @@ from . import wait, wire
 
 
 def admin(bootstrap):
-    return AdminClient({"bootstrap.servers": bootstrap})
+    return AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})
 
 
 def create_topic(bootstrap, topic, partitions=1, **config):
@@ -41,8 +41,12 @@ def leader(address, topic, partition=0):
     return found["leader"], found["epoch"]
 
 
+def _settings(config):
+    """Keyword arguments as librdkafka's keys: `_` for `.`, but in the names of callbacks."""
+    return {key if key.endswith("_cb") else key.replace("_", "."): value for key, value in config.items()}
+
+
 def consumer(bootstrap, group=None, **config):
-    settings = {key.replace("_", "."): value for key, value in config.items()}
     base = {
         "bootstrap.servers": bootstrap,
         "log_level": 2,
@@ -50,12 +54,11 @@ def consumer(bootstrap, group=None, **config):
         "auto.offset.reset": "earliest",
         "enable.auto.commit": False,
     }
-    return Consumer(base | settings)
+    return Consumer(base | _settings(config))
 
 
 def producer(bootstrap, **config):
-    settings = {key.replace("_", "."): value for key, value in config.items()}
-    return Producer({"bootstrap.servers": bootstrap, "log_level": 2} | settings)
+    return Producer({"bootstrap.servers": bootstrap, "log_level": 2} | _settings(config))
 
 
 def send(bootstrap, topic, values, partition=0, **config):

@@ -162,6 +162,7 @@ fn send(held: &Held) -> bool {
     for _ in 0..TRIES_MAX {
         match held.socket.try_send(&transmit) {
             Ok(()) => return true,
+            // tidy: a thread of its own; a raw socket tells nobody when it has room again
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(PAUSE),
             Err(_) => return false,
         }

@@ -12,7 +12,7 @@ use crate::outbound::call::{Call, call, read_body};
 use crate::peers::Entry;
 use crate::wire::call::{Answer, REQUEST_BYTES, Request};
 use crate::wire::{Malformed, STREAM_CALL, STREAM_HELLO, close};
-use crate::{Lane, RpcError};
+use crate::{Compression, Lane, RpcError};
 
 /// A bidirectional stream: a repeated hello, or a call.
 pub(super) async fn serve(
@@ -65,8 +65,18 @@ async fn answer(
             Ok(result) => result?,
             Err(_) => Err(RpcError::Timeout),
         };
+    let zstd = lane == Lane::Bulk && peer.config.link.compression == Compression::Zstd;
+    let mut chunks = match zstd {
+        false => Answer::encode(result, false),
+        // Off the runtime's threads, which serve everybody else.
+        true => match tokio::task::spawn_blocking(|| Answer::encode(result, true)).await {
+            Ok(chunks) => chunks,
+            // The runtime is shutting down, and the connection with it.
+            Err(_) => return Ok(()),
+        },
+    };
     // A caller that has gone, or will be told by its connection, needs no more.
-    if send.write_all_chunks(&mut Answer::encode(result)).await.is_ok() {
+    if send.write_all_chunks(&mut chunks).await.is_ok() {
         let _ = send.finish();
     }
     Ok(())

@@ -59,11 +59,15 @@ pub(super) async fn answer(
         version: checked.as_ref().map_or(0, |(_, version)| *version),
         refusal: checked.as_ref().err().map(Refused::to_string),
         cluster_id,
+        incarnation: node.incarnation,
     };
     send.write_all(&encode(&welcome)).await.map_err(|error| stream(&error))?;
     let _ = send.finish();
     match checked {
-        Ok((lane, _)) => Ok(lane),
+        Ok((lane, _)) => {
+            peer.outlets().iter().for_each(|outlet| outlet.close_unless(hello.incarnation));
+            Ok(lane)
+        }
         Err(refused) => {
             // The reason travels in the answer; closing at once could overtake it.
             const GOODBYE_MAX: Duration = Duration::from_secs(1);

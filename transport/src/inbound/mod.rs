@@ -25,7 +25,8 @@ pub trait Inbound: Send + Sync + 'static {
     /// A frame. Called in order per (peer, lane, stream), from several tasks. Must not block: hand it on.
     fn frame(&self, from: &PeerIdentity, lane: Lane, frame: Frame);
 
-    /// A call. Dropped at the caller's deadline.
+    /// A call. The future is dropped at the caller's deadline, or when the caller's connection ends: what must
+    /// not stop half way belongs into a task of its own.
     fn call(
         &self,
         from: PeerIdentity,

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{Connection, ConnectionError, TransportErrorCode};
 
 use crate::certs::{Accept, Refusal, client_config};
-use crate::limits::HANDSHAKE_MAX;
+use crate::limits::DIAL_MAX;
 use crate::node::Node;
 use crate::peers::Entry;
 use crate::wire::hello::{self, HELLO_BYTES_MAX, Hello, Welcome};
@@ -32,8 +33,8 @@ pub(super) enum DialError {
     Connect(#[from] quinn::ConnectError),
     #[error("{0}")]
     Connection(#[from] ConnectionError),
-    #[error("no answer within {} s", HANDSHAKE_MAX.as_secs())]
-    Timeout,
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
     #[error("refused by the peer: this node {0}")]
     Refused(String),
     #[error("the peer {0}")]
@@ -59,20 +60,27 @@ impl DialError {
                 closed.error_code != close::SHUT_DOWN
             }
             DialError::Connection(_) => false,
-            DialError::Timeout | DialError::Hello(_) | DialError::Writer(_) => false,
+            DialError::Timeout(_) | DialError::Hello(_) | DialError::Writer(_) => false,
             _ => true,
         }
     }
 }
 
-/// A connection whose hello has been answered. The caller closes it.
-pub(super) async fn dial(node: &Node, peer: &Entry, lane: Lane) -> Result<Connection, DialError> {
-    tokio::time::timeout(HANDSHAKE_MAX, attempt(node, peer, lane))
+/// A connection whose hello has been answered, and the peer's incarnation. The caller closes it.
+///
+/// Cancel safe: a connection that nobody holds is closed.
+pub(super) async fn dial(
+    node: &Node,
+    peer: &Entry,
+    lane: Lane,
+) -> Result<(Connection, u64), DialError> {
+    let max = DIAL_MAX + peer.config.link.rtt * 8;
+    tokio::time::timeout(max, attempt(node, peer, lane))
         .await
-        .unwrap_or(Err(DialError::Timeout))
+        .unwrap_or(Err(DialError::Timeout(max)))
 }
 
-async fn attempt(node: &Node, peer: &Entry, lane: Lane) -> Result<Connection, DialError> {
+async fn attempt(node: &Node, peer: &Entry, lane: Lane) -> Result<(Connection, u64), DialError> {
     let addr = resolve(node, peer).await?;
     peer.set_resolved(addr);
     if let Some(wan) = &node.wan {
@@ -89,7 +97,7 @@ async fn attempt(node: &Node, peer: &Entry, lane: Lane) -> Result<Connection, Di
     config.transport_config(Arc::new(tuning::dialled(&peer.config.link, lane)));
     let connection = node.endpoint.connect_with(config, addr, SERVER_NAME)?.await?;
     match greet(node, &connection, lane).await {
-        Ok(()) => Ok(connection),
+        Ok(incarnation) => Ok((connection, incarnation)),
         Err(error) => {
             connection.close(close::REFUSED, error.to_string().as_bytes());
             Err(error)
@@ -112,12 +120,12 @@ async fn resolve(node: &Node, peer: &Entry) -> Result<SocketAddr, DialError> {
         .ok_or_else(|| DialError::NoAddress { addr: name.clone() })
 }
 
-/// Says hello and reads the answer; also on a live connection, when the cluster's id becomes known.
+/// Says hello and reads the answer, the peer's incarnation; also on a live connection, when the cluster's id becomes known.
 pub(super) async fn greet(
     node: &Node,
     connection: &Connection,
     lane: Lane,
-) -> Result<(), DialError> {
+) -> Result<u64, DialError> {
     let cluster_id: Option<Bytes> = node.cluster_id.borrow().clone();
     let hello = Hello {
         version_min: VERSION_MIN,
@@ -126,6 +134,7 @@ pub(super) async fn greet(
         cluster_id: cluster_id.clone(),
         node: node.id.as_u32(),
         lane: hello::lane_number(lane),
+        incarnation: node.incarnation,
     };
     let io = |error: &dyn std::fmt::Display| match connection.close_reason() {
         // The connection says more than the stream: a certificate refused by the peer, say.
@@ -152,5 +161,6 @@ pub(super) async fn greet(
         );
     }
     hello::check_cluster_id(welcome.cluster_id.as_deref(), cluster_id.as_deref())
-        .map_err(DialError::Refuse)
+        .map_err(DialError::Refuse)?;
+    Ok(welcome.incarnation)
 }

@@ -42,11 +42,12 @@ pub(crate) async fn drive(node: Arc<Node>, peer: Arc<Entry>, lane: Lane) {
         }
         // Before the hello goes out: an id that becomes known from here on is said in another one.
         let mut cluster_id = node.cluster_id.subscribe();
-        match dial(&node, &peer, lane).await {
-            Ok(connection) => {
+        match dial_until_nudged(&node, &peer, &outlet).await {
+            Ok((connection, incarnation)) => {
                 backoff.reset();
                 log.up();
-                let ended = carry(&node, &peer, &outlet, &connection, &mut cluster_id).await;
+                let ended =
+                    carry(&node, &peer, &outlet, (&connection, incarnation), &mut cluster_id).await;
                 outlet.set_down();
                 let was_idle = matches!(ended, Ended::Idle);
                 lose(&node, &peer, &outlet, !was_idle);
@@ -64,6 +65,27 @@ pub(crate) async fn drive(node: Arc<Node>, peer: Arc<Entry>, lane: Lane) {
         tokio::select! {
             () = sleep(backoff.next()) => {}
             () = outlet.nudged.notified() => backoff.reset(),
+        }
+    }
+}
+
+/// An attempt begun while the peer was away retransmits ever more slowly. When the peer turns up meanwhile, a
+/// fresh attempt is faster than waiting for this one.
+async fn dial_until_nudged(
+    node: &Node,
+    peer: &Entry,
+    outlet: &Outlet,
+) -> Result<(Connection, u64), DialError> {
+    // Long enough for an attempt that is going well.
+    let fair = Duration::from_millis(200) + peer.config.link.rtt * 4;
+    loop {
+        let nudged_late = async {
+            sleep(fair).await;
+            outlet.nudged.notified().await;
+        };
+        tokio::select! {
+            result = dial(node, peer, outlet.lane) => return result,
+            () = nudged_late => {}
         }
     }
 }
@@ -88,7 +110,7 @@ async fn carry(
     node: &Node,
     peer: &Entry,
     outlet: &Arc<Outlet>,
-    connection: &Connection,
+    (connection, incarnation): (&Connection, u64),
     cluster_id: &mut watch::Receiver<Option<Bytes>>,
 ) -> Ended {
     let mut writers = Writers::new();
@@ -104,12 +126,13 @@ async fn carry(
         connection.close(close::PEER_CHANGED, b"the topology changed");
         return pending().await;
     }
-    outlet.set_up(connection);
+    outlet.set_up(connection, incarnation);
     if outlet.lane == Lane::Control {
         node.reach_changed();
         node.inbound.peer_up(peer.node());
     }
-    let ended = serve(node, peer, outlet, connection, cluster_id, &mut writers).await;
+    let ended =
+        serve(node, peer, outlet, (connection, incarnation), cluster_id, &mut writers).await;
     if let Ended::Lost(error) = &ended {
         connection.close(close::REFUSED, error.to_string().as_bytes());
     }
@@ -123,7 +146,7 @@ async fn serve(
     node: &Node,
     peer: &Entry,
     outlet: &Arc<Outlet>,
-    connection: &Connection,
+    (connection, incarnation): (&Connection, u64),
     cluster_id: &mut watch::Receiver<Option<Bytes>>,
     writers: &mut Writers,
 ) -> Ended {
@@ -145,7 +168,7 @@ async fn serve(
                 }
             }
             () = idle(outlet) => {
-                if close_idle(outlet, connection) {
+                if close_idle(outlet, connection, incarnation) {
                     return Ended::Idle;
                 }
             }
@@ -171,11 +194,13 @@ async fn idle(outlet: &Outlet) {
 
 /// Closes unless the lane is in use. Down first, then looking: a call counts itself first, then looks for the
 /// connection, so one of the two sees the other.
-fn close_idle(outlet: &Outlet, connection: &Connection) -> bool {
+fn close_idle(outlet: &Outlet, connection: &Connection, incarnation: u64) -> bool {
     let Some(max) = idle_max(outlet.lane) else { return false };
     outlet.set_down();
     if outlet.idle_for() < max || outlet.is_busy() {
-        outlet.set_up(connection);
+        outlet.set_up(connection, incarnation);
+        // Asks again after another while, not at once.
+        outlet.touch();
         return false;
     }
     connection.close(close::IDLE, b"idle");

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 use super::queue::{Queue, Wake};
 use crate::limits::{CALLS_MAX, CONTROL_QUEUE, REPLICATION_QUEUE, REPLICATION_STREAMS};
 use crate::traffic::Traffic;
+use crate::wire::close;
 use crate::wire::frame::Envelope;
 use crate::{Dropped, Lane};
 
@@ -36,7 +37,10 @@ enum State {
     Down {
         failures: u64,
     },
-    Up(Connection),
+    Up {
+        connection: Connection,
+        incarnation: u64,
+    },
 }
 
 /// The connection could not be opened.
@@ -85,7 +89,7 @@ impl Outlet {
     }
 
     pub(crate) fn is_up(&self) -> bool {
-        matches!(*self.state.borrow(), State::Up(_))
+        matches!(*self.state.borrow(), State::Up { .. })
     }
 
     pub(crate) fn queue_bytes(&self) -> u64 {
@@ -108,8 +112,19 @@ impl Outlet {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn set_up(&self, connection: &Connection) {
-        self.state.send_replace(State::Up(connection.clone()));
+    pub(super) fn set_up(&self, connection: &Connection, incarnation: u64) {
+        self.state.send_replace(State::Up { connection: connection.clone(), incarnation });
+    }
+
+    /// The peer has said hello as this incarnation: a connection to an earlier one will hear nothing more, and
+    /// what is sent on it until it times out would be lost.
+    pub(crate) fn close_unless(&self, current: u64) {
+        match &*self.state.borrow() {
+            State::Up { connection, incarnation } if *incarnation != current => {
+                connection.close(close::RESTARTED, b"the peer was restarted");
+            }
+            State::Up { .. } | State::Down { .. } => {}
+        }
     }
 
     pub(super) fn set_down(&self) {
@@ -128,13 +143,13 @@ impl Outlet {
     pub(super) async fn connection(&self) -> Result<Connection, NotConnected> {
         let mut state = self.state.subscribe();
         let before = match &*state.borrow_and_update() {
-            State::Up(connection) => return Ok(connection.clone()),
+            State::Up { connection, .. } => return Ok(connection.clone()),
             State::Down { failures } => *failures,
         };
         self.wanted.notify_one();
         while state.changed().await.is_ok() {
             match &*state.borrow_and_update() {
-                State::Up(connection) => return Ok(connection.clone()),
+                State::Up { connection, .. } => return Ok(connection.clone()),
                 State::Down { failures } if *failures > before => return Err(NotConnected),
                 State::Down { .. } => {}
             }

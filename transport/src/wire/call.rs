@@ -5,20 +5,22 @@
 //!           1  u8  layout = 1                 1  u8  status
 //!           2  u16 method                     2  u16 code (status REFUSED)
 //!           4  u32 timeout in ms              4  u32 body bytes
-//!           8  u32 origin, or 0                  body: the answer, or the refusal's text
-//!          12  u32 destination, or 0
+//!           8  u32 origin, or 0             8  u32 plain bytes, or 0: the body is not compressed
+//!          12  u32 destination, or 0            body: the answer, or the refusal's text
 //!          16  u32 body bytes
 //!              body
 //! ```
 //!
 //! Origin and destination are set on a call that takes a hop: the node between passes it on as it is,
-//! with what is left of the timeout.
+//! with what is left of the timeout. The answers of bulk calls are compressed where the link asks for it and
+//! a sample says that it pays.
 
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use isobar_topology::NodeId;
 
+use super::zip::{compress, decompress, is_compressible};
 use super::{Malformed, STREAM_CALL, limit, u16_at, u32_at};
 use crate::RpcError;
 use crate::limits::BODY_BYTES_MAX;
@@ -26,7 +28,7 @@ use crate::limits::BODY_BYTES_MAX;
 const LAYOUT: u8 = 1;
 
 pub(crate) const REQUEST_BYTES: usize = 20;
-pub(crate) const ANSWER_BYTES: usize = 8;
+pub(crate) const ANSWER_BYTES: usize = 12;
 
 /// Longest text of a refusal that is sent.
 const MESSAGE_BYTES_MAX: usize = 4096;
@@ -89,6 +91,8 @@ pub(crate) struct Answer {
     status: Status,
     code: u16,
     pub(crate) body_bytes: usize,
+    /// Of a compressed body, once it is not.
+    plain_bytes: Option<usize>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -123,7 +127,8 @@ impl Status {
 }
 
 impl Answer {
-    pub(crate) fn encode(result: Result<Bytes, RpcError>) -> [Bytes; 2] {
+    /// The head and the body, for a vectored write. With `zstd` this may take tens of milliseconds.
+    pub(crate) fn encode(result: Result<Bytes, RpcError>, zstd: bool) -> [Bytes; 2] {
         let (status, code, body) = match result {
             Ok(body) if body.len() > BODY_BYTES_MAX => (Status::TooLarge, 0, Bytes::new()),
             Ok(body) => (Status::Ok, 0, body),
@@ -140,11 +145,18 @@ impl Answer {
             Err(RpcError::ShutDown) => (Status::ShutDown, 0, Bytes::new()),
             Err(RpcError::TooLarge { .. }) => (Status::TooLarge, 0, Bytes::new()),
         };
+        let compressed = match zstd && is_compressible(&body) {
+            true => compress(std::slice::from_ref(&body)),
+            false => None,
+        };
+        let plain_bytes = compressed.as_ref().map_or(0, |_| body.len());
+        let body = compressed.unwrap_or(body);
         let mut head = BytesMut::with_capacity(ANSWER_BYTES);
         head.put_u8(LAYOUT);
         head.put_u8(status as u8);
         head.put_u16(code);
         head.put_u32(body.len() as u32);
+        head.put_u32(plain_bytes as u32);
         [head.freeze(), body]
     }
 
@@ -155,12 +167,22 @@ impl Answer {
         let status = Status::ALL.into_iter().find(|status| *status as u8 == bytes[1]);
         let status = status.ok_or(Malformed::Unknown { what: "status", value: bytes[1].into() })?;
         let body_bytes = u32_at(bytes, 4);
-        limit("answer body", body_bytes.into(), BODY_BYTES_MAX as u64)?;
-        Ok(Answer { status, code: u16_at(bytes, 2), body_bytes: body_bytes as usize })
+        let plain_bytes = u32_at(bytes, 8);
+        limit("answer body", body_bytes.max(plain_bytes).into(), BODY_BYTES_MAX as u64)?;
+        Ok(Answer {
+            status,
+            code: u16_at(bytes, 2),
+            body_bytes: body_bytes as usize,
+            plain_bytes: (plain_bytes > 0).then_some(plain_bytes as usize),
+        })
     }
 
     /// What the caller gets, for a call to `to`.
     pub(crate) fn result(self, to: NodeId, body: Bytes) -> Result<Bytes, RpcError> {
+        let body = match self.plain_bytes {
+            None => body,
+            Some(bytes) => decompress(&body, bytes).map_err(|_| RpcError::Malformed)?,
+        };
         match self.status {
             Status::Ok => Ok(body),
             Status::Refused => {
@@ -234,10 +256,24 @@ mod tests {
             Err(RpcError::ConnectionLost),
             Err(RpcError::ShutDown),
         ] {
-            let [head, body] = Answer::encode(result.clone());
+            let [head, body] = Answer::encode(result.clone(), false);
             let answer = Answer::parse(head[..].try_into().unwrap()).unwrap();
             assert_eq!(answer.body_bytes, body.len());
             assert_eq!(answer.result(to, body), result);
+        }
+    }
+
+    #[test]
+    fn an_answer_is_compressed_where_it_pays_and_reads_back() {
+        let words = Bytes::from("the same words ".repeat(10_000));
+        let zipped: Bytes = zstd::bulk::compress(&words, 1).unwrap().into();
+        for (body, shrinks) in
+            [(words, true), (zipped, false), (Bytes::from_static(b"short"), false)]
+        {
+            let [head, wire] = Answer::encode(Ok(body.clone()), true);
+            assert_eq!(wire.len() < body.len(), shrinks);
+            let answer = Answer::parse(head[..].try_into().unwrap()).unwrap();
+            assert_eq!(answer.result(node(7), wire), Ok(body));
         }
     }
 

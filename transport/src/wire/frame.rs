@@ -17,11 +17,11 @@
 //! does not pin the receive buffers it came in.
 
 use std::collections::VecDeque;
-use std::io::Read;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use isobar_topology::NodeId;
 
+use super::zip::{compress, decompress};
 use super::{Malformed, limit, u16_at, u32_at};
 use crate::Frame;
 use crate::limits::{BODY_BYTES_MAX, CHUNKS_MAX, HEADER_BYTES_MAX};
@@ -33,10 +33,6 @@ const REACH: u8 = 4;
 
 const HEAD_BYTES: usize = 12;
 const ROUTE_BYTES: usize = 8;
-
-/// Smaller payloads gain less than zstd's own overhead.
-const COMPRESS_BYTES_MIN: usize = 512;
-const ZSTD_LEVEL: i32 = 1;
 
 /// A frame with where it is going.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -82,8 +78,8 @@ pub(crate) fn encode(envelope: Envelope, zstd: bool, out: &mut Vec<Bytes>) {
     };
     debug_assert!(within_limits(&frame));
     let plain_bytes = frame.payload_bytes();
-    let compressed = match zstd && frame.compressible && plain_bytes >= COMPRESS_BYTES_MIN {
-        true => compress(&frame.payloads, plain_bytes),
+    let compressed = match zstd && frame.compressible {
+        true => compress(&frame.payloads),
         false => None,
     };
     let body_bytes = compressed.as_ref().map_or(plain_bytes, Bytes::len);
@@ -102,29 +98,6 @@ pub(crate) fn encode(envelope: Envelope, zstd: bool, out: &mut Vec<Bytes>) {
     let body = compressed.map_or(frame.payloads, |body| vec![body]);
     let parts = std::iter::once(frame.header).chain(body);
     out.extend(parts.filter(|part| !part.is_empty()));
-}
-
-/// `None` where it does not shrink.
-fn compress(chunks: &[Bytes], plain_bytes: usize) -> Option<Bytes> {
-    let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), ZSTD_LEVEL).ok()?;
-    encoder.set_pledged_src_size(Some(plain_bytes as u64)).ok()?;
-    for chunk in chunks {
-        std::io::Write::write_all(&mut encoder, chunk).ok()?;
-    }
-    let compressed = encoder.finish().ok()?;
-    (compressed.len() < plain_bytes).then(|| compressed.into())
-}
-
-fn decompress(compressed: &[u8], plain_bytes: usize) -> Result<Bytes, Malformed> {
-    let zstd = |error: std::io::Error| Malformed::Zstd(error.to_string());
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(compressed).map_err(zstd)?;
-    // Grows with the output, which ends one byte past what the chunk lengths promise.
-    let mut plain = Vec::new();
-    decoder.by_ref().take(plain_bytes as u64 + 1).read_to_end(&mut plain).map_err(zstd)?;
-    match plain.len() == plain_bytes {
-        true => Ok(plain.into()),
-        false => Err(Malformed::Sum { chunks: plain_bytes as u64, body: plain.len() as u64 }),
-    }
 }
 
 /// Frames out of a stream's bytes. Pure: `push` what arrived, then `next` until it has no more.

@@ -29,6 +29,9 @@ pub(crate) struct Hello {
     pub(crate) node: u32,
     #[prost(uint32, tag = "6")]
     pub(crate) lane: u32,
+    /// Differs after each start of the node.
+    #[prost(fixed64, tag = "7")]
+    pub(crate) incarnation: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -40,6 +43,8 @@ pub(crate) struct Welcome {
     pub(crate) refusal: Option<String>,
     #[prost(bytes = "bytes", optional, tag = "3")]
     pub(crate) cluster_id: Option<bytes::Bytes>,
+    #[prost(fixed64, tag = "4")]
+    pub(crate) incarnation: u64,
 }
 
 /// Why a hello is refused, in words for both logs.
@@ -131,6 +136,7 @@ mod tests {
             cluster_id: Some(bytes::Bytes::from_static(b"id")),
             node: 3,
             lane: 2,
+            incarnation: 1,
         }
     }
 

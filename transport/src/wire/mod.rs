@@ -15,6 +15,7 @@
 pub(crate) mod call;
 pub(crate) mod frame;
 pub(crate) mod hello;
+mod zip;
 
 /// Wire versions that this build speaks.
 pub(crate) const VERSION_MIN: u32 = 1;
@@ -33,6 +34,8 @@ pub(crate) mod close {
     pub(crate) const SUPERSEDED: VarInt = VarInt::from_u32(2);
     pub(crate) const REFUSED: VarInt = VarInt::from_u32(3);
     pub(crate) const MALFORMED: VarInt = VarInt::from_u32(4);
+    /// The peer has been started again; what this connection led to is gone.
+    pub(crate) const RESTARTED: VarInt = VarInt::from_u32(6);
     /// The topology no longer has the peer, or has it elsewhere.
     pub(crate) const PEER_CHANGED: VarInt = VarInt::from_u32(5);
 }

@@ -2,9 +2,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use isobar_transport::limits::BODY_BYTES_MAX;
-use isobar_transport::{Lane, RpcError};
+use isobar_transport::{Compression, Lane, LinkTuning, RpcError};
 
-use crate::cluster::{ECHO, NEVER, PATIENCE, REFUSE, WHO, connected, id};
+use crate::cluster::{ECHO, NEVER, PATIENCE, REFUSE, WHO, connected, connected_with, id};
 
 #[tokio::test]
 async fn a_call_brings_the_answer_or_the_refusal() {
@@ -53,6 +53,19 @@ async fn large_bodies_travel_on_a_connection_of_their_own() {
     assert!(lane(Lane::Bulk).received_bytes > 8 << 20);
     assert!(lane(Lane::Control).sent_bytes < 1 << 20);
     assert!(!lane(Lane::Rpc).connected, "opened when used");
+}
+
+#[tokio::test]
+async fn a_link_with_zstd_brings_bulk_answers_in_fewer_bytes() {
+    let wan =
+        |_: &_, _: &_| LinkTuning::wan(Duration::from_millis(1), 100_000_000, Compression::Zstd);
+    let nodes = connected_with(&["fra", "iad"], None, wan).await;
+    let body = Bytes::from("the same words again and again ".repeat(40_000));
+    let answer = nodes[0].transport.bulk(id(2), ECHO, body.clone(), PATIENCE).await;
+    assert_eq!(answer, Ok(body.clone()));
+    let stats = nodes[0].transport.stats();
+    let lane = stats.iter().find(|stats| stats.lane == Lane::Bulk).unwrap();
+    assert!(lane.received_bytes < body.len() as u64 / 4, "{}", lane.received_bytes);
 }
 
 #[tokio::test]

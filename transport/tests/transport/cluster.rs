@@ -1,5 +1,6 @@
 //! A few nodes with an authority in a directory of their own.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,7 +11,8 @@ use isobar_topology::{DcName, NodeId};
 use isobar_transport::certs::{Authority, Identity};
 use isobar_transport::impair::Wan;
 use isobar_transport::{
-    BoxFuture, Config, Frame, Inbound, Lane, LinkTuning, Peer, PeerIdentity, RpcError, Transport,
+    BoxFuture, Config, Error, Frame, Inbound, Lane, LinkTuning, Peer, PeerIdentity, RpcError,
+    Transport,
 };
 use tokio::sync::mpsc;
 
@@ -105,20 +107,28 @@ pub fn number(frame: &Frame) -> u64 {
 
 /// A node with this certificate and no peers yet.
 pub async fn start(identity: Identity, wan: Option<Arc<Wan>>) -> Node {
+    start_at("127.0.0.1:0".parse().unwrap(), identity, wan).await.unwrap()
+}
+
+pub async fn start_at(
+    bind: SocketAddr,
+    identity: Identity,
+    wan: Option<Arc<Wan>>,
+) -> Result<Node, Error> {
     let name = identity.name().clone();
     let (sender, events) = mpsc::unbounded_channel();
     let config = Config {
         node: name.node,
         dc: name.dc.clone(),
         cluster: name.cluster.to_string(),
-        bind: "127.0.0.1:0".parse().unwrap(),
+        bind,
         peers: Vec::new(),
         identity,
         wan,
     };
     let recorder = Arc::new(Recorder { events: sender });
-    let transport = Transport::start(config, recorder).await.unwrap();
-    Node { id: name.node, dc: name.dc, transport, events }
+    let transport = Transport::start(config, recorder).await?;
+    Ok(Node { id: name.node, dc: name.dc, transport, events })
 }
 
 pub fn issue(authority: &Authority, dir: &Path, node: u64, at: &str) -> Identity {

@@ -3,11 +3,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use isobar_transport::impair::{Link, Wan};
-use isobar_transport::{Compression, Dropped, Frame, Lane, LinkTuning};
+use isobar_transport::{Compression, Dropped, Error, Frame, Lane, LinkTuning};
 
 use crate::cluster::{
-    ECHO, Event, PATIENCE, WHO, connected, connected_with, dc, id, number, numbered,
+    CLUSTER, ECHO, Event, PATIENCE, WHO, connected, connected_with, dc, directory, id, issue,
+    number, numbered, start, start_at,
 };
+use crate::log::Log;
+use isobar_transport::certs::Authority;
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -125,4 +128,38 @@ async fn a_silent_peer_drops_its_own_frames_and_delays_nobody_elses() {
     let lane = |node| stats.iter().find(|s| s.node == id(node) && s.lane == Lane::Replication);
     assert_eq!(lane(2).unwrap().dropped_frames, taken + 1);
     assert_eq!(lane(3).unwrap().dropped_frames, 0);
+}
+
+/// Killed and started again at the same address. Its peers' connections lead nowhere, which they would notice
+/// after three silent seconds; its hello tells them at once.
+#[tokio::test]
+async fn a_restarted_peer_is_noticed_by_its_hello() {
+    let log = Log::new();
+    let (wan, dir) = (Arc::new(Wan::new(6)), directory());
+    let authority = Authority::create(&dir, CLUSTER).unwrap();
+    let mut one = start(issue(&authority, &dir, 1, "fra"), Some(wan.clone())).await;
+    let identity = issue(&authority, &dir, 2, "iad");
+    let two = start(identity.clone(), Some(wan.clone())).await;
+    one.transport.set_peers(vec![two.as_peer()]).unwrap();
+    two.transport.set_peers(vec![one.as_peer()]).unwrap();
+    one.until_event(Event::Up(id(2))).await;
+
+    // Its goodbye gets lost: a kill.
+    wan.cut(&dc("fra"), &dc("iad"), false);
+    let addr = two.transport.local_addr();
+    two.transport.shutdown().await;
+    drop(two);
+    let two = loop {
+        match start_at(addr, identity.clone(), Some(wan.clone())).await {
+            Ok(node) => break node,
+            // The old socket is closed once its connections have drained.
+            Err(Error::Bind { .. }) => tokio::task::yield_now().await,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    wan.heal(&dc("fra"), &dc("iad"));
+    two.transport.set_peers(vec![one.as_peer()]).unwrap();
+    one.until_event(Event::Down(id(2))).await;
+    one.until_event(Event::Up(id(2))).await;
+    log.until(&["node=1 peer=2", "connection lost", "error=closed"]).await;
 }

@@ -220,3 +220,18 @@ fn a_group_whose_first_commit_and_deletion_are_lost_is_forgotten() {
     assert_eq!(s.deleted(ticket), Err(Error::CoordinatorNotAvailable));
     assert_eq!((s.state(), s.shard.state_bytes()), (None, 0));
 }
+
+#[test]
+fn a_commit_in_flight_saves_an_offset_from_expiry() {
+    let mut s = Script::new();
+    let nobody = MemberId::default();
+    s.ask_commit(&nobody, -1, 1);
+    s.commit_writes();
+    s.pass(7 * DAY - Duration::from_secs(60));
+    let commit = s.ask_commit(&nobody, -1, 2);
+    // A look for what has expired, before the commit is in: a tombstone would come after it.
+    s.pass(Duration::from_secs(3_600));
+    s.commit_writes();
+    assert_eq!((s.committed(commit), s.offset()), (Ok(()), Some(2)));
+    assert_eq!(s.take_over().offset(), Some(2));
+}

@@ -320,3 +320,28 @@ fn a_new_coordinator_knows_the_members_and_gives_them_a_session() {
     assert_eq!(next.heartbeat(&b, generation), Err(Error::UnknownMemberId));
     assert_eq!(next.heartbeat(&a, generation), Err(Error::RebalanceInProgress));
 }
+
+#[test]
+fn a_member_that_waits_for_an_answer_does_not_lose_its_session() {
+    let mut s = Script::new();
+    let (a, b, generation) = s.two_members();
+    let join = s.rejoin(&a);
+    // A heartbeat on its way starts a session that ends while the join waits.
+    assert_eq!(s.heartbeat(&a, generation), Err(Error::RebalanceInProgress));
+    for _ in 0..4 {
+        assert_eq!(s.heartbeat(&b, generation), Err(Error::RebalanceInProgress));
+        s.pass(Duration::from_secs(9));
+    }
+    assert!(s.waits(join));
+    s.rejoin(&b);
+    let generation = s.joined(join).generation;
+    let sync = s.ask_sync(&a, generation, &[(&a, "left"), (&b, "right")]);
+    assert_eq!(s.heartbeat(&a, generation), Ok(()));
+    s.pass(Duration::from_secs(9));
+    assert_eq!(s.heartbeat(&b, generation), Ok(()));
+    s.pass(Duration::from_secs(9));
+    assert!(s.waits(sync), "its write is still in flight");
+    s.commit_writes();
+    assert_eq!(s.synced(sync), Ok("left".into()));
+    assert_eq!(s.heartbeat(&a, generation), Ok(()));
+}

@@ -8,6 +8,7 @@ use std::task::Poll;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::super::super::listener::stopped;
 use super::read::Read;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +45,6 @@ pub(super) async fn any_moved(
     tokio::select! {
         () = moved => Woken::Moved,
         () = tokio::time::sleep_until(deadline) => Woken::Over,
-        _ = shutdown.wait_for(|down| *down) => Woken::Over,
+        () = stopped(&mut shutdown) => Woken::Over,
     }
 }

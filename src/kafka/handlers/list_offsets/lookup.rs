@@ -116,19 +116,24 @@ pub(super) fn search(view: &View, target: Search) -> Result<Found, ErrorCode> {
     }
 }
 
-/// The largest timestamp there is, by halving the range above what was found: "the first record
-/// at or after t" is enough to find it, in 64 steps at the most.
+/// The largest timestamp there is, by halving the range above what was found: whether there is
+/// "a record at or after t" is enough to find it, in 64 steps at the most. Of a compressed batch the
+/// log names the first record, whatever its own timestamp: so the range is narrowed by what was
+/// asked, never by what was answered.
 fn max(at: impl Fn(i64) -> Result<Option<Found>, ErrorCode>) -> Result<Found, ErrorCode> {
-    let Some(mut best) = at(i64::MIN)? else { return Ok(Found::NOTHING) };
-    let mut none_from = i64::MAX;
-    while let Some(next) = best.timestamp.checked_add(1).filter(|next| *next < none_from) {
-        let middle = next + (none_from - next) / 2;
+    let Some(mut best) = at(0)? else { return Ok(Found::NOTHING) };
+    let (mut some_at, mut none_from) = (0, i64::MAX);
+    while none_from - some_at > 1 {
+        let middle = some_at + (none_from - some_at) / 2;
         match at(middle)? {
-            Some(found) => best = found,
+            Some(found) => {
+                best = found;
+                some_at = middle;
+            }
             None => none_from = middle,
         }
     }
-    Ok(best)
+    Ok(Found { timestamp: some_at, ..best })
 }
 
 #[cfg(test)]
@@ -169,5 +174,15 @@ mod tests {
             assert_eq!((found.offset, found.timestamp), (first as i64, *largest), "{log:?}");
         }
         assert_eq!(max(|_| Ok(None)), Ok(Found::NOTHING));
+    }
+
+    #[test]
+    fn a_compressed_batch_has_its_largest_timestamp_at_its_first_record() {
+        // Records 40 to 49 of timestamps 100 to 109: the log knows only the first and the largest.
+        let at = |from: i64| {
+            let first = Found { offset: 40, timestamp: 100, leader_epoch: 1 };
+            Ok((from <= 109).then_some(first))
+        };
+        assert_eq!(max(at), Ok(Found { offset: 40, timestamp: 109, leader_epoch: 1 }));
     }
 }
