@@ -358,12 +358,14 @@ impl Core {
     }
 
     /// An empty log has no leader to lose: its preferred one need not wait for a timeout, and asks
-    /// again until the others are there.
+    /// again until the others are there. A third of the shortest timeout is three of the voters'
+    /// round trips: less, and across DCs it would ask anew before the votes have come, for ever.
     fn wants_first_term(&self) -> bool {
+        let again = u64::from(self.config.timing.election_ticks_min).div_ceil(3);
         self.config.preferred
             && self.log().last() == LogIndex::ZERO
             && self.leader().is_none()
-            && self.ticks.is_multiple_of(2)
+            && self.ticks.is_multiple_of(again)
     }
 
     fn campaign(&mut self) {
