@@ -7,6 +7,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -34,6 +35,11 @@ pub const CONNECTION_MAX: Duration = Duration::from_secs(15 * 60);
 /// How long a request may take, its body's arrival included: the longest wait inside is 30 s for
 /// `__meta`.
 pub const REQUEST_MAX: Duration = Duration::from_secs(40);
+
+/// What is read and thrown away after the last answer, and for how long: a socket that is closed over
+/// unread bytes resets the connection, and the client may lose the answer that said why.
+const DRAIN_BYTES_MAX: u64 = 256 << 10;
+const DRAIN_MAX: Duration = Duration::from_secs(1);
 
 /// A pause after the system had no file or memory for a connection; trying at once would spin.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -89,7 +95,7 @@ impl Server {
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
+async fn connection(mut stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
     let answer = service_fn(|request| {
         let shared = &shared;
         async move {
@@ -102,10 +108,14 @@ async fn connection(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
         .header_read_timeout(HEADER_READ_MAX)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEADER_BYTES_MAX);
-    let served = http.serve_connection(TokioIo::new(stream), answer);
+    let served = http.serve_connection(TokioIo::new(&mut stream), answer);
     match tokio::time::timeout(CONNECTION_MAX, served).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%peer, %error, "admin connection closed"),
         Err(_) => tracing::debug!(%peer, "admin connection closed at its age limit"),
     }
+    let mut rest = stream.take(DRAIN_BYTES_MAX);
+    let mut sink = tokio::io::sink();
+    // Whatever comes of it, the connection ends here.
+    let _ = tokio::time::timeout(DRAIN_MAX, tokio::io::copy(&mut rest, &mut sink)).await;
 }

@@ -11,9 +11,13 @@ use hyper::{Method, Request, StatusCode};
 use isobar_topology::{Replication, Topology, dev};
 use isobar_transport::PeerStats;
 use isobar_transport::impair::Wan;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::server::Shared;
-use super::{Answer, Counts, Recorder, Silent, Source, api, ask, exposition, metrics, routes};
+use super::{
+    Answer, Counts, Recorder, Server, Silent, Source, api, ask, exposition, metrics, routes,
+};
 use crate::metadata::image::{Image, Node, Partition, Phase, Replica, Topic};
 use crate::metadata::refusal::{Reason, Refusal};
 use crate::metadata::request::{self, Response, TopologyApplied};
@@ -432,6 +436,29 @@ async fn a_scrape_tells_exposure_by_partition_and_dc() {
     ] {
         assert!(text.lines().any(|l| l == line), "{line} is not in:\n{text}");
     }
+}
+
+#[tokio::test]
+async fn garbage_and_endless_headers_end_their_connection_only() {
+    let server = Server::bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+    let address = server.local_addr().unwrap();
+    let serving = tokio::spawn(server.serve(Arc::new(paper()), Arc::default()));
+    let endless = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(100_000));
+    for garbage in [&[0; 512][..], endless.as_bytes(), b"\x16\x03\x01\x16\x03\x01"] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(garbage).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{answer:?}");
+    }
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let ask = b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    stream.write_all(ask).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok\n"), "{answer}");
+    serving.abort();
 }
 
 #[test]

@@ -18,3 +18,6 @@ mod peers;
 mod reconcile;
 
 pub use node::{Config, Error, Node};
+
+#[cfg(test)]
+mod tests;

@@ -83,7 +83,9 @@ fn status(cluster: &api::Cluster) -> String {
     let _ = writeln!(out, "__meta {}", leader.as_deref().unwrap_or("has no leader that is alive"));
     let _ = writeln!(
         out,
-        "{topics} topics, {partitions} partitions: {leaderless} without a leader, {under_replicated} with a replica out of sync"
+        "{}, {}: {leaderless} without a leader, {under_replicated} with a replica out of sync",
+        output::count(*topics, "topic"),
+        output::count(*partitions, "partition"),
     );
     let _ = writeln!(out, "\n{}", nodes(&cluster.nodes));
     if !cluster.exposure.is_empty() {
@@ -208,10 +210,10 @@ fn isr(status: &api::IsrStatus, all: bool) -> String {
             ]);
         }
     }
-    let total = status.partitions.len();
+    let total = output::count(status.partitions.len(), "partition");
     let api::IsrStatus { under_replicated, leaderless, .. } = status;
     let summary = format!(
-        "{total} partitions: {under_replicated} with a replica out of sync, {leaderless} without a leader\n"
+        "{total}: {under_replicated} with a replica out of sync, {leaderless} without a leader\n"
     );
     if table.is_empty() { summary } else { format!("{summary}\n{}", table.render()) }
 }

@@ -119,7 +119,6 @@ pub fn run(command: Command) -> anyhow::Result<()> {
 }
 
 fn links(links: &api::Links) -> String {
-    let measured = format!("MEASURED FROM {}", links.asked);
     let mut out = String::new();
     if links.wan {
         let mut table =
@@ -168,7 +167,7 @@ fn links(links: &api::Links) -> String {
         ]);
     }
     // Writing to a String cannot fail.
-    let _ = write!(out, "\n{}\n{}", measured, table.render());
+    let _ = write!(out, "\nconnections of node {}\n{}", links.asked, table.render());
     out
 }
 

@@ -67,10 +67,10 @@ fn describe(topic: &api::Topic) -> String {
     // Writing to a String cannot fail.
     let _ = writeln!(
         out,
-        "{} ({}): {} partitions, policy {}\n",
+        "{} ({}): {}, policy {}\n",
         summary.name,
         summary.id,
-        summary.partition_count,
+        output::count(summary.partition_count, "partition"),
         or_dash(summary.policy.as_ref())
     );
     let mut partitions = Table::new(["PARTITION", "HOME", "LEADER", "EPOCH", "REPLICAS", "ISR"]);
