@@ -176,7 +176,11 @@ impl<N: Network> Driver<N> {
     async fn open(&mut self, spec: Spec) -> Result<(), Refused> {
         let at = spec.group.partition;
         let opening = match self.replicas.resume(&spec)? {
-            Some(resumed) => resumed,
+            Some(resumed) => {
+                // A store that was just opened cuts segments as the defaults say.
+                let _ = self.disk.send(disk::Command::SetConfig(at, spec.policy.log));
+                resumed
+            }
             None => self.create(&spec).await?,
         };
         let view = self.replicas.open(self.now(), spec, opening);
