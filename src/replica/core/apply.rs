@@ -106,7 +106,11 @@ impl Core {
             let of_term = |(term, index): (Term, LogIndex)| {
                 if term == self.term() { index } else { LogIndex::ZERO }
             };
-            let (claimed, verified) = (of_term(self.claimed), of_term(self.verified));
+            // What is committed matches every leader's log, and a heartbeat commits no more than
+            // an append of its term has verified. A replica that comes back to a quiet partition
+            // has nothing else to go by: no append comes.
+            let verified = of_term(self.verified).max(self.committed());
+            let claimed = of_term(self.claimed);
             watermark::exposed(self.watermark, claimed, verified, self.log().persisted())
         };
         if to > self.watermark {

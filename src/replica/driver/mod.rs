@@ -15,6 +15,7 @@ mod carry;
 pub mod disk;
 mod orders;
 mod raft_logger;
+pub mod replicas;
 pub mod restart;
 pub mod slot;
 mod spec;
@@ -32,15 +33,14 @@ use tokio::time::{Instant, MissedTickBehavior};
 use self::disk::Done;
 use self::orders::Order;
 pub use self::orders::{Orders, Refused};
-use self::slot::Slot;
+use self::replicas::Replicas;
 pub use self::spec::{Policy, Spec};
 use super::core::effect::Ticket;
 use super::core::raft_log::Wanted;
 use super::core::{Now, Queued};
 use super::handle::{INBOX_REQUESTS_MAX, Produce, Request};
-use super::host::Host;
 use super::{Handle, Leaders, ProduceError, Produced, View};
-use crate::log::{self, Fatal, Space, Store};
+use crate::log::{self, Fatal, Store};
 use crate::model::{Offset, TopicPartition};
 
 /// Length of a tick. Everything that Raft counts is a number of these.
@@ -150,13 +150,8 @@ pub(super) enum Waiting {
 /// Everything that the loop owns.
 pub(super) struct Driver<N> {
     node: NodeId,
-    seed: u64,
-    host: Host,
+    replicas: Replicas,
     network: N,
-    logger: slog::Logger,
-    slots: HashMap<TopicPartition, Slot>,
-    recovered: HashMap<TopicPartition, log::Recovered>,
-    readers: HashMap<TopicPartition, log::Reader>,
     views: Arc<RwLock<HashMap<TopicPartition, Arc<View>>>>,
     leaders: Arc<Leaders>,
     waiting: HashMap<Ticket, Waiting>,
@@ -164,7 +159,6 @@ pub(super) struct Driver<N> {
     disk: thread_mpsc::Sender<disk::Command>,
     internal: mpsc::UnboundedSender<Internal>,
     counters: Arc<Counters>,
-    space: Space,
     begun: Instant,
 }
 
@@ -190,9 +184,9 @@ pub fn start<N: Network>(
     let views: Arc<RwLock<HashMap<TopicPartition, Arc<View>>>> = Arc::default();
     let leaders = Arc::<Leaders>::default();
     let counters = Arc::<Counters>::default();
-    let readers =
-        recovered.iter().filter_map(|r| Some((r.partition, store.reader(r.partition).ok()?)));
-    let readers = readers.collect();
+    let recovered = recovered.into_iter();
+    let recovered = recovered.filter_map(|r| store.reader(r.partition).ok().map(|by| (r, by)));
+    let recovered: Vec<(log::Recovered, log::Reader)> = recovered.collect();
     let node = config.node;
     let on_fatal = config.on_fatal;
     let disk = disk::Disk::new(store, disk_commands, done_in, monotonic);
@@ -208,13 +202,8 @@ pub fn start<N: Network>(
             let (views, leaders, counters) = shared;
             let driver = Driver {
                 node,
-                seed: config.seed,
-                host: Host::new(),
+                replicas: Replicas::new(node, config.seed, raft_logger::new(node), recovered),
                 network,
-                logger: raft_logger::new(node),
-                slots: HashMap::new(),
-                recovered: recovered.into_iter().map(|r| (r.partition, r)).collect(),
-                readers,
                 views,
                 leaders,
                 waiting: HashMap::new(),
@@ -222,7 +211,6 @@ pub fn start<N: Network>(
                 disk: disk_in,
                 internal: internal_in.clone(),
                 counters,
-                space: Space::Ample,
                 begun: Instant::now(),
             };
             let forward = async {
@@ -275,10 +263,13 @@ impl<N: Network> Driver<N> {
                 },
                 _ = tick.tick() => {
                     let now = self.now();
-                    self.host.tick(now);
+                    self.replicas.host.tick(now);
                 }
                 _ = checkpoint.tick() => self.checkpoint(),
-                _ = retention.tick() => self.retain(),
+                _ = retention.tick() => {
+                    let now = self.now();
+                    self.replicas.retain(now);
+                }
             }
             // Whatever else is there joins the round.
             while requests.len() < ROUND_INPUTS_MAX
@@ -320,28 +311,23 @@ impl<N: Network> Driver<N> {
         match request {
             Request::Produce(produce) => self.take_produce(now, produce),
             Request::DeleteRecords { partition, before, reply } => {
-                if !self.slots.contains_key(&partition) {
+                if !self.replicas.is_open(partition) {
                     let _ = reply.send(Err(ProduceError::UnknownPartition));
                     return;
                 }
                 let ticket = self.ticket(Waiting::Delete(reply));
                 let deadline = now.mono + Duration::from_secs(30);
-                self.host.delete_records(now, partition, ticket, before, deadline);
+                self.replicas.host.delete_records(now, partition, ticket, before, deadline);
             }
         }
     }
 
     fn take_produce(&mut self, now: Now, produce: Produce) {
         let Produce { partition, batches, acks, timeout, reply } = produce;
-        if !self.slots.contains_key(&partition) {
-            let _ = reply.send(Err(ProduceError::UnknownPartition));
-        } else if self.space != Space::Ample {
-            // The last room is for what is already acknowledged elsewhere (R22).
-            let _ = reply.send(Err(ProduceError::DiskFull));
-        } else {
-            let ticket = self.ticket(Waiting::Produce(reply));
-            let queued = Queued { ticket, batches, acks, deadline: now.mono + timeout };
-            self.host.produce(partition, queued);
+        let ticket = self.ticket(Waiting::Produce(reply));
+        let queued = Queued { ticket, batches, acks, deadline: now.mono + timeout };
+        if let Err(refused) = self.replicas.produce(partition, queued) {
+            self.answer(vec![(ticket, Err(refused))], Vec::new());
         }
     }
 
@@ -349,16 +335,7 @@ impl<N: Network> Driver<N> {
         let now = self.now();
         match input {
             Internal::Done(done) => self.take_done(now, done),
-            Internal::Fetched(at, wanted, Ok(entries)) => {
-                self.host.fetched(now, at, wanted, &entries)
-            }
-            Internal::Fetched(at, wanted, Err(error)) => {
-                // Compacted meanwhile: Raft asks again and gets a snapshot. Anything else is told.
-                if !matches!(error, log::Error::Compacted { .. } | log::Error::Removed(_)) {
-                    tracing::error!(partition = %at, %error, "entries for a lagging replica not read");
-                }
-                self.host.fetched(now, at, wanted, &[]);
-            }
+            Internal::Fetched(at, wanted, read) => self.replicas.fetched(now, at, wanted, read),
         }
     }
 
@@ -375,7 +352,7 @@ impl<N: Network> Driver<N> {
                 }
             },
             FromPeer::Up(node) => self.tell_leads(node),
-            FromPeer::Lost(node) => self.host.unreachable(node),
+            FromPeer::Lost(node) => self.replicas.host.unreachable(node),
         }
     }
 }

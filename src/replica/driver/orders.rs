@@ -1,20 +1,17 @@
 //! What the reconciler tells the loop: which replicas there are to be, and under which policy.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::replicas::Opening;
 use super::restart;
-use super::slot::Slot;
 use super::spec::{Policy, Spec};
 use super::{Driver, Network, disk};
 use crate::log;
-use crate::model::{NodeId, ReplicaId, TopicPartition};
-use crate::replica::core::config::{self, Member};
-use crate::replica::core::{Core, Restart};
+use crate::model::{ReplicaId, TopicPartition};
+use crate::replica::core::config::Member;
 use crate::replica::host::Status;
-use crate::replica::{Progress, Role, View};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
@@ -136,22 +133,20 @@ impl<N: Network> Driver<N> {
                 let _ = reply.send(removed);
             }
             Order::Policy(at, policy) => {
-                if let Some(slot) = self.slots.get_mut(&at) {
-                    slot.policy = policy;
+                if self.replicas.policy(now, at, policy) {
                     let _ = self.disk.send(disk::Command::SetConfig(at, policy.log));
-                    self.host.policy(now, at, policy.ack);
                 }
             }
-            Order::Placement(at, members) => self.host.placement(now, at, members),
-            Order::Lease(valid) => self.host.lease(now, valid),
-            Order::StepDown => self.host.step_down(now),
+            Order::Placement(at, members) => self.replicas.host.placement(now, at, members),
+            Order::Lease(valid) => self.replicas.host.lease(now, valid),
+            Order::StepDown => self.replicas.host.step_down(now),
             Order::Statuses(reply) => {
-                let statuses = self.host.cores().map(|core| Status::of(core, now.mono)).collect();
+                let statuses =
+                    self.replicas.host.cores().map(|core| Status::of(core, now.mono)).collect();
                 let _ = reply.send(statuses);
             }
             Order::OnDisk(reply) => {
-                let open = self.slots.keys().chain(self.recovered.keys()).copied().collect();
-                let _ = reply.send(open);
+                let _ = reply.send(self.replicas.on_disk());
             }
             Order::ClusterId(id, reply) => {
                 let set = self.ask_disk(|reply| disk::Command::SetClusterId(id, reply)).await;
@@ -180,65 +175,20 @@ impl<N: Network> Driver<N> {
 
     async fn open(&mut self, spec: Spec) -> Result<(), Refused> {
         let at = spec.group.partition;
-        if self.slots.contains_key(&at) {
-            return Err(Refused::Exists(at));
-        }
-        let (state, restart, reader) = match self.recovered.remove(&at) {
-            Some(recovered) => {
-                let resumed = self.resume(&spec, &recovered);
-                if resumed.is_err() {
-                    self.recovered.insert(at, recovered);
-                }
-                resumed?
+        let opening = match self.replicas.resume(&spec)? {
+            Some(resumed) => {
+                // A store that was just opened cuts segments as the defaults say.
+                let _ = self.disk.send(disk::Command::SetConfig(at, spec.policy.log));
+                resumed
             }
             None => self.create(&spec).await?,
         };
-        let config = config::Config {
-            group: spec.group,
-            me: spec.me,
-            home: spec.home,
-            members: spec.members,
-            preferred: spec.preferred,
-            ack: spec.policy.ack,
-            timing: spec.timing,
-        };
-        let seed =
-            self.seed ^ (self.tickets.wrapping_mul(0x9e37_79b9_7f4a_7c15)) ^ hash(at, self.node);
-        let start = restart.log.start;
-        let core = Core::new(config, restart, seed, &self.logger);
-        let view = View::new(at, core.progress(), core.log().epochs().to_vec(), reader);
-        let view = Arc::new(view);
-        self.views.write().expect("no panic while held").insert(at, Arc::clone(&view));
-        self.slots.insert(at, Slot::new(view, spec.topic_name, spec.policy, state));
-        tracing::debug!(node = %self.node, partition = %at, ?start, "replica opened");
-        let now = self.now();
-        self.host.insert(now, core);
+        let view = self.replicas.open(self.now(), spec, opening);
+        self.views.write().expect("no panic while held").insert(at, view);
         Ok(())
     }
 
-    fn resume(
-        &self,
-        spec: &Spec,
-        recovered: &log::Recovered,
-    ) -> Result<(log::ReplicaState, Restart, log::Reader), Refused> {
-        let partition = recovered.partition;
-        let state = &recovered.state;
-        if (state.replica, state.home_epoch) != (spec.me, spec.group.home_epoch) {
-            let (found, epoch) = (state.replica, state.home_epoch);
-            return Err(Refused::OtherReplica { partition, found, epoch, wanted: spec.me });
-        }
-        if let Some(corruption) = &recovered.corruption {
-            return Err(Refused::Corrupt { partition, corruption: corruption.clone() });
-        }
-        let reader = self.readers.get(&partition).ok_or(log::Error::UnknownPartition(partition))?;
-        let restart = restart::recovered(recovered, reader)?;
-        Ok((state.clone(), restart, reader.clone()))
-    }
-
-    async fn create(
-        &mut self,
-        spec: &Spec,
-    ) -> Result<(log::ReplicaState, Restart, log::Reader), Refused> {
+    async fn create(&mut self, spec: &Spec) -> Result<Opening, Refused> {
         let state = restart::new_state(spec);
         let command = |reply| disk::Command::Create {
             partition: spec.group.partition,
@@ -248,31 +198,15 @@ impl<N: Network> Driver<N> {
             reply,
         };
         let reader = self.ask_disk(command).await??;
-        let restart = restart::fresh(&state);
-        Ok((state, restart, reader))
+        Ok(Opening::fresh(state, reader))
     }
 
     async fn remove(&mut self, at: TopicPartition) -> Result<(), Refused> {
-        let last = self.host.remove(at);
+        let last = self.replicas.remove(at);
         self.answer(last.replies, last.deleted);
-        if let Some(slot) = self.slots.remove(&at) {
-            self.views.write().expect("no panic while held").remove(&at);
-            self.leaders.forget(at);
-            // Whoever waits on the view sees that it leads nothing and ends where it stands.
-            let progress = slot.view.progress();
-            slot.view.publish(Progress { role: Role::Learner, ..progress });
-        }
-        self.readers.remove(&at);
-        self.recovered.remove(&at);
+        self.views.write().expect("no panic while held").remove(&at);
+        self.leaders.forget(at);
         self.ask_disk(|reply| disk::Command::Remove(at, reply)).await??;
         Ok(())
     }
-}
-
-/// So that replicas of one partition on different nodes never draw the same timeouts.
-fn hash(at: TopicPartition, node: NodeId) -> u64 {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut hasher = DefaultHasher::new();
-    (at, node).hash(&mut hasher);
-    hasher.finish()
 }

@@ -1,0 +1,45 @@
+//! What must hold, one invariant a file, each with the place that asks for it. I- and R-numbers are
+//! the protocol's (`docs/consistency.md`, `docs/invariants.md`).
+
+pub mod acked;
+pub mod converged;
+pub mod durable;
+pub mod exposed_stays;
+pub mod gate;
+pub mod log_start;
+pub mod one_entry;
+pub mod one_leader;
+pub mod own_term;
+pub mod same_bytes;
+pub mod term;
+pub mod watermark;
+
+use std::fmt;
+
+/// An invariant that did not hold.
+#[derive(Debug, Clone)]
+pub struct Violation {
+    pub invariant: &'static str,
+    pub source: &'static str,
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {}", self.invariant, self.source, self.what)
+    }
+}
+
+/// Fails with `what` unless `holds`.
+fn hold(
+    holds: bool,
+    (invariant, source): (&'static str, &'static str),
+    what: impl FnOnce() -> String,
+) -> Result<(), Violation> {
+    if holds { Ok(()) } else { Err(Violation { invariant, source, what: what() }) }
+}
+
+/// A node as people name it.
+fn n(node: usize) -> String {
+    format!("n{}", node + 1)
+}

@@ -1,0 +1,198 @@
+//! What one seed runs: places, partitions, policies, and how unkind the world is. Each seed draws
+//! its own mix, and leaves kinds of fault out altogether (swarm testing, Groce et al. 2012): a run
+//! with everything in it hides what only a long quiet spell would show.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use isobar::log;
+use isobar::model::{DcName, GroupId, HomeEpoch, NodeId, ReplicaId, TopicId, TopicPartition};
+use isobar::replica::core::config::{AckPolicy, Member, Timing};
+use isobar::replica::driver::{Policy, Spec};
+use rand::Rng;
+use rand::rngs::SmallRng;
+
+pub const DCS: [&str; 3] = ["fra", "iad", "sin"];
+pub const NODES_PER_DC: usize = 3;
+pub const NODES: usize = DCS.len() * NODES_PER_DC;
+
+/// Microseconds of simulated time.
+pub type Micros = u64;
+pub const MILLI: Micros = 1_000;
+pub const SECOND: Micros = 1_000_000;
+
+/// The wall clock at the start of every run.
+const EPOCH_MS: i64 = 1_700_000_000_000;
+
+pub fn wall_ms(now: Micros) -> i64 {
+    EPOCH_MS + (now / MILLI) as i64
+}
+
+pub fn dc_of(node: usize) -> usize {
+    node / NODES_PER_DC
+}
+
+pub fn node_id(node: usize) -> NodeId {
+    NodeId::new(node as u64 + 1).expect("a small number")
+}
+
+pub fn node_of(id: NodeId) -> usize {
+    id.as_u32() as usize - 1
+}
+
+pub fn dc_name(dc: usize) -> DcName {
+    DCS[dc].parse().expect("a name")
+}
+
+/// One partition of the run.
+#[derive(Debug, Clone)]
+pub struct Partition {
+    pub at: TopicPartition,
+    pub home: usize,
+    pub policy: Policy,
+    /// Whether clients delete records from it.
+    pub deletes: bool,
+}
+
+/// Mean pauses between faults of a kind; `None`: not in this run.
+#[derive(Debug, Clone, Copy)]
+pub struct Faults {
+    pub power_cut: Option<Micros>,
+    pub all_power_cut: Option<Micros>,
+    pub kill: Option<Micros>,
+    pub failed_sync: Option<Micros>,
+    pub pause: Option<Micros>,
+    pub cut_dc: Option<Micros>,
+    pub cut_node: Option<Micros>,
+    pub reconnect: Option<Micros>,
+    pub lease: Option<Micros>,
+    pub step_down: Option<Micros>,
+    pub slow_disk: Option<Micros>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    pub partitions: Vec<Partition>,
+    /// One way, between DCs and within one.
+    pub delay: [[Micros; 3]; 3],
+    /// Largest addition to a delay, as a share of it.
+    pub jitter: f64,
+    /// Frames that a lost packet holds up for a retransmission.
+    pub loss: f64,
+    /// Control frames that take a hop through a third DC, and may overtake others.
+    pub hop: f64,
+    /// Control frames that arrive twice, by both ways.
+    pub twice: f64,
+    pub commit: (Micros, Micros),
+    pub faults: Faults,
+    /// Faults happen until here; then everything heals.
+    pub faulty_until: Micros,
+    pub producers: usize,
+    /// Bytes of a record's value, at most.
+    pub value_bytes: usize,
+    /// Between two batches of a producer, on average.
+    pub think: Micros,
+}
+
+impl Scenario {
+    pub fn draw(rng: &mut SmallRng) -> Self {
+        let partitions = (0..rng.gen_range(1..=3)).map(|n| partition(n, rng)).collect();
+        let mut delay = [[250; 3]; 3];
+        for (a, b) in [(0, 1), (1, 2), (0, 2)] {
+            let one_way = rng.gen_range(5..=110) * MILLI;
+            delay[a][b] = one_way;
+            delay[b][a] = one_way;
+        }
+        let often = rng.gen_bool(0.5);
+        let mut every = |seconds: u64, chance: f64| {
+            let mean = seconds * SECOND / if often { 2 } else { 1 };
+            rng.gen_bool(chance).then_some(mean)
+        };
+        let faults = Faults {
+            power_cut: every(10, 0.6),
+            all_power_cut: every(40, 0.2),
+            kill: every(10, 0.5),
+            failed_sync: every(20, 0.3),
+            pause: every(8, 0.5),
+            cut_dc: every(12, 0.5),
+            cut_node: every(8, 0.6),
+            reconnect: every(4, 0.4),
+            lease: every(10, 0.4),
+            step_down: every(10, 0.3),
+            slow_disk: every(10, 0.3),
+        };
+        Self {
+            partitions,
+            delay,
+            jitter: rng.gen_range(0.0..0.5),
+            loss: [0.0, 0.001, 0.01, 0.05][rng.gen_range(0..4)],
+            hop: [0.0, 0.05, 0.3][rng.gen_range(0..3)],
+            twice: [0.0, 0.0, 0.02][rng.gen_range(0..3)],
+            commit: (100, [1, 5, 20][rng.gen_range(0..3)] * MILLI),
+            faults,
+            faulty_until: rng.gen_range(20..=60) * SECOND,
+            producers: rng.gen_range(1..=4),
+            value_bytes: [20, 200, 4_000, 60_000][rng.gen_range(0..4)],
+            think: [10, 50, 200][rng.gen_range(0..3)] * MILLI,
+        }
+    }
+
+    pub fn spec(&self, partition: usize, node: usize) -> Spec {
+        let Partition { at, home, policy, .. } = &self.partitions[partition];
+        let members: BTreeMap<ReplicaId, Member> = (0..NODES).map(|n| member(n, *home)).collect();
+        Spec {
+            group: GroupId { partition: *at, home_epoch: HomeEpoch::FIRST },
+            topic_name: format!("topic-{partition}"),
+            me: replica_of(node),
+            home: dc_name(*home),
+            members,
+            preferred: node == home * NODES_PER_DC,
+            placement_generation: 1,
+            timing: timing(),
+            policy: *policy,
+        }
+    }
+
+    pub fn is_sync(&self, partition: usize) -> bool {
+        self.partitions[partition].policy.ack.sync_to > 0
+    }
+}
+
+pub fn replica_of(node: usize) -> ReplicaId {
+    ReplicaId(node as u64 + 1)
+}
+
+fn member(node: usize, home: usize) -> (ReplicaId, Member) {
+    let dc = dc_of(node);
+    (replica_of(node), Member { node: node_id(node), dc: dc_name(dc), voter: dc == home })
+}
+
+/// As production derives it for voters within a DC.
+fn timing() -> Timing {
+    let timing = isobar_topology::timing(Duration::ZERO);
+    Timing {
+        heartbeat_ticks: timing.heartbeat_ticks,
+        election_ticks_min: timing.election_ticks_min,
+        election_ticks_max: timing.election_ticks_max,
+    }
+}
+
+fn partition(n: i32, rng: &mut SmallRng) -> Partition {
+    let sync_to = [0, 1, 1, 2][rng.gen_range(0..4)];
+    let ack = AckPolicy {
+        sync_to,
+        min_in_sync: rng.gen_range(1..=2),
+        fence: sync_to == 0 && rng.gen_bool(0.5),
+        log_append_time: rng.gen_bool(0.2),
+    };
+    let segment_bytes = [2 << 10, 16 << 10, 1 << 20][rng.gen_range(0..3)];
+    let log = log::Config { segment_bytes, ..log::Config::default() };
+    let bytes = rng.gen_bool(0.3).then_some(u64::from(segment_bytes) * 4);
+    let retention = log::Retention { ms: None, bytes };
+    Partition {
+        at: TopicPartition { topic: TopicId([7; 16]), partition: n },
+        home: rng.gen_range(0..DCS.len()),
+        policy: Policy { ack, flush: true, log, retention },
+        deletes: rng.gen_bool(0.3),
+    }
+}
