@@ -301,7 +301,7 @@ impl World {
     }
 
     fn carry_out(&mut self, node: usize, outcome: Outcome) -> Result<(), Violation> {
-        let Outcome { replication, control, leads, writes, reads, replies, deleted } = outcome;
+        let Outcome { replication, control, leads, writes, reads, replies, deleted, .. } = outcome;
         for (to, key, frame) in replication {
             self.send(node, node_of(to), Lane::of_key(key), frame)?;
         }

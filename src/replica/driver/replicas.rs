@@ -128,7 +128,7 @@ impl Replicas {
             return Err(Refused::OtherReplica { partition, found, epoch, wanted: spec.me });
         }
         if let Some(corruption) = &recovered.corruption {
-            return Err(Refused::Corrupt { partition, corruption: corruption.clone() });
+            return Err(Refused::Corrupt { partition, corruption: *corruption });
         }
         let reader = self.readers.get(&partition).ok_or(log::Error::UnknownPartition(partition))?;
         let restart = restart::recovered(recovered, reader)?;
