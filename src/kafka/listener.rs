@@ -3,7 +3,7 @@
 mod admission;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -65,6 +65,7 @@ impl Listener {
     /// which takes [`connection::DRAIN_DEADLINE`] at most.
     pub async fn serve<S: Service>(self, shared: Arc<Shared<S>>) {
         let mut connections = JoinSet::new();
+        let refusals = Arc::<Refusals>::default();
         let mut pace = Pace::new(Instant::now());
         let mut shutdown = shared.shutdown.clone();
         loop {
@@ -82,7 +83,8 @@ impl Listener {
                         match shared.admission.admit(&self.name, peer.ip()) {
                             Ok(admitted) => {
                                 let session = Session::new(self.name.clone(), peer);
-                                connections.spawn(serve(stream, session, shared.clone(), admitted));
+                                let refusals = refusals.clone();
+                                connections.spawn(serve(stream, session, shared.clone(), admitted, refusals));
                             }
                             Err(refused) => shared.metrics.refused(refused),
                         }
@@ -113,6 +115,7 @@ async fn serve<S: Service>(
     session: Session,
     shared: Arc<Shared<S>>,
     admitted: Admitted,
+    refusals: Arc<Refusals>,
 ) {
     let (peer, listener) = (session.peer, session.listener.clone());
     // Answers are whole frames: waiting for more to send with them only delays them.
@@ -134,9 +137,32 @@ async fn serve<S: Service>(
         | Closed::FrameDeadline { .. }
         | Closed::WriteStalled
         | Closed::Refused(_) => {
-            tracing::info!(%listener, %peer, why = %closed, "connection refused");
+            if let Some(unsaid) = refusals.say(Instant::now()) {
+                tracing::info!(%listener, %peer, why = %closed, unsaid, "connection refused");
+            }
         }
         Closed::Panicked => tracing::error!(%listener, %peer, why = %closed, "connection closed"),
+    }
+}
+
+/// Which refusals are logged: one a second and listener, because a client that does not understand
+/// reconnects at once, a thousand times a second. The metrics count them all.
+#[derive(Default)]
+struct Refusals(Mutex<(Option<Instant>, u64)>);
+
+impl Refusals {
+    const INTERVAL: Duration = Duration::from_secs(1);
+
+    /// Whether to log this one, and how many before it were not.
+    fn say(&self, now: Instant) -> Option<u64> {
+        let mut state = self.0.lock().expect("no panic while held");
+        let (said_at, unsaid) = &mut *state;
+        if said_at.is_some_and(|at| now < at + Self::INTERVAL) {
+            *unsaid += 1;
+            return None;
+        }
+        *said_at = Some(now);
+        Some(std::mem::take(unsaid))
     }
 }
 
@@ -171,6 +197,16 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_storm_of_refusals_is_one_line_a_second() {
+        let refusals = Refusals::default();
+        let start = Instant::now();
+        assert_eq!(refusals.say(start), Some(0));
+        assert_eq!(refusals.say(start), None);
+        assert_eq!(refusals.say(start + Refusals::INTERVAL / 2), None);
+        assert_eq!(refusals.say(start + Refusals::INTERVAL), Some(2));
+    }
 
     #[test]
     fn a_burst_is_taken_at_once_and_then_one_an_interval() {

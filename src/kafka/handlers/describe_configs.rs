@@ -8,6 +8,7 @@ use super::super::wire::describe_configs::{
     DescribeConfigsSynonym, Request, Response,
 };
 use super::super::{Operation, Resource, Session};
+use super::once_each;
 use super::produce::MESSAGE_BYTES_DEFAULT;
 use crate::metadata::config::{self, ConfigEntry};
 
@@ -26,7 +27,8 @@ const INT: i8 = 3;
 pub(super) fn handle(context: &Context, session: &Session, request: Request) -> Response {
     let Request { resources, include_synonyms, include_documentation } = request;
     let show = Show { include_synonyms, include_documentation };
-    let results = resources.into_iter().map(|resource| {
+    let key = |r: &DescribeConfigsResource| (r.resource_type, r.resource_name.clone());
+    let results = once_each(resources, key).map(|resource| {
         let described = describe(context, session, &resource, show);
         let (error_code, error_message, configs) = match described {
             Ok(configs) => (ErrorCode::None, None, configs),

@@ -96,7 +96,6 @@ fn describe(
             // There is no such set here (KIP-966); Kafka's own admin client fails on a null.
             eligible_leader_replicas: Some(Vec::new()),
             last_known_elr: Some(Vec::new()),
-            ..Default::default()
         }
     });
     DescribeTopicPartitionsResponseTopic {

@@ -13,7 +13,7 @@ use super::super::wire::{
     offset_delete, sync_group,
 };
 use super::super::{Operation, Resource, Session};
-use super::cluster;
+use super::{cluster, once_each};
 use crate::coordinator::group::{self, Id, InstanceId, Leaving, MemberId, Protocol};
 
 /// From here on a dynamic member is first given an id, and joins again with it (KIP-394).
@@ -209,7 +209,7 @@ pub(super) async fn describe(
     request: describe_groups::Request,
 ) -> describe_groups::Response {
     let mut groups = Vec::with_capacity(request.groups.len());
-    for group_id in request.groups {
+    for group_id in once_each(request.groups, String::clone) {
         let described = match may(session, Operation::Describe, &group_id) {
             Ok(()) => {
                 let described = context.groups.describe(Id::from(group_id.as_str())).await;

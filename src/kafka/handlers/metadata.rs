@@ -11,7 +11,7 @@ use super::super::wire::metadata::{
     Request, Response,
 };
 use super::super::{Operation, Resource, Session};
-use super::{METADATA_TIMEOUT, cluster};
+use super::{METADATA_TIMEOUT, cluster, once_each};
 use crate::metadata::image::{Image, Topic, is_internal};
 use crate::metadata::{request, service};
 use crate::model::{TopicId, TopicPartition};
@@ -46,8 +46,7 @@ pub(super) async fn handle(
     }
     let topics = match topics {
         None => all(context, session, &image),
-        Some(topics) => topics
-            .into_iter()
+        Some(topics) => once_each(topics, |topic| (topic.topic_id, topic.name.clone()))
             .map(|topic| named(context, session, &image, topic, &failed))
             .collect(),
     };

@@ -23,6 +23,7 @@ mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -115,6 +116,13 @@ fn metadata_timeout(ms: i32) -> Duration {
     timeout(ms).max(METADATA_TIMEOUT_MIN)
 }
 
+/// What was asked for, each once. An answer can be thousands of times as long as what asks for it,
+/// so a request that repeats itself must not be answered as often.
+fn once_each<T, K: Ord>(asked: Vec<T>, key: impl Fn(&T) -> K) -> impl Iterator<Item = T> {
+    let mut seen = BTreeSet::new();
+    asked.into_iter().filter(move |asked| seen.insert(key(asked)))
+}
+
 /// Awaits all futures at once, and polls them in order the first time.
 async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     enum Slot<F: Future> {
@@ -141,4 +149,46 @@ async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Out
         Slot::Running(_) => unreachable!("all are done"),
     };
     slots.into_iter().map(output).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn all_futures_run_at_once_and_answer_in_their_order() {
+        // Each but the last waits for the one after it: one at a time they would never end.
+        let (first, second) = (tokio::sync::Notify::new(), tokio::sync::Notify::new());
+        let futures: Vec<Pin<Box<dyn Future<Output = u8>>>> = vec![
+            Box::pin(async {
+                first.notified().await;
+                1
+            }),
+            Box::pin(async {
+                second.notified().await;
+                first.notify_one();
+                2
+            }),
+            Box::pin(async {
+                second.notify_one();
+                3
+            }),
+        ];
+        assert_eq!(join_all(futures).await, [1, 2, 3]);
+        assert_eq!(join_all(Vec::<std::future::Ready<u8>>::new()).await, [0u8; 0]);
+    }
+
+    #[test]
+    fn what_is_asked_for_again_is_answered_once_in_its_first_place() {
+        let once: Vec<_> = once_each(vec!["b", "a", "b", "c", "a"], |name| *name).collect();
+        assert_eq!(once, ["b", "a", "c"]);
+    }
+
+    #[test]
+    fn timeouts_of_clients_are_bounded() {
+        assert_eq!(timeout(-1), Duration::ZERO);
+        assert_eq!(timeout(1500), Duration::from_millis(1500));
+        assert_eq!(timeout(i32::MAX), TIMEOUT_MAX);
+        assert_eq!(metadata_timeout(0), METADATA_TIMEOUT_MIN);
+    }
 }

@@ -1,7 +1,7 @@
 //! OffsetFetch (9); many groups at once from version 8 (KIP-709). A committed offset beyond the end
 //! of its leader epoch is clamped to it (R25).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::context::Context;
 use super::super::errors::ToCode;
@@ -12,7 +12,7 @@ use super::super::wire::offset_fetch::{
     OffsetFetchResponseTopics, Request, Response,
 };
 use super::super::{Operation, Resource, Session};
-use super::cluster;
+use super::{cluster, once_each};
 use crate::coordinator::group::{
     CommittedOffset, FetchOffsets, FetchedOffset, Id, TopicPartition, clamp,
 };
@@ -37,7 +37,7 @@ pub(super) async fn handle(
     let throttle_time_ms = session.throttle_time_ms(0);
     if version >= GROUPS_VERSION {
         let mut groups = Vec::with_capacity(request.groups.len());
-        for wanted in request.groups {
+        for wanted in once_each(request.groups, |wanted| wanted.group_id.clone()) {
             groups.push(group(context, session, version, wanted).await);
         }
         return Response { throttle_time_ms, groups, ..Response::default() };
@@ -150,6 +150,8 @@ async fn some(
 ) -> Result<Vec<OffsetFetchResponseTopics>, ErrorCode> {
     let mut topics = Vec::with_capacity(wanted.len());
     let mut asked = Vec::new();
+    // Metadata of 4 KiB for each time that a partition is named would make a long answer.
+    let mut seen = BTreeSet::new();
     for (t, topic) in wanted.into_iter().enumerate() {
         let OffsetFetchRequestTopics { name, topic_id, partition_indexes } = topic;
         let known = match version {
@@ -170,6 +172,9 @@ async fn some(
         let mut partitions = Vec::with_capacity(partition_indexes.len());
         for (p, index) in partition_indexes.into_iter().enumerate() {
             match &known {
+                Ok(name) if !seen.insert((name.clone(), index)) => {
+                    partitions.push(refused(index, ErrorCode::InvalidRequest));
+                }
                 Ok(name) => {
                     asked.push(((t, p), TopicPartition::new(name.as_str(), index)));
                     partitions.push(refused(index, ErrorCode::UnknownServerError));

@@ -358,13 +358,15 @@ impl Core {
     }
 
     /// An empty log has no leader to lose: its preferred one need not wait for a timeout, and asks
-    /// again until the others are there. A third of the shortest timeout is three of the voters'
-    /// round trips: less, and across DCs it would ask anew before the votes have come, for ever.
+    /// again until the others are there. Not before its last question can have been answered (the
+    /// shortest election timeout is ten round trips, a quarter of it covers two), and never while
+    /// real votes are on their way: a new campaign would void them.
     fn wants_first_term(&self) -> bool {
-        let again = u64::from(self.config.timing.election_ticks_min).div_ceil(3);
+        let again = u64::from(self.config.timing.election_ticks_min / 4).max(1);
         self.config.preferred
             && self.log().last() == LogIndex::ZERO
             && self.leader().is_none()
+            && self.raw.raft.state != StateRole::Candidate
             && self.ticks.is_multiple_of(again)
     }
 
