@@ -115,7 +115,7 @@ def test_a_dump_shows_the_bytes_that_a_fetch_brings(dev, topic):
     """So that equal dumps mean equal bytes."""
     kafka.create_topic(dev.bootstrap(), topic)
     for n in range(5):
-        kafka.send(dev.bootstrap(), topic, [f"{n}-{m}" for m in range(3)], compression_codec="zstd", linger_ms=50)
+        kafka.send(dev.bootstrap(), topic, [f"{n}-{m} " * 50 for m in range(3)], compression_codec="zstd", linger_ms=50)
     leader, epoch = kafka.leader(dev.kafka(1), topic)
     with wire.Connection(dev.kafka(leader)) as connection:
         batches = batch.split(wire.fetch(connection, topic, 0, 0)["records"])
