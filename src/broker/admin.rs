@@ -33,6 +33,8 @@ pub struct Told {
     /// Empty until `__meta` is open here.
     pub metadata: Arc<OnceLock<service::Handle>>,
     pub registered: watch::Receiver<bool>,
+    /// Whether it ever held a lease.
+    pub leased: watch::Receiver<bool>,
     pub wan: Option<Arc<Wan>>,
 }
 
@@ -82,6 +84,8 @@ impl Source for Told {
             missing.push("waiting for a majority of __meta's voters to answer".to_owned());
         } else if !*self.registered.borrow() {
             missing.push("not registered: the leader of __meta has not answered yet".to_owned());
+        } else if !*self.leased.borrow() {
+            missing.push("no lease from the leader of __meta yet".to_owned());
         }
         missing
     }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use isobar_topology::timing::Lease;
 use isobar_transport::{RpcError, Transport};
 use prost::Message as _;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::inbound::{Answer, method};
@@ -61,13 +62,15 @@ impl Office {
     }
 }
 
-/// Keeps this node's lease, and tells the replicas when it has run out and when it is back.
+/// Keeps this node's lease, and tells the replicas when it has run out and when it is back;
+/// `held_once` turns true with the first grant.
 pub async fn hold(
     node: NodeId,
     lease: Lease,
     office: Arc<Office>,
     transport: Transport,
     orders: Orders,
+    held_once: watch::Sender<bool>,
 ) {
     let begun = Instant::now();
     let holder = Arc::new(Mutex::new(Holder::new(lease)));
@@ -77,22 +80,24 @@ pub async fn hold(
     loop {
         look.tick().await;
         let now = begun.elapsed();
+        let leader = office.replicas.leaders().of(TopicPartition::META).map(|l| l.node);
         let (renew, valid) = {
             let mut holder = holder.lock().expect("no panic while held");
-            (holder.poll_renew(now), holder.is_valid(now))
+            // Without a leader there is nobody to ask; with one it is asked at once.
+            (leader.and_then(|_| holder.poll_renew(now)), holder.is_valid(now))
         };
         if valid != was_valid {
             was_valid = valid;
             orders.lease(valid);
             if valid {
+                // Nobody may be left who wants to know.
+                let _ = held_once.send(true);
                 tracing::info!(%node, "lease held");
             } else {
                 tracing::warn!(%node, "lease lost: async topics with on_isolation = fence stop acknowledging");
             }
         }
-        let Some(renew) = renew else { continue };
-        let leader = office.replicas.leaders().of(TopicPartition::META).map(|l| l.node);
-        let Some(leader) = leader else { continue };
+        let (Some(renew), Some(leader)) = (renew, leader) else { continue };
         let (holder, office, transport, orders) =
             (Arc::clone(&holder), Arc::clone(&office), transport.clone(), orders.clone());
         // A slow answer must not hold up the next renewal; each ends at its deadline.

@@ -86,14 +86,14 @@ pub struct Node {
     /// This node's own: nine of them share a process in `isobar dev`.
     pub recorder: Arc<Recorder>,
     switch: Arc<Switch>,
-    registered: watch::Receiver<bool>,
+    ready: watch::Receiver<bool>,
     shutdown: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
 
 impl Node {
-    /// Starts a node. Returns when its part in `__meta` is open; [`Node::registered`] tells when the
-    /// cluster knows it.
+    /// Starts a node. Returns when its part in `__meta` is open; [`Node::ready`] tells when
+    /// clients are well served.
     pub async fn start(config: Config) -> Result<Self, Error> {
         let Config { topology, node, data_dir, certs_base, wan, seed } = config;
         let here = topology.node(node).ok_or(Error::UnknownNode(node))?.clone();
@@ -136,6 +136,7 @@ impl Node {
         let service = Arc::new(OnceLock::<service::Handle>::new());
         take_up(&switch, &service, identity.cluster_id.clone());
         let (registered_in, registered) = watch::channel(false);
+        let (held_in, held) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let recorder = Arc::<Recorder>::default();
         let told = admin::Told {
@@ -148,6 +149,7 @@ impl Node {
             switch: Arc::clone(&switch),
             metadata: Arc::clone(&service),
             registered: registered.clone(),
+            leased: held.clone(),
             wan: wan.clone(),
         };
         admin::serve(told, admin, &recorder, &mut tasks);
@@ -194,7 +196,9 @@ impl Node {
         let terms = timing::lease(&timing(topology.max_rtt(&meta_voters(&topology))));
         let office = lease::Office::new(replicas.clone(), terms);
         switch.take_up(method::RENEW, office.answer());
-        tasks.spawn(lease::hold(node, terms, office, transport.clone(), orders.clone()));
+        tasks.spawn(lease::hold(node, terms, office, transport.clone(), orders.clone(), held_in));
+        let (ready_in, ready) = watch::channel(false);
+        tasks.spawn(tell_ready(registered.clone(), held, ready_in));
         let mut started = Self {
             id: node,
             topology,
@@ -207,7 +211,7 @@ impl Node {
             wan,
             recorder,
             switch,
-            registered,
+            ready,
             shutdown,
             tasks: JoinSet::new(),
         };
@@ -216,9 +220,9 @@ impl Node {
         Ok(started)
     }
 
-    /// Turns true when the cluster knows this node and its image is current.
-    pub fn registered(&self) -> watch::Receiver<bool> {
-        self.registered.clone()
+    /// Turns true when the cluster knows this node, its image is current, and it holds a lease.
+    pub fn ready(&self) -> watch::Receiver<bool> {
+        self.ready.clone()
     }
 
     /// Turns true when the node begins to stop.
@@ -298,6 +302,19 @@ fn registration(topology: &Topology, node: NodeId, disk: DiskId) -> Registered {
         admin: here.admin.advertised.to_string(),
         version: env!("CARGO_PKG_VERSION").into(),
         feature_level: FEATURE_LEVEL,
+    }
+}
+
+/// Ready is registered and, once, held a lease: before that, async topics would be fenced.
+async fn tell_ready(
+    mut registered: watch::Receiver<bool>,
+    mut held: watch::Receiver<bool>,
+    ready: watch::Sender<bool>,
+) {
+    let known = registered.wait_for(|known| *known).await.is_ok();
+    if known && held.wait_for(|held| *held).await.is_ok() {
+        // Nobody may be left who wants to know.
+        let _ = ready.send(true);
     }
 }
 

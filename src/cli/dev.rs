@@ -126,11 +126,11 @@ async fn serve(topology: Topology, data_dir: PathBuf) -> anyhow::Result<()> {
 
 async fn all_ready(nodes: &[Node]) -> anyhow::Result<()> {
     for node in nodes {
-        let mut registered = node.registered();
-        let ready = registered.wait_for(|ready| *ready);
+        let mut state = node.ready();
+        let ready = state.wait_for(|ready| *ready);
         if tokio::time::timeout(READY_PATIENCE, ready).await.is_err() {
             eprintln!("waiting for node {}: __meta has no leader that answers yet", node.id);
-            node.registered().wait_for(|ready| *ready).await.context("the node ended")?;
+            node.ready().wait_for(|ready| *ready).await.context("the node ended")?;
         }
     }
     Ok(())

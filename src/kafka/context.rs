@@ -15,11 +15,15 @@ use crate::coordinator;
 use crate::metadata::image::Image;
 use crate::metadata::request::{Request, Response};
 use crate::metadata::service;
-use crate::model::{DcName, NodeId, TopicPartition};
+use crate::model::{DcName, NodeId, TopicId, TopicPartition};
 use crate::replica;
 
 /// Record bytes of one fetch response: Kafka's `fetch.max.bytes` of a broker.
 pub const FETCH_BYTES_MAX: usize = 55 << 20;
+
+/// How long the answer to CreateTopics waits for the new partitions' leaders: two elections within a
+/// DC.
+const LEADERS_MAX: Duration = Duration::from_secs(3);
 
 /// Fetches of a node that may be reading their disks at once; more wait. Beyond it reads only
 /// queue in the kernel, and each holds a thread.
@@ -165,6 +169,22 @@ impl Context {
     /// Who leads a partition, as far as is known, and believed alive.
     pub fn leader(&self, partition: TopicPartition) -> Option<replica::Leader> {
         self.replicas.leaders().of(partition).filter(|leader| self.is_alive(leader.node))
+    }
+
+    /// Waits until new partitions have leaders, as far as this node knows, so that a client that
+    /// made a topic can use it at once: Kafka's controller gives a partition its leader when it is
+    /// made, here it is elected a moment later. Returns at the latest after [`LEADERS_MAX`].
+    pub(super) async fn await_leaders(&self, topics: &[TopicId]) {
+        let image = self.metadata.image();
+        let topics = topics.iter().filter_map(|id| image.topics.get(id));
+        let partitions: Vec<TopicPartition> = topics
+            .flat_map(|t| {
+                let numbers = 0..t.partitions.len() as i32;
+                numbers.map(|partition| TopicPartition { topic: t.id, partition })
+            })
+            .collect();
+        // Late is no error: clients take LEADER_NOT_AVAILABLE and ask again.
+        let _ = tokio::time::timeout(LEADERS_MAX, self.replicas.leaders().known(&partitions)).await;
     }
 
     pub(super) fn fetch_sessions(&self) -> MutexGuard<'_, fetch_sessions::Cache> {

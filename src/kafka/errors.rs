@@ -22,10 +22,9 @@ impl ToCode for ProduceError {
             Self::NotLeader | Self::LeaderNotReady | Self::ShuttingDown => {
                 ErrorCode::NotLeaderOrFollower
             }
-            Self::NotEnoughReplicas => ErrorCode::NotEnoughReplicas,
-            Self::NotEnoughReplicasAfterAppend | Self::Fenced => {
-                ErrorCode::NotEnoughReplicasAfterAppend
-            }
+            // A fenced home refuses before it appends.
+            Self::NotEnoughReplicas | Self::Fenced => ErrorCode::NotEnoughReplicas,
+            Self::NotEnoughReplicasAfterAppend => ErrorCode::NotEnoughReplicasAfterAppend,
             Self::TimedOut | Self::Busy => ErrorCode::RequestTimedOut,
             Self::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
             Self::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,

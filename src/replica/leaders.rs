@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::sync::RwLock;
 
+use tokio::sync::Notify;
+
 use crate::model::{LeaderEpoch, NodeId, TopicPartition};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +22,7 @@ pub struct Leader {
 #[derive(Debug, Default)]
 pub struct Leaders {
     by_partition: RwLock<HashMap<TopicPartition, Leader>>,
+    learned: Notify,
 }
 
 impl Leaders {
@@ -31,11 +34,26 @@ impl Leaders {
     pub fn learn(&self, partition: TopicPartition, leader: Leader) -> bool {
         let mut known = self.by_partition.write().expect("no panic while held");
         match known.get(&partition) {
-            Some(old) if old.epoch > leader.epoch || *old == leader => false,
-            _ => {
-                known.insert(partition, leader);
-                true
+            Some(old) if old.epoch > leader.epoch || *old == leader => return false,
+            _ => known.insert(partition, leader),
+        };
+        drop(known);
+        self.learned.notify_waiters();
+        true
+    }
+
+    /// Returns once the leader of every one of these partitions is known: for whoever made them.
+    pub async fn known(&self, partitions: &[TopicPartition]) {
+        loop {
+            let learned = self.learned.notified();
+            let all = {
+                let known = self.by_partition.read().expect("no panic while held");
+                partitions.iter().all(|partition| known.contains_key(partition))
+            };
+            if all {
+                return;
             }
+            learned.await;
         }
     }
 

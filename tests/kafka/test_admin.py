@@ -39,9 +39,14 @@ def test_a_topic_comes_and_goes_everywhere(broker, topic):
     admin = kafka.admin(broker.bootstrap())
     kafka.create_topic(broker.bootstrap(), topic, partitions=4)
     addresses = [b["address"] for b in wire.metadata(broker.kafka(1))["brokers"].values()]
-    tables = [wire.metadata(address, [topic])["topics"][topic] for address in addresses]
+
+    def seen():
+        found = [wire.metadata(address, [topic])["topics"][topic] for address in addresses]
+        return found if all(sorted(t["partitions"]) == [0, 1, 2, 3] for t in found) else None
+
+    # The answer says that it is decided; another datacenter hears it half a round trip later.
+    tables = wait.until("listed by every node", seen, 5)
     for table in tables:
-        assert sorted(table["partitions"]) == [0, 1, 2, 3]
         placed = {n: p["replicas"] for n, p in table["partitions"].items()}
         assert placed == {n: p["replicas"] for n, p in tables[0]["partitions"].items()}
         assert all(len(set(replicas)) == len(replicas) for replicas in placed.values())

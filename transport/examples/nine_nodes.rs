@@ -49,10 +49,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let nodes = start(&dir, &wan, count.clone()).await?;
     let control = || nodes.iter().flat_map(|(_, _, transport)| transport.stats());
     while control().any(|stats| stats.lane == Lane::Control && !stats.connected) {
+        // tidy: an example has no event for "all connected"; it looks again.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     for _ in 0..4 {
         let (cpu, begin) = (cpu(), Instant::now());
+        // tidy: the time over which the idle cost is measured.
         tokio::time::sleep(Duration::from_secs(3)).await;
         let percent = 100.0 * (self::cpu() - cpu).as_secs_f64() / begin.elapsed().as_secs_f64();
         println!("idle: {percent:.2} % of a core, {} MiB resident", resident_mib());
@@ -121,6 +123,7 @@ async fn flood(from: &Transport, to: NodeId, count: &Count) {
     while begin.elapsed() < Duration::from_secs(5) {
         key += 1;
         if from.send(to, Lane::Replication, key, frame.clone()).is_err() {
+            // tidy: a flood that found the queue full; there is no event for room in it.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }

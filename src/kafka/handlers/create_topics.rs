@@ -44,6 +44,8 @@ pub(super) async fn handle(context: &Context, session: &Session, request: Reques
         let request = request::Request::CreateTopics { topics, validate_only };
         match context.metadata.submit(request, metadata_timeout(timeout_ms)).await {
             Ok(request::Response::TopicsCreated(created)) => {
+                let made: Vec<_> = created.iter().flatten().map(|topic| topic.id).collect();
+                context.await_leaders(&made).await;
                 let image = context.metadata.image();
                 for (place, created) in places.into_iter().zip(created) {
                     match created {
