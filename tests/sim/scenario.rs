@@ -96,7 +96,9 @@ pub struct Scenario {
 
 impl Scenario {
     pub fn draw(rng: &mut SmallRng) -> Self {
-        let partitions = (0..rng.gen_range(1..=3)).map(|n| partition(n, rng)).collect();
+        let value_bytes = [20, 200, 4_000, 60_000][rng.gen_range(0..4)];
+        let partitions =
+            (0..rng.gen_range(1..=3)).map(|n| partition(n, value_bytes, rng)).collect();
         let mut delay = [[250; 3]; 3];
         for (a, b) in [(0, 1), (1, 2), (0, 2)] {
             let one_way = rng.gen_range(5..=110) * MILLI;
@@ -132,7 +134,7 @@ impl Scenario {
             faults,
             faulty_until: rng.gen_range(20..=60) * SECOND,
             producers: rng.gen_range(1..=4),
-            value_bytes: [20, 200, 4_000, 60_000][rng.gen_range(0..4)],
+            value_bytes,
             think: [10, 50, 200][rng.gen_range(0..3)] * MILLI,
         }
     }
@@ -177,7 +179,7 @@ fn timing() -> Timing {
     }
 }
 
-fn partition(n: i32, rng: &mut SmallRng) -> Partition {
+fn partition(n: i32, value_bytes: usize, rng: &mut SmallRng) -> Partition {
     let sync_to = [0, 1, 1, 2][rng.gen_range(0..4)];
     let ack = AckPolicy {
         sync_to,
@@ -185,7 +187,9 @@ fn partition(n: i32, rng: &mut SmallRng) -> Partition {
         fence: sync_to == 0 && rng.gen_bool(0.5),
         log_append_time: rng.gen_bool(0.2),
     };
-    let segment_bytes = [2 << 10, 16 << 10, 1 << 20][rng.gen_range(0..3)];
+    // Of a few batches, of some dozens, or one for the whole run.
+    let segment_bytes =
+        [2 << 10, 16 << 10, 1 << 20][rng.gen_range(0..3)].max(4 * value_bytes as u32);
     let log = log::Config { segment_bytes, ..log::Config::default() };
     let bytes = rng.gen_bool(0.3).then_some(u64::from(segment_bytes) * 4);
     let retention = log::Retention { ms: None, bytes };

@@ -456,8 +456,15 @@ impl World {
         let recovered = match started {
             Ok(recovered) => recovered,
             Err(error) => {
-                assert!(is_unlucky, "n{} does not start: {error}", node + 1);
-                self.nodes[node].disk.crash();
+                // A sync that was to fail fails here, once; nothing else may keep a node down.
+                let excused = self.now < self.scenario.faulty_until + 10 * SECOND;
+                assert!(excused, "n{} does not start: {error}", node + 1);
+                let disk = &self.nodes[node].disk;
+                if is_unlucky {
+                    disk.crash()
+                } else {
+                    disk.kill()
+                }
                 self.after(SECOND, Event::Start(node));
                 return Ok(());
             }

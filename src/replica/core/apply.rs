@@ -29,6 +29,17 @@ struct StartState {
 
 const START_STATE_VERSION: u32 = 1;
 
+/// The data of a log-start snapshot.
+pub fn start_state(start: Start, log_start: Offset, producers: &Bytes) -> Bytes {
+    let state = StartState {
+        version: START_STATE_VERSION,
+        offset: start.offset.0,
+        log_start: log_start.0,
+        producers: producers.clone(),
+    };
+    state.encode_to_vec().into()
+}
+
 impl Core {
     pub(super) fn apply(&mut self, now: Now, committed: Vec<Entry>) {
         let Some(last) = committed.last().map(|e| LogIndex(e.index)) else { return };
@@ -172,16 +183,6 @@ impl Core {
 
     pub(super) fn matched_of(&self, id: ReplicaId) -> LogIndex {
         LogIndex(self.raw.raft.prs().get(id.0).map_or(0, |p| p.matched))
-    }
-
-    pub(super) fn start_state(&self, start: Start, producers: &Bytes) -> Bytes {
-        let state = StartState {
-            version: START_STATE_VERSION,
-            offset: start.offset.0,
-            log_start: self.log_start.0,
-            producers: producers.clone(),
-        };
-        state.encode_to_vec().into()
     }
 
     pub(super) fn read_start_state(

@@ -48,6 +48,7 @@ use raft::{RawNode, StateRole};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+pub use self::apply::start_state;
 use self::config::{APPEND_BYTES_MAX, APPENDS_IN_FLIGHT_MAX, COMMITTED_BYTES_MAX, Config};
 use self::effect::{Effect, Lead, Outgoing};
 pub use self::exposure::Exposure;
@@ -301,7 +302,7 @@ impl Core {
 
     /// Whole segments left the log; it begins after `start` now.
     pub fn handle_start_moved(&mut self, start: raft_log::Start, producers: &Bytes) {
-        let state = self.start_state(start, producers);
+        let state = start_state(start, self.log_start, producers);
         self.raw.mut_store().move_start(start, state);
     }
 

@@ -56,6 +56,10 @@ impl Names {
     }
 
     fn rename(&mut self, from: &Path, to: &Path) {
+        if let Some(inode) = self.files.remove(from) {
+            self.files.insert(to.to_owned(), inode);
+            return;
+        }
         let moved = |path: &Path| match path.strip_prefix(from) {
             Ok(rest) if rest.as_os_str().is_empty() => to.to_owned(),
             Ok(rest) => to.join(rest),
