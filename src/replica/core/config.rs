@@ -20,8 +20,9 @@ pub const APPENDS_IN_FLIGHT_MAX: usize = 256;
 /// Committed bytes handed out per Ready, so that one group never holds the loop for long.
 pub const COMMITTED_BYTES_MAX: u64 = 4 << 20;
 
-/// Ticks without a word after which a replica counts as silent: 2 s at 50 ms a tick, some thirteen
-/// heartbeats, so that loss alone never makes a DC look absent.
+/// Ticks without a word after which a replica counts as silent: 2 s at 50 ms a tick. That is three
+/// heartbeats of a learner that lacks nothing, and thirteen of any other, so that loss alone, which
+/// QUIC repairs in a round trip or two, never makes a DC look absent.
 pub const SILENT_TICKS: u64 = 40;
 
 /// How far in ticks a replica may lag and still be reported in sync: Kafka's
@@ -31,6 +32,19 @@ pub const LAG_TICKS_MAX: u64 = 200;
 /// Ticks between two looks at whether Raft's configuration is what the placement asks for: a
 /// change that found another one under way is proposed again after a second.
 pub const PLACEMENT_TICKS: u64 = 20;
+
+/// Ticks between two looks of a leader at who is silent or lags, when nothing else happens.
+pub const LOOK_TICKS: u64 = 5;
+
+/// Added to the shortest election timeout that is drawn. A voter ignores candidates for
+/// `election_ticks_min` after the leader's last word (check-quorum's lease); the voters' ticks are
+/// not in phase and a busy node's come late, so a candidate that asks at the very end of it is
+/// ignored, and a whole timeout is lost.
+pub const LEASE_MARGIN_TICKS: u32 = 2;
+
+/// A learner that lacks nothing hears one heartbeat in this many: it never campaigns, and node
+/// liveness and the next append stand in for the rest (design §7).
+pub const LEARNER_HEARTBEATS: u64 = 4;
 
 #[derive(Debug, Clone)]
 pub struct Config {

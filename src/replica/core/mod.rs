@@ -250,9 +250,18 @@ impl Core {
         if self.ticks.is_multiple_of(config::PLACEMENT_TICKS) {
             self.propose_placement();
         }
-        self.raw.tick();
+        let is_busy = self.raw.tick();
         self.waiters.expire(now.mono, &mut self.effects);
-        self.process(now);
+        // A follower's tick, and most of a leader's, change nothing that anyone could see.
+        let looks = self.is_leader() && self.ticks.is_multiple_of(config::LOOK_TICKS);
+        if is_busy || looks {
+            self.process(now);
+        }
+    }
+
+    /// Whether there is anything for [`Core::poll_effect`].
+    pub fn has_effects(&self) -> bool {
+        !self.effects.is_empty()
     }
 
     /// A message from another replica of this very group; the caller has checked the group and
@@ -399,7 +408,10 @@ impl Core {
         if self.is_leader() {
             self.own_entry = Some(self.first_of_term());
             self.ready_to_lead = self.own_entry.is_some_and(|own| self.log().applied() >= own);
-            self.heard.clear();
+            // Nobody is silent before they had the time to speak: what is taken in meanwhile waits
+            // behind the gate, within its bound.
+            let now = self.ticks;
+            self.heard = self.config.members.keys().map(|id| (*id, now)).collect();
             self.samples = Samples::starting_at(self.watermark, self.high_watermark);
             self.in_sync.clear();
         } else if was_leader {
@@ -415,7 +427,9 @@ impl Core {
     fn redraw(&mut self) {
         self.drawn_for = (self.raw.raft.term, self.raw.raft.state);
         let timing = self.config.timing;
-        let ticks = self.rng.gen_range(timing.election_ticks_min..timing.election_ticks_max);
+        let least = (timing.election_ticks_min + config::LEASE_MARGIN_TICKS)
+            .min(timing.election_ticks_max - 1);
+        let ticks = self.rng.gen_range(least..timing.election_ticks_max);
         self.raw.raft.set_randomized_election_timeout(ticks as usize);
     }
 
@@ -433,7 +447,8 @@ impl Core {
 
     /// Recomputes who is in sync, and says so when it changed.
     fn watch_in_sync(&mut self) {
-        if !self.is_leader() {
+        // Not before it takes produce: who hears of a leader may use it at once.
+        if !self.is_leader() || !self.ready_to_lead {
             return;
         }
         let in_sync = self.lagging_less_than_the_bound();

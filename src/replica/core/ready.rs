@@ -7,6 +7,7 @@
 use raft::eraftpb::{Message, MessageType, Snapshot};
 use raft::{Ready, SnapshotStatus};
 
+use super::config::LEARNER_HEARTBEATS;
 use super::effect::{Effect, Persist, Reset};
 use super::{Core, Now, Position};
 use crate::log;
@@ -103,9 +104,22 @@ impl Core {
             let id = message.to;
             self.send(to, Some(message));
             self.raw.report_snapshot(id, SnapshotStatus::Finish);
-        } else {
+        } else if !self.is_idle_heartbeat(&message) {
             self.send(to, Some(message));
         }
+    }
+
+    /// A heartbeat that tells a caught-up learner nothing: it may be left out, but for one in
+    /// [`LEARNER_HEARTBEATS`].
+    fn is_idle_heartbeat(&self, message: &Message) -> bool {
+        if message.get_msg_type() != MessageType::MsgHeartbeat {
+            return false;
+        }
+        let to = ReplicaId(message.to);
+        let learns = self.config.members.get(&to).is_some_and(|m| !m.voter);
+        let lacks_nothing = self.matched_of(to) == self.log().last();
+        let heartbeat = self.ticks / u64::from(self.config.timing.heartbeat_ticks.max(1));
+        learns && lacks_nothing && !heartbeat.is_multiple_of(LEARNER_HEARTBEATS)
     }
 
     /// Every accepted append tells up to where our log equals the leader's (R27).

@@ -79,7 +79,9 @@ impl Host {
     pub fn tick(&mut self, now: Now) {
         for (at, core) in &mut self.cores {
             core.handle_tick(now);
-            self.touched.insert(*at);
+            if core.has_effects() {
+                self.touched.insert(*at);
+            }
         }
     }
 
