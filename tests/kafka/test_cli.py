@@ -23,10 +23,17 @@ def test_partition_info_equals_metadata_and_list_offsets(dev, topic):
     told = wire.metadata(dev.kafka(1), [topic])["topics"][topic]["partitions"][1]
     # Any node answers, for any partition.
     for node in (1, 4, 9):
-        info = dev.cli(node).partition(topic, 1)
+        # Another datacenter hears of a topic half a round trip later.
+        info = wait.until("known here", lambda: dev.cli(node).partition(topic, 1), 5, errors=(cli.Failed,))
         assert (info["leader"], info["leader_epoch"]) == (told["leader"], told["epoch"])
         assert sorted(info["replicas"]) == sorted(told["replicas"])
-        assert sorted(info["isr"]) == sorted(told["isr"])
+
+        # Who is in sync grows while a new topic settles: both tell the same in the end.
+        def agree():
+            shown = wire.metadata(dev.kafka(1), [topic])["topics"][topic]["partitions"][1]["isr"]
+            return sorted(dev.cli(node).partition(topic, 1)["isr"]) == sorted(shown)
+
+        wait.until("the command line and Metadata agree on who is in sync", agree, 10)
         assert info["high_watermark"] == 3
         assert info["log_end_offset"] == 3
 

@@ -244,7 +244,8 @@ impl Replicas {
     /// Ends the round, and publishes what it changed.
     pub fn end_round(&mut self, now: Now) -> Outcome {
         let round = self.host.take_round(now);
-        let Round { control, appends, leads, writes, reads, replies, deleted, progress } = round;
+        let Round { control, appends, leads, writes, reads, replies, deleted, progress, .. } =
+            round;
         let mut outcome = Outcome { leads, replies, deleted, ..Outcome::default() };
         for append in appends {
             let header = wire::Envelope::of(vec![append.group], Vec::new()).to_header();

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use bytes::Bytes;
+use raft::eraftpb::MessageType;
 
 pub use self::round::{MemberStatus, Round, Status};
 use super::core::config::{AckPolicy, Member};
@@ -26,7 +27,16 @@ pub struct Host {
     /// Those whose effects were not taken yet.
     touched: BTreeSet<TopicPartition>,
     lease_valid: bool,
+    ticks: u64,
+    /// Heartbeats that wait for the tick at which all of them leave.
+    held: BTreeMap<NodeId, Vec<wire::Group>>,
 }
+
+/// Heartbeats leave at every third tick, those of all groups together. Each group has its own
+/// phase, so without this a node with many groups sends a frame to every peer at every tick, and
+/// waking up is what an idle cluster costs. A heartbeat waits 100 ms at most, a sixth of the
+/// shortest election timeout.
+const HEARTBEAT_ROUND_TICKS: u64 = 3;
 
 impl Default for Host {
     fn default() -> Self {
@@ -36,7 +46,13 @@ impl Default for Host {
 
 impl Host {
     pub fn new() -> Self {
-        Self { cores: BTreeMap::new(), touched: BTreeSet::new(), lease_valid: false }
+        Self {
+            cores: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            lease_valid: false,
+            ticks: 0,
+            held: BTreeMap::new(),
+        }
     }
 
     /// Takes a replica in; the lease counts for it from now on.
@@ -77,6 +93,7 @@ impl Host {
     }
 
     pub fn tick(&mut self, now: Now) {
+        self.ticks += 1;
         for (at, core) in &mut self.cores {
             core.handle_tick(now);
             if core.has_effects() {
@@ -233,6 +250,14 @@ impl Host {
             }
             round.progress.push((at, core.progress()));
         }
+        for (to, heartbeats) in std::mem::take(&mut round.heartbeats) {
+            self.held.entry(to).or_default().extend(heartbeats);
+        }
+        if self.ticks.is_multiple_of(HEARTBEAT_ROUND_TICKS) {
+            for (to, heartbeats) in std::mem::take(&mut self.held) {
+                round.control.entry(to).or_default().extend(heartbeats);
+            }
+        }
         round
     }
 
@@ -269,6 +294,7 @@ impl Round {
         let Some(member) = config.members.get(&outgoing.to) else { return };
         let Outgoing { to, raft, watermark } = outgoing;
         let appends = raft.as_ref().is_some_and(|m| !m.entries.is_empty());
+        let beats = raft.as_ref().is_some_and(|m| m.get_msg_type() == MessageType::MsgHeartbeat);
         let Some((group, chunks)) = wire::Group::new(config.group, config.me, to, raft, watermark)
         else {
             return;
@@ -281,7 +307,8 @@ impl Round {
                 chunks,
             });
         } else {
-            self.control.entry(member.node).or_default().push(group);
+            let lane = if beats { &mut self.heartbeats } else { &mut self.control };
+            lane.entry(member.node).or_default().push(group);
         }
     }
 }

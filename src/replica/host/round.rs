@@ -17,6 +17,8 @@ use crate::replica::{ProduceError, Produced, Progress, wire};
 pub struct Round {
     /// Per node, to leave as one frame.
     pub control: BTreeMap<NodeId, Vec<wire::Group>>,
+    /// Taken back by the host, which lets them leave together.
+    pub(super) heartbeats: BTreeMap<NodeId, Vec<wire::Group>>,
     pub appends: Vec<Append>,
     /// For every node.
     pub leads: Vec<wire::Lead>,
