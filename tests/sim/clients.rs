@@ -6,7 +6,7 @@ use rand::Rng;
 
 use crate::client::{Outcome, Request, Response};
 use crate::invariants::{Violation, same_bytes};
-use crate::oracle::Acked;
+use crate::oracle::{Acked, hash_of};
 use crate::scenario::{MILLI, Micros, NODES, NODES_PER_DC, SECOND, dc_of, node_of};
 use crate::world::{Event, World};
 
@@ -124,5 +124,11 @@ impl World {
             self.readers[reader].offset = header.next_offset();
         }
         Ok(())
+    }
+
+    fn trace_read(&mut self, node: usize, base: i64, bytes: &[u8]) -> u64 {
+        let hash = hash_of(bytes);
+        self.trace.note((self.now, node, base, hash));
+        hash
     }
 }

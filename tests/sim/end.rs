@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use isobar::model::{Offset, record};
+use isobar::log::Reader;
+use isobar::model::{Offset, TopicPartition, record};
 use isobar::replica::core::Core;
 
 use crate::invariants::{Violation, acked, converged, exposed_stays};
@@ -14,6 +15,11 @@ impl World {
     fn core(&self, node: usize, partition: usize) -> Option<&Core> {
         let at = self.scenario.partitions[partition].at;
         self.nodes[node].running.as_ref()?.replicas.host.core(at)
+    }
+
+    /// For the oracle's own reading of a node's disk.
+    fn log_of(&self, node: usize, at: TopicPartition) -> Option<Reader> {
+        self.nodes[node].running.as_ref()?.writer.store.reader(at).ok()
     }
 
     pub fn has_converged(&self) -> bool {
@@ -83,7 +89,7 @@ impl World {
 }
 
 /// Record ids by offset.
-fn records(reader: &isobar::log::Reader, start: Offset, end: Offset) -> BTreeMap<i64, u64> {
+fn records(reader: &Reader, start: Offset, end: Offset) -> BTreeMap<i64, u64> {
     let mut found = BTreeMap::new();
     let mut from = start;
     while from < end {

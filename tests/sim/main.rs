@@ -38,7 +38,23 @@ use world::{Report, World};
 const SECONDS: u64 = 20;
 
 /// Always run. The first ones are any; then come those that once failed, with what they found.
-const FIXED: [u64; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
+const FIXED: [u64; 13] = [
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    7,
+    8,
+    // An empty log-start snapshot from a restarted leader.
+    1882635220549645,
+    1882635266687006,
+    // A log that began where the disk had no producer state, and could not be opened again.
+    1882635507859475,
+    1882635525685273,
+    1882635559239769,
+];
 
 /// One in so many seeds runs twice, and must do the same.
 const TWICE_EVERY: usize = 20;

@@ -183,7 +183,7 @@ fn partition(n: i32, value_bytes: usize, rng: &mut SmallRng) -> Partition {
     let sync_to = [0, 1, 1, 2][rng.gen_range(0..4)];
     let ack = AckPolicy {
         sync_to,
-        min_in_sync: rng.gen_range(1..=2),
+        min_in_sync: rng.gen_range(1..=3),
         fence: sync_to == 0 && rng.gen_bool(0.5),
         log_append_time: rng.gen_bool(0.2),
     };

@@ -22,7 +22,7 @@ use crate::faults::Fault;
 use crate::invariants::{Violation, gate};
 use crate::network::{Arrival, Lane, Network};
 use crate::node::{Node, Running};
-use crate::oracle::{Oracle, hash_of};
+use crate::oracle::Oracle;
 use crate::scenario::{MILLI, Micros, NODES, SECOND, Scenario, dc_of, node_id, node_of};
 use crate::trace::Trace;
 
@@ -490,16 +490,5 @@ impl World {
             self.after(delay, Event::Up { at: node, peer });
         }
         Ok(())
-    }
-
-    /// What the run's log holds at `node`: the oracle's own reading of its disk.
-    pub fn log_of(&self, node: usize, at: TopicPartition) -> Option<log::Reader> {
-        self.nodes[node].running.as_ref()?.writer.store.reader(at).ok()
-    }
-
-    pub fn trace_read(&mut self, node: usize, base: i64, bytes: &[u8]) -> u64 {
-        let hash = hash_of(bytes);
-        self.trace.note((self.now, node, base, hash));
-        hash
     }
 }

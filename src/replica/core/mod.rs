@@ -250,7 +250,7 @@ impl Core {
         if self.ticks.is_multiple_of(config::PLACEMENT_TICKS) {
             self.propose_placement();
         }
-        let is_busy = self.raw.tick();
+        let is_busy = !self.is_installing() && self.raw.tick();
         self.waiters.expire(now.mono, &mut self.effects);
         // A follower's tick, and most of a leader's, change nothing that anyone could see.
         let looks = self.is_leader() && self.ticks.is_multiple_of(config::LOOK_TICKS);

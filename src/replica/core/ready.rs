@@ -17,6 +17,8 @@ use crate::model::{LogIndex, ReplicaId, Term};
 pub(super) struct Unpersisted {
     number: u64,
     last: LogIndex,
+    /// A snapshot that it installs: applied once it is on disk.
+    installs: Option<LogIndex>,
     /// Leave when it is done.
     messages: Vec<Message>,
 }
@@ -63,7 +65,8 @@ impl Core {
     fn queue_write(&mut self, number: u64, persist: Persist, messages: Vec<Message>) {
         let last = self.log().last();
         if !persist.is_empty() {
-            self.unpersisted.push_back(Unpersisted { number, last, messages });
+            let installs = persist.reset.as_ref().map(|reset| reset.start.index);
+            self.unpersisted.push_back(Unpersisted { number, last, installs, messages });
             self.effects.push_back(Effect::Persist(Box::new(persist)));
         } else if let Some(newest) = self.unpersisted.back_mut() {
             newest.number = number;
@@ -79,14 +82,28 @@ impl Core {
         let done = self.unpersisted.pop_front().expect("a write is done once");
         self.raw.mut_store().set_persisted(done.last);
         self.raw.on_persist_ready(done.number);
+        if let Some(index) = done.installs {
+            // Else a campaign looks for configuration changes in entries that are no more here.
+            self.raw.advance_apply_to(index.0);
+        }
         self.send_all(done.messages);
+    }
+
+    /// A snapshot is on its way to the disk: this replica stands nowhere, and must not campaign.
+    pub(super) fn is_installing(&self) -> bool {
+        self.unpersisted.iter().any(|write| write.installs.is_some())
     }
 
     /// A write that is no Ready's: it takes its place in the order all the same.
     pub(super) fn persist_alone(&mut self, persist: Persist) {
         let number = self.unpersisted.back().map_or(0, |newest| newest.number);
         let last = self.unpersisted.back().map_or(self.log().persisted(), |newest| newest.last);
-        self.unpersisted.push_back(Unpersisted { number, last, messages: Vec::new() });
+        self.unpersisted.push_back(Unpersisted {
+            number,
+            last,
+            installs: None,
+            messages: Vec::new(),
+        });
         self.effects.push_back(Effect::Persist(Box::new(persist)));
     }
 

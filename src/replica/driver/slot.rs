@@ -1,5 +1,6 @@
 //! What the loop keeps beside each core: its view, its durable state, and how its writes are made.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::restart;
@@ -16,11 +17,14 @@ pub struct Slot {
     pub policy: Policy,
     state: ReplicaState,
     checkpointed: HighWatermark,
+    /// Entries after which the disk has the producers' state.
+    snapshots: BTreeSet<LogIndex>,
 }
 
 impl Slot {
     pub fn new(view: Arc<View>, topic_name: String, policy: Policy, state: ReplicaState) -> Self {
-        Self { view, topic_name, policy, state, checkpointed: HighWatermark::default() }
+        let (checkpointed, snapshots) = (HighWatermark::default(), BTreeSet::new());
+        Self { view, topic_name, policy, state, checkpointed, snapshots }
     }
 
     /// The write for a Persist effect. The batches in it can be read from memory from here on.
@@ -55,14 +59,16 @@ impl Slot {
             write.start =
                 Some(LogStart { offset: reset.log_start, ..write.reset.expect("just set") });
             write.producer_snapshot = Some((start.index, reset.producers.clone()));
+            self.snapshots = BTreeSet::from([start.index]);
             state.applied = start.index;
             state.conf = restart::from_raft(core.log().conf_state());
         }
-        if let Some(offset) = persist.log_start {
-            write.start = self.start_for(offset, state.applied);
-        }
         if let Some(snapshot) = persist.producers.last() {
             write.producer_snapshot = Some(snapshot.clone());
+            self.snapshots.insert(snapshot.0);
+        }
+        if let Some(offset) = persist.log_start {
+            write.start = self.start_for(offset, state.applied);
         }
         write.truncate_from = persist.truncate_from;
         write.entries = persist.entries;
@@ -73,10 +79,22 @@ impl Slot {
         write
     }
 
-    /// Where the log must begin for `offset` to be the first that is read.
-    fn start_for(&self, offset: Offset, applied: LogIndex) -> Option<LogStart> {
-        match self.view.reader().start_for(offset, applied) {
-            Ok(start) => Some(start),
+    /// Where the log must begin for `offset` to be the first that is read. It begins only where the
+    /// disk has the producers' state, which a restart and a lagging replica need to begin from; after
+    /// a restart that is some segments later.
+    fn start_for(&mut self, offset: Offset, applied: LogIndex) -> Option<LogStart> {
+        let reader = self.view.reader();
+        match reader.start_for(offset, applied) {
+            Ok(wanted) => {
+                let old = reader.start();
+                let segments = reader.segments();
+                let starts = segments.iter().map(|s| s.base_index.prev());
+                let known = |at: &LogIndex| *at <= wanted.index && self.snapshots.contains(at);
+                let index = starts.filter(known).max().unwrap_or(old.index).max(old.index);
+                let term = reader.term_at(index).expect("the log holds where it begins");
+                self.snapshots.retain(|at| *at >= index);
+                Some(LogStart { index, term, offset })
+            }
             // Already beyond it, after a snapshot.
             Err(log::Error::OutOfRange { .. }) => None,
             Err(error) => {
