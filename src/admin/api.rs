@@ -35,6 +35,7 @@ pub struct Cluster {
     pub asked: u32,
     /// The leader of `__meta`; `null` where none is known and alive.
     pub controller: Option<u32>,
+    pub meta: Meta,
     pub nodes: Vec<Node>,
     pub topics: usize,
     pub partitions: usize,
@@ -47,6 +48,15 @@ pub struct Cluster {
     pub exposure: BTreeMap<String, Exposure>,
     /// Leaders whose exposure is missing above, because they did not answer.
     pub silent: Vec<u32>,
+}
+
+/// The metadata quorum, as far as the node that was asked has heard.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Meta {
+    /// Whether it answers or not; compare `controller`.
+    pub leader: Option<u32>,
+    /// Of that leader; grows with every election.
+    pub term: Option<i32>,
 }
 
 /// `GET /v1/nodes`

@@ -31,12 +31,17 @@ pub async fn status(source: &dyn Source) -> Result<api::Cluster, Refusal> {
         let leads = |p: &api::IsrPartition| p.placement.leader == Some(node.id);
         node.load.is_none() && isr.partitions.iter().any(leads)
     };
-    let leader = source.leader(TopicPartition::META).map(|leader| leader.node);
+    let heard = source.leader(TopicPartition::META);
+    let leader = heard.as_ref().map(|leader| leader.node);
     Ok(api::Cluster {
         name: image.topology.as_ref().map(|t| t.cluster().name.to_string()),
         id: image.cluster_id.as_ref().map(ToString::to_string),
         topology_generation: image.topology_generation,
         asked: source.node().as_u32(),
+        meta: api::Meta {
+            leader: leader.map(NodeId::as_u32),
+            term: heard.map(|leader| leader.epoch),
+        },
         controller: leader.filter(|node| source.is_alive(*node)).map(NodeId::as_u32),
         topics: image.topics.len(),
         partitions: isr.partitions.len(),

@@ -51,7 +51,8 @@ def test_what_is_not_there_is_an_error_with_a_name(dev):
 def test_topics_are_listed_and_described(dev, topic):
     kafka.create_topic(dev.bootstrap(), topic, partitions=3, isobar_replication="sync")
     assert topic in {t["name"] for t in dev.cli().json("topic", "list")["topics"]}
-    assert topic in dev.cli(6).run("topic", "list").stdout
+    # Another datacenter hears of it half a round trip later.
+    wait.until("listed in iad", lambda: topic in dev.cli(6).run("topic", "list").stdout, 5)
     described = dev.cli().run("topic", "describe", "--topic", topic).stdout
     assert re.search(r"isobar\.replication\s.*sync", described), described
     assert dev.cli().json("topic", "describe", "--topic", topic)["partitions"]

@@ -53,7 +53,7 @@ def test_the_leader_names_the_replica_of_the_rack(dev, topic):
             return wire.fetch(connection, topic, 0, 0, rack=rack)["preferred"]
 
         wait.until("a replica in iad", lambda: preferred("iad") in dev.nodes("iad"))
-        assert preferred("sin") in dev.nodes("sin")
+        wait.until("a replica in sin", lambda: preferred("sin") in dev.nodes("sin"))
         assert preferred("") == -1
         assert preferred("moon") == -1
         # Served by the leader itself where the client is at home.
