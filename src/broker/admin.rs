@@ -95,7 +95,7 @@ impl Source for Told {
     }
 
     fn is_alive(&self, node: NodeId) -> bool {
-        node == self.node || self.switch.is_connected(node)
+        node == self.node || self.transport.is_reachable(node)
     }
 
     fn statuses(&self) -> admin::Answer<'_, Vec<Status>> {

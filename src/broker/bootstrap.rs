@@ -4,9 +4,8 @@
 //! ```text
 //! data directory has __meta ──▶ resume it
 //! empty ─▶ ask every node WHO ─┬─ one knows a cluster and this node with another disk ─▶ refused
-//!                              ├─ one knows a cluster, and not this node ─▶ join as placed
-//!                              └─ a majority of __meta's voters (this one counted) knows none
-//!                                 ─▶ begin the cluster: __meta's first home, empty
+//!                              └─ a majority of __meta's voters (this one counted) knows none, or
+//!                                 knows a cluster and not this node ─▶ begin with an empty __meta
 //! ```
 //!
 //! A wiped voter has forgotten its votes (H31), so it must not come back under its old replica id.
@@ -51,6 +50,9 @@ struct Known {
     /// The asker's disk, as registered; empty if it never was.
     #[prost(bytes = "vec", tag = "2")]
     disk: Vec<u8>,
+    /// The node has been in a cluster and has not read its `__meta` yet: it says nothing of the asker.
+    #[prost(bool, tag = "3")]
+    is_unsure: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +69,8 @@ pub enum Error {
 pub fn answer(image: &Image, cluster_id: Option<&str>, from: NodeId) -> Bytes {
     let id = image.cluster_id.as_deref().or(cluster_id).unwrap_or_default().to_owned();
     let disk = image.nodes.get(&from).map(|node| node.disk.to_vec()).unwrap_or_default();
-    Known { cluster_id: id, disk }.encode_to_vec().into()
+    let is_unsure = image.cluster_id.is_none() && cluster_id.is_some();
+    Known { cluster_id: id, disk, is_unsure }.encode_to_vec().into()
 }
 
 /// Asks until it is clear that this node may begin with an empty `__meta`.
@@ -78,7 +81,6 @@ pub async fn ask(
     disk: DiskId,
 ) -> Result<(), Error> {
     let voters = meta_voters(topology);
-    let needed = quorum::majority(voters.len());
     let mut answered: BTreeMap<NodeId, Known> = BTreeMap::new();
     let mut said = false;
     loop {
@@ -88,30 +90,40 @@ pub async fn ask(
             calls.spawn(async move { (peer, who_is(&transport, peer, who).await) });
         }
         // Slow answers do not hold back a verdict: it is looked for after each.
-        while let Some(joined) = calls.join_next().await {
-            let Ok((peer, Ok(known))) = joined else { continue };
-            answered.insert(peer, known);
-            if let Some(cluster) = answered.values().find(|k| !k.cluster_id.is_empty()) {
-                return judge(node, disk, cluster);
+        loop {
+            if let Some(verdict) = judge(node, disk, &voters, &answered) {
+                return verdict;
             }
-            let empty = voters.iter().filter(|v| **v == node || answered.contains_key(v)).count();
-            if empty >= needed {
-                return Ok(());
+            let Some(joined) = calls.join_next().await else { break };
+            if let Ok((peer, Ok(known))) = joined {
+                answered.insert(peer, known);
             }
         }
         if !said {
             said = true;
-            tracing::info!(%node, answered = answered.len(), needed, "waiting for a majority of __meta's voters");
+            tracing::info!(%node, answered = answered.len(), "waiting for a majority of __meta's voters");
         }
         tokio::time::sleep(WHO_EVERY).await;
     }
 }
 
-fn judge(node: NodeId, disk: DiskId, known: &Known) -> Result<(), Error> {
-    if known.disk.is_empty() || known.disk == disk {
-        return Ok(());
+/// What the answers so far come to; `None` while they are too few.
+fn judge(
+    node: NodeId,
+    disk: DiskId,
+    voters: &[NodeId],
+    answered: &BTreeMap<NodeId, Known>,
+) -> Option<Result<(), Error>> {
+    let other = |known: &&Known| !known.disk.is_empty() && known.disk != disk;
+    if let Some(known) = answered.values().find(other) {
+        let cluster_id = known.cluster_id.clone();
+        return Some(Err(Error::DiskReplaced { node, cluster_id }));
     }
-    Err(Error::DiskReplaced { node, cluster_id: known.cluster_id.clone() })
+    let sure = |voter: &&NodeId| {
+        **voter == node || answered.get(*voter).is_some_and(|known| !known.is_unsure)
+    };
+    let agreed = voters.iter().filter(sure).count();
+    (agreed >= quorum::majority(voters.len())).then_some(Ok(()))
 }
 
 async fn who_is(transport: &Transport, peer: NodeId, who: Who) -> Result<Known, RpcError> {
@@ -153,5 +165,54 @@ pub fn ticks(timing: isobar_topology::Timing) -> Timing {
         heartbeat_ticks: timing.heartbeat_ticks,
         election_ticks_min: timing.election_ticks_min,
         election_ticks_max: timing.election_ticks_max,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DISK: DiskId = [7; 16];
+
+    fn id(node: u64) -> NodeId {
+        NodeId::new(node).unwrap()
+    }
+
+    fn known(cluster_id: &str, disk: &[u8], is_unsure: bool) -> Known {
+        Known { cluster_id: cluster_id.into(), disk: disk.to_vec(), is_unsure }
+    }
+
+    fn verdict(answers: &[(u64, Known)]) -> Option<bool> {
+        let answered = answers.iter().map(|(node, known)| (id(*node), known.clone())).collect();
+        judge(id(1), DISK, &[id(1), id(2), id(3)], &answered).map(|v| v.is_ok())
+    }
+
+    #[test]
+    fn an_empty_node_begins_when_a_majority_of_voters_does_not_know_it() {
+        assert_eq!(verdict(&[]), None);
+        assert_eq!(verdict(&[(9, known("", &[], false))]), None, "a learner is no voter");
+        assert_eq!(verdict(&[(2, known("", &[], false))]), Some(true));
+        assert_eq!(
+            verdict(&[(2, known("c", &[], false))]),
+            Some(true),
+            "it joins for the first time"
+        );
+    }
+
+    #[test]
+    fn a_node_that_comes_back_with_another_disk_is_refused_by_whoever_remembers() {
+        assert_eq!(verdict(&[(9, known("c", &[1; 16], false))]), Some(false));
+        assert_eq!(verdict(&[(2, known("c", &DISK, false))]), Some(true));
+    }
+
+    #[test]
+    fn who_has_not_read_its_own_log_yet_says_nothing() {
+        let unsure = known("c", &[], true);
+        assert_eq!(verdict(&[(2, unsure.clone()), (3, unsure)]), None);
+    }
+
+    #[test]
+    fn a_cluster_of_one_waits_for_nobody() {
+        assert!(judge(id(1), DISK, &[id(1)], &BTreeMap::new()).is_some_and(|v| v.is_ok()));
     }
 }

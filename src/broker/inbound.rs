@@ -1,7 +1,6 @@
 //! What peers send, handed to whom it is for.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, OnceLock, RwLock};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use isobar_transport::{BoxFuture, Frame, Inbound, Lane, PeerIdentity, RpcError};
@@ -32,7 +31,6 @@ pub struct Switch {
     who: OnceLock<Answer>,
     renew: OnceLock<Answer>,
     admin: OnceLock<Answer>,
-    connected: RwLock<BTreeSet<NodeId>>,
 }
 
 impl Switch {
@@ -43,7 +41,6 @@ impl Switch {
             who: OnceLock::new(),
             renew: OnceLock::new(),
             admin: OnceLock::new(),
-            connected: RwLock::default(),
         })
     }
 
@@ -62,11 +59,6 @@ impl Switch {
             method::ADMIN => Some(&self.admin),
             _ => None,
         }
-    }
-
-    /// Whether control to the node is up.
-    pub fn is_connected(&self, node: NodeId) -> bool {
-        self.connected.read().expect("no panic while held").contains(&node)
     }
 }
 
@@ -93,13 +85,11 @@ impl Inbound for Switch {
     }
 
     fn peer_up(&self, node: NodeId) {
-        self.connected.write().expect("no panic while held").insert(node);
         // If it is full, the next change of a leader tells the peer.
         self.inlet.put(FromPeer::Up(node));
     }
 
     fn peer_down(&self, node: NodeId) {
-        self.connected.write().expect("no panic while held").remove(&node);
         self.inlet.put(FromPeer::Lost(node));
     }
 

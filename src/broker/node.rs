@@ -85,7 +85,6 @@ pub struct Node {
     pub wan: Option<Arc<Wan>>,
     /// This node's own: nine of them share a process in `isobar dev`.
     pub recorder: Arc<Recorder>,
-    switch: Arc<Switch>,
     ready: watch::Receiver<bool>,
     shutdown: watch::Sender<bool>,
     tasks: JoinSet<()>,
@@ -159,14 +158,14 @@ impl Node {
         if let Some(spec) = bootstrap::meta_spec(&topology, node) {
             orders.open(spec).await?;
         }
-        let live = Arc::clone(&switch);
+        let live = transport.clone();
         let all: Vec<NodeId> = topology.nodes().map(|n| n.id).collect();
         let options = service::Options {
             node,
             own_topology: Arc::clone(&topology),
             cluster_id: service::cluster_id(uuid::Uuid::new_v4().into_bytes()),
             live: Box::new(move || {
-                all.iter().copied().filter(|id| *id == node || live.is_connected(*id)).collect()
+                all.iter().copied().filter(|id| *id == node || live.is_reachable(*id)).collect()
             }),
             new_topic_id: Box::new(TopicId::random),
             now_ms: Box::new(unix_ms),
@@ -210,7 +209,6 @@ impl Node {
             groups,
             wan,
             recorder,
-            switch,
             ready,
             shutdown,
             tasks: JoinSet::new(),
@@ -230,10 +228,11 @@ impl Node {
         self.shutdown.subscribe()
     }
 
-    /// Whether control to a node is up; to itself it always is.
+    /// Whether a node is believed alive: control to it is up, or another node says that it reaches
+    /// it. A leader behind a cut link is alive, and clients may have a path of their own to it.
     pub fn liveness(&self) -> impl Fn(NodeId) -> bool + Send + Sync + 'static {
-        let (switch, me) = (Arc::clone(&self.switch), self.id);
-        move |node| node == me || switch.is_connected(node)
+        let (transport, me) = (self.transport.clone(), self.id);
+        move |node| node == me || transport.is_reachable(node)
     }
 
     /// Stops in order: leaders go first, then clients, then everything is synced.

@@ -216,6 +216,12 @@ impl Transport {
         self.inner.node.peers.entry(peer).is_some_and(|entry| entry.is_up())
     }
 
+    /// Whether frames on the control lane reach the peer: without a hop, or with one.
+    pub fn is_reachable(&self, peer: NodeId) -> bool {
+        let node = &self.inner.node;
+        node.peers.entry(peer).is_some_and(|entry| entry.is_up() || node.hop(&entry).is_some())
+    }
+
     /// Looks at the certificate files now rather than at the next poll. True if they had changed.
     pub async fn reload_identity(&self) -> Result<bool, Error> {
         Ok(self.inner.node.reload_identity().await?)
