@@ -21,8 +21,6 @@ struct StartState {
     version: u32,
     #[prost(int64, tag = "2")]
     offset: i64,
-    #[prost(int64, tag = "3")]
-    log_start: i64,
     #[prost(bytes = "bytes", tag = "4")]
     producers: Bytes,
 }
@@ -30,11 +28,10 @@ struct StartState {
 const START_STATE_VERSION: u32 = 1;
 
 /// The data of a log-start snapshot.
-pub fn start_state(start: Start, log_start: Offset, producers: &Bytes) -> Bytes {
+pub fn start_state(start: Start, producers: &Bytes) -> Bytes {
     let state = StartState {
         version: START_STATE_VERSION,
         offset: start.offset.0,
-        log_start: log_start.0,
         producers: producers.clone(),
     };
     state.encode_to_vec().into()
@@ -189,18 +186,20 @@ impl Core {
         &mut self,
         metadata: &SnapshotMetadata,
         data: &[u8],
-    ) -> (Start, Offset, Bytes) {
+    ) -> (Start, Bytes) {
         let state = StartState::decode(data).expect("a snapshot of this version's leader");
         assert!(state.version == START_STATE_VERSION, "snapshot version {}", state.version);
         self.producers =
             Producers::from_bytes(&state.producers).expect("producers of this version");
-        self.log_start = self.log_start.max(Offset(state.log_start));
+        // What was deleted beyond it is deleted again: that entry is after `start`, since it was
+        // appended after the records that it deleted.
+        self.log_start = self.log_start.max(Offset(state.offset));
         let start = Start {
             index: LogIndex(metadata.index),
             term: Term(metadata.term),
             offset: Offset(state.offset),
         };
-        (start, self.log_start, state.producers)
+        (start, state.producers)
     }
 }
 

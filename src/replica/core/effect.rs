@@ -64,7 +64,6 @@ pub struct Persist {
 #[derive(Debug)]
 pub struct Reset {
     pub start: Start,
-    pub log_start: Offset,
     pub producers: Bytes,
 }
 

@@ -311,7 +311,7 @@ impl Core {
 
     /// Whole segments left the log; it begins after `start` now.
     pub fn handle_start_moved(&mut self, start: raft_log::Start, producers: &Bytes) {
-        let state = start_state(start, self.log_start, producers);
+        let state = start_state(start, producers);
         self.raw.mut_store().move_start(start, state);
     }
 

@@ -151,14 +151,14 @@ impl Core {
     /// Begins anew at a log-start snapshot: everything before it has left the leader's log.
     fn install(&mut self, snapshot: &Snapshot) -> Reset {
         let metadata = snapshot.get_metadata();
-        let (start, log_start, producers) = self.read_start_state(metadata, &snapshot.data);
+        let (start, producers) = self.read_start_state(metadata, &snapshot.data);
         let conf_state = metadata.get_conf_state().clone();
         self.raw.mut_store().reset(start, snapshot.data.clone(), conf_state);
         self.beyond.clear();
         self.beyond_bytes = 0;
         self.watermark = self.watermark.max(start.index);
-        self.high_watermark = self.high_watermark.max(start.offset).max(log_start);
-        Reset { start, log_start, producers }
+        self.high_watermark = self.high_watermark.max(start.offset);
+        Reset { start, producers }
     }
 
     fn note_positions(&mut self, entries: &[log::Entry], cut: Option<LogIndex>) {

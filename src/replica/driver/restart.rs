@@ -5,7 +5,7 @@ use raft::eraftpb::{ConfState, HardState};
 
 use super::spec::Spec;
 use crate::log::{self, HighWatermark, Reader, Recovered, ReplicaState};
-use crate::model::{LogIndex, Offset, ReplicaId};
+use crate::model::{LogIndex, ReplicaId};
 use crate::replica::core::control;
 use crate::replica::core::entry::Tail;
 use crate::replica::core::producers::Producers;
@@ -70,7 +70,7 @@ pub fn recovered(recovered: &Recovered, reader: &Reader) -> Result<Restart, Erro
     let producers = producers_at(recovered, reader, applied)?;
     let log = Restored {
         start,
-        start_state: start_state_at(start, recovered.start.offset, reader)?,
+        start_state: start_state_at(start, reader)?,
         epochs: recovered.epochs.iter().map(|e| (e.term, e.index, e.offset)).collect(),
         last,
         applied_tail,
@@ -95,12 +95,12 @@ pub fn recovered(recovered: &Recovered, reader: &Reader) -> Result<Restart, Erro
 
 /// What a replica that lags behind `start` must be sent: this one may lead before its log start
 /// moves again.
-fn start_state_at(start: Start, log_start: Offset, reader: &Reader) -> Result<Bytes, log::Error> {
+fn start_state_at(start: Start, reader: &Reader) -> Result<Bytes, log::Error> {
     let producers = match reader.producer_snapshot(start.index)? {
         Some((at, bytes)) if at == start.index => bytes,
         _ => Bytes::new(),
     };
-    Ok(start_state(start, log_start, &producers))
+    Ok(start_state(start, &producers))
 }
 
 fn append_time_at(reader: &Reader, start: LogIndex, index: LogIndex) -> Result<i64, log::Error> {

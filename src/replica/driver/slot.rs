@@ -56,8 +56,6 @@ impl Slot {
             let start = reset.start;
             write.reset =
                 Some(LogStart { index: start.index, term: start.term, offset: start.offset });
-            write.start =
-                Some(LogStart { offset: reset.log_start, ..write.reset.expect("just set") });
             write.producer_snapshot = Some((start.index, reset.producers.clone()));
             self.snapshots = BTreeSet::from([start.index]);
             state.applied = start.index;
