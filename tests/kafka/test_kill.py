@@ -10,7 +10,9 @@ from harness import batch, dumps, kafka, wire
 from harness.load import Load, check, read_back
 
 FAILOVERS = 20 if LONG else 5
-FAILOVER_P50_SECONDS = 1.0
+# Over 20 kills on an idle machine (`.ci/long`). In `.ci/run` a few kills beside whatever else the
+# machine does: there the bound is the slowest election that may follow a death, two timeouts.
+FAILOVER_P50_SECONDS = 1.0 if LONG else 2.5
 PARTITIONS = 3
 
 
