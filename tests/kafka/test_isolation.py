@@ -21,8 +21,12 @@ def terms(one, topic, away):
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("how", ["cut off", "frozen"])
-@pytest.mark.parametrize("dc", ["fra", "iad"])
+# A frozen leader holds the client's requests until they time out there (30 s), so it takes minutes;
+# and what the load does meanwhile is not understood yet: only in the long run.
+@pytest.mark.parametrize(
+    ("dc", "how"),
+    [("fra", "cut off"), ("iad", "cut off"), ("iad", "frozen")] + ([("fra", "frozen")] if LONG else []),
+)
 def test_a_node_that_was_away_changes_no_term(how, dc, cluster, topic):
     if how == "cut off" and not clusters.can_cut_off():
         pytest.skip("needs iptables and the right to use it")
