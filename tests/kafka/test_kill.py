@@ -10,8 +10,8 @@ from harness import batch, dumps, kafka, wire
 from harness.load import Load, check, read_back
 
 FAILOVERS = 20 if LONG else 5
-# Over 20 kills on an idle machine (`.ci/long`). In `.ci/run` a few kills beside whatever else the
-# machine does: there the bound is the slowest election that may follow a death, two timeouts.
+# What is promised is 1.0, and it does not hold yet: a round is lost in about half of the failovers
+# (docs/changelog.md). `.ci/run` watches that it gets no worse; `.ci/long` holds the promise, and is red.
 FAILOVER_P50_SECONDS = 1.0 if LONG else 2.5
 PARTITIONS = 3
 
