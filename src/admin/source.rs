@@ -57,6 +57,11 @@ pub trait Source: Send + Sync + 'static {
     /// Whether the node is believed alive; this one is.
     fn is_alive(&self, node: NodeId) -> bool;
 
+    /// Whether a leader there may be named, as [`crate::kafka::Liveness::is_heard`] has it.
+    fn is_heard(&self, node: NodeId) -> bool {
+        self.is_alive(node)
+    }
+
     /// Of every replica on this node; empty while it stops.
     fn statuses(&self) -> Answer<'_, Vec<Status>>;
 

@@ -134,7 +134,7 @@ pub(super) fn placement(
     partition: &Partition,
 ) -> api::Placement {
     let known = source.leader(at);
-    let leader = known.as_ref().filter(|leader| source.is_alive(leader.node));
+    let leader = known.as_ref().filter(|leader| source.is_heard(leader.node));
     let in_sync = known.iter().flat_map(|leader| &leader.in_sync);
     let is_replica = |node: &&NodeId| partition.replica_on(**node).is_some();
     api::Placement {

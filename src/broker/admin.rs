@@ -98,6 +98,10 @@ impl Source for Told {
         node == self.node || self.transport.is_reachable(node)
     }
 
+    fn is_heard(&self, node: NodeId) -> bool {
+        node == self.node || self.transport.is_heard(node)
+    }
+
     fn statuses(&self) -> admin::Answer<'_, Vec<Status>> {
         // The loop has ended only while the node stops.
         Box::pin(async { self.orders.statuses().await.unwrap_or_default() })

@@ -1,11 +1,19 @@
 //! The listeners for Kafka clients.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
+use isobar_topology::{NodeId, Topology};
+use isobar_transport::{RpcError, Transport};
 use metrics::Recorder;
 use tokio::task::JoinSet;
 
+use super::inbound::method;
 use super::node::{Error, Node};
+use super::peers::peers;
 use crate::kafka::{self, Context, Front, Listener, Metrics, Parts, Shared, connection};
 
 /// Binds every listener of the node; an address that is taken is an error that names it.
@@ -37,7 +45,7 @@ pub fn serve(
         metadata: Arc::new(node.metadata.clone()),
         replicas: node.replicas.clone(),
         groups: node.groups.clone(),
-        liveness: Arc::new(node.liveness()),
+        liveness: Arc::new(Liveness::new(node.transport.clone(), &node.topology, node.id)),
         metrics: Arc::clone(&metrics),
         shutdown: node.stopping(),
         seed,
@@ -51,5 +59,55 @@ pub fn serve(
     });
     for listener in listeners {
         tasks.spawn(listener.serve(Arc::clone(&shared)));
+    }
+}
+
+/// What a node may take beyond two round trips to say that it is there; its answer takes one, and the
+/// second mends a lost packet. A client's other questions on that connection wait meanwhile.
+const PROBE_MARGIN: Duration = Duration::from_millis(100);
+
+/// Who is there, as the transport sees it.
+struct Liveness {
+    transport: Transport,
+    /// How long to wait for the answer of each other node.
+    patience: BTreeMap<NodeId, Duration>,
+}
+
+impl Liveness {
+    fn new(transport: Transport, topology: &Topology, node: NodeId) -> Self {
+        let patience = peers(topology, node).into_iter().map(|peer| {
+            let round_trip = if peer.link.same_dc { Duration::ZERO } else { peer.link.rtt };
+            (peer.node, 2 * round_trip + PROBE_MARGIN)
+        });
+        Self { transport, patience: patience.collect() }
+    }
+}
+
+impl kafka::Liveness for Liveness {
+    /// Control to it is up, or another node says that it reaches it. A leader behind a cut link is
+    /// alive, and clients may have a path of their own to it.
+    fn is_alive(&self, node: NodeId) -> bool {
+        self.transport.is_reachable(node)
+    }
+
+    fn is_heard(&self, node: NodeId) -> bool {
+        self.transport.is_heard(node)
+    }
+
+    /// Costs a round trip to the farthest of them, which is why only Metadata asks.
+    fn probe(&self, nodes: BTreeSet<NodeId>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let mut asked = JoinSet::new();
+        for node in nodes.into_iter().filter(|node| self.is_heard(*node)) {
+            let Some(patience) = self.patience.get(&node).copied() else { continue };
+            let transport = self.transport.clone();
+            asked.spawn(async move {
+                let call = transport.call(node, method::PING, Bytes::new(), patience);
+                // Any other answer is one, and an overloaded path says nothing about its end.
+                if matches!(call.await, Err(RpcError::Timeout | RpcError::ConnectionLost)) {
+                    transport.suspect(node);
+                }
+            });
+        }
+        Box::pin(async move { while asked.join_next().await.is_some() {} })
     }
 }

@@ -125,7 +125,13 @@ impl Node {
             transport.set_cluster_id(id.clone().into());
         }
         let others: Vec<NodeId> = topology.nodes().map(|n| n.id).filter(|id| *id != node).collect();
-        let replicas = driver::Config { node, seed, on_fatal: Box::new(end_the_process) };
+        let beside = topology.nodes().filter(|other| other.dc == here.dc && other.id != node);
+        let replicas = driver::Config {
+            node,
+            neighbours: beside.map(|other| other.id).collect(),
+            seed,
+            on_fatal: Box::new(end_the_process),
+        };
         let network = Wire::new(transport.clone(), others);
         let on_disk = reconcile::on_disk(&recovered);
         let has_meta = recovered.iter().any(|r| r.partition == TopicPartition::META);
@@ -226,13 +232,6 @@ impl Node {
     /// Turns true when the node begins to stop.
     pub fn stopping(&self) -> watch::Receiver<bool> {
         self.shutdown.subscribe()
-    }
-
-    /// Whether a node is believed alive: control to it is up, or another node says that it reaches
-    /// it. A leader behind a cut link is alive, and clients may have a path of their own to it.
-    pub fn liveness(&self) -> impl Fn(NodeId) -> bool + Send + Sync + 'static {
-        let (transport, me) = (self.transport.clone(), self.id);
-        move |node| node == me || transport.is_reachable(node)
     }
 
     /// Stops in order: leaders go first, then clients, then everything is synced.

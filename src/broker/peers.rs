@@ -63,4 +63,8 @@ impl Network for Wire {
     fn peers(&self) -> Vec<NodeId> {
         self.peers.clone()
     }
+
+    fn suspect(&self, node: NodeId) {
+        self.transport.suspect(node);
+    }
 }

@@ -1,5 +1,6 @@
 //! What the handlers of one node work with; the broker puts it together.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -12,7 +13,7 @@ use super::fetch_sessions;
 use super::metrics::Metrics;
 use super::producer_ids::ProducerIds;
 use crate::coordinator;
-use crate::metadata::image::Image;
+use crate::metadata::image::{Image, Topic};
 use crate::metadata::request::{Request, Response};
 use crate::metadata::service;
 use crate::model::{DcName, NodeId, TopicId, TopicPartition};
@@ -76,6 +77,17 @@ impl Default for Config {
 /// Who is believed alive. An answer may be late; nothing that must be right depends on it.
 pub trait Liveness: Send + Sync {
     fn is_alive(&self, node: NodeId) -> bool;
+
+    /// Whether the nodes beside it hear it now: false a moment after its process died. What a
+    /// leader must be to be named to a client; by default as good as alive.
+    fn is_heard(&self, node: NodeId) -> bool {
+        self.is_alive(node)
+    }
+
+    /// Asks nodes whether they are there, so that [`Liveness::is_heard`] is true to this moment.
+    fn probe(&self, _nodes: BTreeSet<NodeId>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 impl<F: Fn(NodeId) -> bool + Send + Sync> Liveness for F {
@@ -166,9 +178,27 @@ impl Context {
         node == self.node || self.liveness.is_alive(node)
     }
 
-    /// Who leads a partition, as far as is known, and believed alive.
+    /// Whether a leader on that node may be named to a client.
+    pub fn is_heard(&self, node: NodeId) -> bool {
+        node == self.node || self.liveness.is_heard(node)
+    }
+
+    /// Asks the leaders of these topics whether they are there. A client asks for metadata because
+    /// its leader has just died, and asks again only a second later if it is told the same name.
+    pub(super) async fn probe_leaders<'a>(&self, topics: impl Iterator<Item = &'a Topic>) {
+        let known = self.replicas.leaders();
+        let partitions = topics.flat_map(|t| {
+            let numbers = 0..t.partitions.len() as i32;
+            numbers.map(|partition| TopicPartition { topic: t.id, partition })
+        });
+        let nodes = partitions.filter_map(|at| known.of(at)).map(|leader| leader.node);
+        let nodes: BTreeSet<NodeId> = nodes.filter(|node| *node != self.node).collect();
+        self.liveness.probe(nodes).await;
+    }
+
+    /// Who leads a partition, as far as is known, and not gone silent.
     pub fn leader(&self, partition: TopicPartition) -> Option<replica::Leader> {
-        self.replicas.leaders().of(partition).filter(|leader| self.is_alive(leader.node))
+        self.replicas.leaders().of(partition).filter(|leader| self.is_heard(leader.node))
     }
 
     /// Waits until new partitions have leaders, as far as this node knows, so that a client that

@@ -21,20 +21,19 @@ def terms(one, topic, away):
 
 
 @pytest.mark.timeout(900)
-# A frozen leader holds the client's requests until they time out there (30 s), so it takes minutes;
-# and what the load does meanwhile is not understood yet: only in the long run.
-@pytest.mark.parametrize(
-    ("dc", "how"),
-    [("fra", "cut off"), ("iad", "cut off"), ("iad", "frozen")] + ([("fra", "frozen")] if LONG else []),
-)
+@pytest.mark.parametrize("dc", ["fra", "iad"])
+@pytest.mark.parametrize("how", ["cut off", "frozen"])
 def test_a_node_that_was_away_changes_no_term(how, dc, cluster, topic):
-    if how == "cut off" and not clusters.can_cut_off():
-        pytest.skip("needs iptables and the right to use it")
+    if how == "cut off":
+        assert clusters.can_cut_off(), "needs iptables and the right to use it"
     one = cluster({"fra": 3, "iad": 1, "sin": 1})
     kafka.create_topic(one.bootstrap(), topic, PARTITIONS)
     kafka.wait_in_sync(one.kafka(1), topic, PARTITIONS)
     away = one.in_dc(dc)[-1]
-    with Load(one.bootstrap(), topic, PARTITIONS, rate=200) as load:
+    # A frozen broker keeps its connections open: only the client's own limit, 60 s by default, tells it
+    # that no answer will come, and what it has sent there counts as pending until then.
+    patience = {"socket.timeout.ms": 3000}
+    with Load(one.bootstrap(), topic, PARTITIONS, rate=200, **patience) as load:
         load.wait_acknowledged(200)
         led, meta = terms(one, topic, away)
         if how == "frozen":

@@ -19,9 +19,9 @@
 //! RTTs of spread are five elections, above the two vote RTTs that design §7 asks for.
 //!
 //! From a leader's death to the first acknowledgement, three voters inside a DC: the last heartbeat
-//! is 75 ms old on average; the earlier of two draws from [500, 1000) has its median at 646 ms; a
-//! tick of rounding adds 25 ms, pre-vote, vote and the first commit a few more: p50 ≈ 0.6 s after
-//! the death, below the 1 s that we promise.
+//! is 75 ms old on average; the earlier of two draws from [600, 1000) has its median at 717 ms; a
+//! tick of rounding adds 25 ms, pre-vote, vote and the first commit a few more: p50 ≈ 0.67 s after
+//! the death. A client adds its back-off to that; a second is what we promise.
 
 use std::time::Duration;
 

@@ -49,8 +49,11 @@ pub const CONTROL_SILENCE_MAX: Duration = Duration::from_secs(3);
 pub const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// What the dialler sends when there is nothing else. Two in a row, each sent again after a round trip or two,
-/// would have to be lost before [`CONTROL_SILENCE_MAX`] passes. Nearly all that an idle cluster costs.
-pub const KEEP_ALIVE: Duration = Duration::from_secs(1);
+/// would have to be lost before [`CONTROL_SILENCE_MAX`] passes.
+pub const CONTROL_KEEP_ALIVE: Duration = Duration::from_secs(1);
+
+/// The same for the other lanes and [`SILENCE_MAX`]. Most connections are idle ones of these lanes.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
 /// A dial takes three round trips until hello is answered. It gets this and eight of the expected ones: enough
 /// for losses and a busy machine, and short, since an attempt begun during a cut retransmits ever more slowly,
@@ -84,3 +87,7 @@ pub const UDP_BUFFER_BYTES: usize = 4 << 20;
 
 /// Packets held back by the impairment of one process. Beyond it they are lost, and counted.
 pub const IMPAIRED_BYTES_MAX: usize = 256 << 20;
+
+/// How long after a peer fell silent here what others said of it before may still stand: they notice at their
+/// next missed heartbeats, and tell.
+pub const REACH_FRESH: Duration = Duration::from_millis(500);

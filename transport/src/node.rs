@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::certs::{self, Identity};
 use crate::impair::Wan;
 use crate::inbound::server_config;
-use crate::limits::BODY_BYTES_MAX;
+use crate::limits::{BODY_BYTES_MAX, REACH_FRESH};
 use crate::outbound::call::{Call, call};
 use crate::peers::{Directory, Entry};
 use crate::relay::{Candidate, choose};
@@ -71,13 +71,49 @@ impl Node {
     /// Control to some peer came up or went down.
     pub(crate) fn reach_changed(&self) {
         let entries = self.peers.all();
-        let up = entries.values().filter(|entry| entry.is_up()).map(|entry| entry.node());
-        let up: Vec<NodeId> = up.collect();
+        let heard = |entry: &&Arc<Entry>| entry.is_up() && entry.silent_since().is_none();
+        let up: Vec<NodeId> = entries.values().filter(heard).map(|entry| entry.node()).collect();
         self.reach.send_if_modified(|reach| {
             let changed = **reach != up;
             *reach = Arc::new(up);
             changed
         });
+    }
+
+    /// A peer should have spoken and did not. Others are told that it is not reached from here, until it speaks.
+    pub(crate) fn suspect(&self, peer: NodeId) {
+        if self.peers.entry(peer).is_some_and(|entry| entry.set_silent(Instant::now())) {
+            self.reach_changed();
+        }
+    }
+
+    /// A frame came from a peer.
+    pub(crate) fn heard(&self, peer: &Entry) {
+        if peer.set_heard() {
+            self.reach_changed();
+        }
+    }
+
+    /// Whether the nodes beside a peer, in its own DC, hear it: they notice within a few hundred milliseconds
+    /// what a node across a WAN notices after seconds. Where nobody is beside it, any path counts.
+    pub(crate) fn is_heard(&self, node: NodeId) -> bool {
+        let entries = self.peers.all();
+        let Some(peer) = entries.get(&node) else { return false };
+        let we_are_beside = self.dc == peer.config.dc;
+        match peer.silent_since() {
+            // The others' word may still be from before.
+            Some(since) if since.elapsed() < REACH_FRESH => return false,
+            None if we_are_beside && peer.is_up() => return true,
+            None | Some(_) => {}
+        }
+        let is_beside =
+            |entry: &&Arc<Entry>| entry.config.dc == peer.config.dc && entry.node() != node;
+        let mut beside =
+            entries.values().filter(is_beside).filter(|entry| entry.is_up()).peekable();
+        match we_are_beside || beside.peek().is_some() {
+            true => beside.any(|entry| entry.reaches(node)),
+            false => peer.is_up() || self.hop(peer).is_some(),
+        }
     }
 
     pub(crate) fn send(

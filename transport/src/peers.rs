@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use isobar_topology::NodeId;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use crate::certs::Refusal;
 use crate::inbound::Slot;
@@ -21,6 +22,9 @@ pub(crate) struct Entry {
     slots: [Slot; 4],
     /// To whom the peer says it has control up.
     reach: Mutex<BTreeSet<NodeId>>,
+    /// Since when it should have spoken and did not: it is no longer told to others as reached, though control
+    /// to it is up until QUIC gives it up.
+    silent: Mutex<Option<Instant>>,
     /// Where its name led to at the last dial.
     resolved: Mutex<Option<SocketAddr>>,
     drivers: Mutex<Vec<AbortHandle>>,
@@ -37,6 +41,7 @@ impl Entry {
             outlets: Lane::ALL.map(|lane| Arc::new(Outlet::new(lane))),
             slots: Lane::ALL.map(|_| Slot::default()),
             reach: Mutex::default(),
+            silent: Mutex::default(),
             drivers: Mutex::default(),
             stopped: AtomicBool::new(false),
         }
@@ -68,6 +73,23 @@ impl Entry {
 
     pub(crate) fn reaches(&self, node: NodeId) -> bool {
         lock(&self.reach).contains(&node)
+    }
+
+    pub(crate) fn silent_since(&self) -> Option<Instant> {
+        *lock(&self.silent)
+    }
+
+    /// Whether that is news.
+    pub(crate) fn set_silent(&self, now: Instant) -> bool {
+        let mut silent = lock(&self.silent);
+        let news = silent.is_none();
+        silent.get_or_insert(now);
+        news
+    }
+
+    /// It spoke. Whether that is news.
+    pub(crate) fn set_heard(&self) -> bool {
+        lock(&self.silent).take().is_some()
     }
 
     pub(crate) fn resolved(&self) -> Option<SocketAddr> {

@@ -222,6 +222,18 @@ impl Transport {
         node.peers.entry(peer).is_some_and(|entry| entry.is_up() || node.hop(&entry).is_some())
     }
 
+    /// Whether a peer speaks, as far as the nodes of its own DC have said: false soon after its process died or
+    /// froze, long before [`Transport::is_reachable`].
+    pub fn is_heard(&self, peer: NodeId) -> bool {
+        self.inner.node.is_heard(peer)
+    }
+
+    /// A peer should have spoken by now and did not. It is not heard, see [`Transport::is_heard`], until its next
+    /// frame comes.
+    pub fn suspect(&self, peer: NodeId) {
+        self.inner.node.suspect(peer);
+    }
+
     /// Looks at the certificate files now rather than at the next poll. True if they had changed.
     pub async fn reload_identity(&self) -> Result<bool, Error> {
         Ok(self.inner.node.reload_identity().await?)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use quinn::congestion::{BbrConfig, CubicConfig};
 use quinn::{IdleTimeout, TransportConfig, VarInt};
 
-use crate::limits::{CONTROL_SILENCE_MAX, KEEP_ALIVE, SILENCE_MAX};
+use crate::limits::{CONTROL_KEEP_ALIVE, CONTROL_SILENCE_MAX, KEEP_ALIVE, SILENCE_MAX};
 use crate::{Lane, LinkTuning};
 
 /// quinn's default stream window: 100 ms at 12.5 MB/s. No path gets less.
@@ -21,12 +21,12 @@ const INITIAL_RTT_MIN: Duration = Duration::from_millis(20);
 
 /// Of a connection that this node dials. It opens all streams, so it accepts none.
 pub(crate) fn dialled(link: &LinkTuning, lane: Lane) -> TransportConfig {
-    let silence_max = match lane {
-        Lane::Control => CONTROL_SILENCE_MAX,
-        Lane::Replication | Lane::Rpc | Lane::Bulk => SILENCE_MAX,
+    let (silence_max, keep_alive) = match lane {
+        Lane::Control => (CONTROL_SILENCE_MAX, CONTROL_KEEP_ALIVE),
+        Lane::Replication | Lane::Rpc | Lane::Bulk => (SILENCE_MAX, KEEP_ALIVE),
     };
     let mut config = of_link(link, silence_max);
-    config.keep_alive_interval(Some(KEEP_ALIVE));
+    config.keep_alive_interval(Some(keep_alive));
     config.max_concurrent_bidi_streams(VarInt::from_u32(0));
     config.max_concurrent_uni_streams(VarInt::from_u32(0));
     config

@@ -44,6 +44,10 @@ pub(super) async fn handle(
             image = context.metadata.image();
         }
     }
+    match &topics {
+        None => context.probe_leaders(image.topics.values().map(Arc::as_ref)).await,
+        Some(topics) => context.probe_leaders(topics.iter().filter_map(|t| find(&image, t))).await,
+    }
     let topics = match topics {
         None => all(context, session, &image),
         Some(topics) => once_each(topics, |topic| (topic.topic_id, topic.name.clone()))
@@ -126,6 +130,14 @@ fn all(context: &Context, session: &Session, image: &Image) -> Vec<MetadataRespo
     topics.filter(may).map(|topic| describe(context, session, image, topic)).collect()
 }
 
+/// By its id where one is given, else by its name.
+fn find<'a>(image: &'a Image, wanted: &MetadataRequestTopic) -> Option<&'a Topic> {
+    match (wanted.topic_id, &wanted.name) {
+        (id, _) if !id.is_zero() => image.topics.get(&id).map(Arc::as_ref),
+        (_, name) => image.topic(name.as_deref()?).map(AsRef::as_ref),
+    }
+}
+
 fn named(
     context: &Context,
     session: &Session,
@@ -133,13 +145,12 @@ fn named(
     wanted: MetadataRequestTopic,
     created: &Created,
 ) -> MetadataResponseTopic {
+    let found = find(image, &wanted);
     let MetadataRequestTopic { topic_id, name } = wanted;
     let by_id = !topic_id.is_zero();
-    let found = match &name {
-        _ if by_id => image.topics.get(&topic_id),
-        Some(name) => image.topic(name),
-        None => return refuse(ErrorCode::InvalidRequest, None, topic_id),
-    };
+    if !by_id && name.is_none() {
+        return refuse(ErrorCode::InvalidRequest, None, topic_id);
+    }
     match found {
         Some(topic) if session.authorize(Operation::Describe, Resource::Topic(&topic.name)) => {
             describe(context, session, image, topic)

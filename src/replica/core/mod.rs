@@ -76,6 +76,9 @@ pub struct Core {
     /// Term and role for which the election timeout was last drawn.
     drawn_for: (u64, StateRole),
     ticks: u64,
+    /// The host's ticks before this core's first one, so that all groups leave out the same
+    /// heartbeats.
+    phase: u64,
     /// What Raft has committed at least, to be written with the next checkpoint.
     watermark: LogIndex,
     high_watermark: Offset,
@@ -156,6 +159,7 @@ impl Core {
             rng: SmallRng::seed_from_u64(seed),
             drawn_for: (u64::MAX, StateRole::Follower),
             ticks: 0,
+            phase: 0,
             watermark: watermark.min(applied),
             high_watermark,
             log_start: restart.log_start,
@@ -259,21 +263,33 @@ impl Core {
         }
     }
 
+    /// Tells how often the host had ticked before it took this replica in.
+    pub fn handle_phase(&mut self, ticks: u64) {
+        self.phase = ticks;
+    }
+
     /// Whether there is anything for [`Core::poll_effect`].
     pub fn has_effects(&self) -> bool {
         !self.effects.is_empty()
     }
 
     /// A message from another replica of this very group; the caller has checked the group and
-    /// that the sender's node holds that replica.
-    pub fn handle_message(&mut self, now: Now, from: ReplicaId, message: Message) {
+    /// that the sender's node holds that replica. Whether anything may have come of it.
+    pub fn handle_message(&mut self, now: Now, from: ReplicaId, message: Message) -> bool {
         if !self.belongs_here(&message) {
-            return;
+            return false;
         }
         self.heard.insert(from, self.ticks);
+        let answers_heartbeat = message.get_msg_type() == MessageType::MsgHeartbeatResponse;
         // An error is a peer that this configuration no longer has: nothing to do.
         let _ = self.raw.step(message);
+        // Most of what an idle leader hears: it only says that a replica is there, which the next
+        // look at the in-sync replicas takes in.
+        if answers_heartbeat && !self.raw.has_ready() {
+            return false;
+        }
         self.process(now);
+        true
     }
 
     /// Raft's terms stay within the home epoch's range (R2), and followers refuse proposals
@@ -288,11 +304,14 @@ impl Core {
     }
 
     /// The leader's high watermark, which travels apart from appends (R27).
-    pub fn handle_watermark(&mut self, now: Now, term: Term, index: LogIndex) {
-        if !self.is_leader() && term == self.term() && (term, index) > self.claimed {
+    /// Whether it was news.
+    pub fn handle_watermark(&mut self, now: Now, term: Term, index: LogIndex) -> bool {
+        let news = !self.is_leader() && term == self.term() && (term, index) > self.claimed;
+        if news {
             self.claimed = (term, index);
             self.process(now);
         }
+        news
     }
 
     /// The disk has done the oldest Persist.

@@ -135,7 +135,9 @@ impl Core {
         let to = ReplicaId(message.to);
         let learns = self.config.members.get(&to).is_some_and(|m| !m.voter);
         let lacks_nothing = self.matched_of(to) == self.log().last();
-        let heartbeat = self.ticks / u64::from(self.config.timing.heartbeat_ticks.max(1));
+        let length = u64::from(self.config.timing.heartbeat_ticks.max(1));
+        // Rounded up: what is sent at or before the round's tick leaves with that round.
+        let heartbeat = (self.phase + self.ticks).div_ceil(length);
         learns && lacks_nothing && !heartbeat.is_multiple_of(LEARNER_HEARTBEATS)
     }
 

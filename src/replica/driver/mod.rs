@@ -17,6 +17,7 @@ mod orders;
 mod raft_logger;
 pub mod replicas;
 pub mod restart;
+mod silence;
 pub mod slot;
 mod spec;
 
@@ -34,6 +35,7 @@ use self::disk::Done;
 use self::orders::Order;
 pub use self::orders::{Orders, Refused};
 use self::replicas::Replicas;
+use self::silence::Silence;
 pub use self::spec::{Policy, Spec};
 use super::core::effect::Ticket;
 use super::core::raft_log::Wanted;
@@ -71,6 +73,8 @@ pub trait Network: Send + 'static {
     fn replication(&self, to: NodeId, key: u64, frame: Frame);
     /// Every other node of the cluster.
     fn peers(&self) -> Vec<NodeId>;
+    /// A node of this DC leads something and says nothing.
+    fn suspect(&self, node: NodeId);
 }
 
 /// What reaches the loop from peers.
@@ -125,6 +129,8 @@ pub struct Counters {
 
 pub struct Config {
     pub node: NodeId,
+    /// The other nodes of its DC.
+    pub neighbours: Vec<NodeId>,
     /// Of the election timeouts' random numbers.
     pub seed: u64,
     /// Called when the disk failed: it must end the process (R20).
@@ -159,6 +165,7 @@ pub(super) struct Driver<N> {
     disk: thread_mpsc::Sender<disk::Command>,
     internal: mpsc::UnboundedSender<Internal>,
     counters: Arc<Counters>,
+    silence: Silence,
     begun: Instant,
 }
 
@@ -211,6 +218,7 @@ pub fn start<N: Network>(
                 disk: disk_in,
                 internal: internal_in.clone(),
                 counters,
+                silence: Silence::new(config.neighbours),
                 begun: Instant::now(),
             };
             let forward = async {
@@ -264,6 +272,10 @@ impl<N: Network> Driver<N> {
                 _ = tick.tick() => {
                     let now = self.now();
                     self.replicas.host.tick(now);
+                    let host = &self.replicas.host;
+                    for node in self.silence.tick(|node| host.follows(node)) {
+                        self.network.suspect(node);
+                    }
                 }
                 _ = checkpoint.tick() => self.checkpoint(),
                 _ = retention.tick() => {
@@ -342,15 +354,18 @@ impl<N: Network> Driver<N> {
     fn take_frame(&mut self, input: FromPeer) {
         use std::sync::atomic::Ordering::Relaxed;
         match input {
-            FromPeer::Frame(from, frame) => match self.receive(from, frame) {
-                Ok(dropped) => {
-                    self.counters.groups_dropped.fetch_add(dropped as u64, Relaxed);
+            FromPeer::Frame(from, frame) => {
+                self.silence.heard(from);
+                match self.receive(from, frame) {
+                    Ok(dropped) => {
+                        self.counters.groups_dropped.fetch_add(dropped as u64, Relaxed);
+                    }
+                    Err(error) => {
+                        self.counters.frames_malformed.fetch_add(1, Relaxed);
+                        tracing::warn!(%from, %error, "a peer's frame was dropped");
+                    }
                 }
-                Err(error) => {
-                    self.counters.frames_malformed.fetch_add(1, Relaxed);
-                    tracing::warn!(%from, %error, "a peer's frame was dropped");
-                }
-            },
+            }
             FromPeer::Up(node) => self.tell_leads(node),
             FromPeer::Lost(node) => self.replicas.host.unreachable(node),
         }

@@ -61,6 +61,7 @@ impl Host {
     /// If the partition has a replica here already.
     pub fn insert(&mut self, now: Now, mut core: Core) {
         let at = core.config().group.partition;
+        core.handle_phase(self.ticks);
         core.handle_lease(now, self.lease_valid);
         let before = self.cores.insert(at, core);
         assert!(before.is_none(), "{at} has a replica here already");
@@ -128,13 +129,16 @@ impl Host {
         if config.group != received.group || config.me != received.to || !holds {
             return false;
         }
+        let mut moved = false;
         if let Some(message) = received.raft {
-            core.handle_message(now, received.from, message);
+            moved |= core.handle_message(now, received.from, message);
         }
         if let Some((term, index)) = received.watermark {
-            core.handle_watermark(now, term, index);
+            moved |= core.handle_watermark(now, term, index);
         }
-        self.touched.insert(at);
+        if moved {
+            self.touched.insert(at);
+        }
         true
     }
 
@@ -230,6 +234,18 @@ impl Host {
 
     pub fn leads_anything(&self) -> bool {
         self.cores.values().any(Core::is_leader)
+    }
+
+    /// Whether a group with a voter here is led from that node, which so owes us a heartbeat every
+    /// round. `__meta` across the DCs has longer ones.
+    pub fn follows(&self, node: NodeId) -> bool {
+        self.cores.values().any(|core| {
+            let config = core.config();
+            let leader = core.leader().and_then(|id| config.members.get(&id));
+            let votes = config.members.get(&config.me).is_some_and(|m| m.voter);
+            let every_round = u64::from(config.timing.heartbeat_ticks) <= HEARTBEAT_ROUND_TICKS;
+            votes && every_round && leader.is_some_and(|leader| leader.node == node)
+        })
     }
 
     /// Everything that this node leads, for a node that has just come.

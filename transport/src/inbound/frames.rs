@@ -47,6 +47,7 @@ fn deliver_all(
     decoder: &mut Decoder,
 ) -> Result<(), Malformed> {
     while let Some(envelope) = decoder.next()? {
+        node.heard(peer);
         match (envelope, lane) {
             (Envelope::Direct(frame), _) => node.inbound.frame(&peer.identity, lane, frame),
             (Envelope::Reach(nodes), Lane::Control) => peer.set_reach(nodes),

@@ -8,4 +8,5 @@ mod frames;
 mod hostile;
 mod log;
 mod refused;
+mod silence;
 mod wan;
