@@ -1,4 +1,4 @@
-"""The clients that are programs of their own: kcat, KafkaJS and Kafka's tools."""
+"""The clients that are programs of their own: kcat, KafkaJS, franz-go and Kafka's tools."""
 
 import os
 import shutil
@@ -32,6 +32,15 @@ def kafkajs(*args, **kwargs):
     """Runs tests/kafka/node/client.js with the pinned KafkaJS."""
     env = {"NODE_PATH": str(CLIENTS / "node" / "node_modules"), "KAFKAJS_NO_PARTITIONER_WARNING": "1"}
     return call(["node", HERE / "node" / "client.js", *args], env=env, **kwargs)
+
+
+def has_go():
+    return (CLIENTS / "go_client" / "client").exists()
+
+
+def franz_go(*args, **kwargs):
+    """Runs tests/kafka/go, built with the pinned franz-go."""
+    return call([CLIENTS / "go_client" / "client", *args], **kwargs)
 
 
 def has_java():
