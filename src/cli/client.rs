@@ -28,7 +28,7 @@ const ANSWER_BYTES_MAX: usize = 256 << 20;
 #[derive(Debug, Clone, clap::Args)]
 pub struct Target {
     /// The admin address of any node
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9640")]
+    #[arg(long, env = "ISOBAR_ADMIN", value_name = "HOST:PORT", default_value = "127.0.0.1:9640")]
     pub admin: String,
     /// Print JSON instead of a table
     #[arg(long)]

@@ -7,6 +7,7 @@ mod certs;
 mod client;
 mod cluster;
 mod dev;
+mod environment;
 mod later;
 mod link;
 mod log;
@@ -17,7 +18,7 @@ mod telemetry;
 mod topic;
 mod topology;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// One log, the same offsets, in every datacenter.
 #[derive(Debug, Parser)]
@@ -66,9 +67,14 @@ enum Command {
 
 /// Runs the command that the arguments ask for. An error ends the process with status 1.
 pub fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    environment::refuse_unknown(&Cli::command(), std::env::vars_os().map(|(name, _)| name))?;
+    match cli.command {
         Command::Dev(args) => dev::run(args),
-        Command::Start(args) => start::run(args),
+        Command::Start(args) => {
+            start::run(args, matches.subcommand_matches("start").expect("it was parsed"))
+        }
         Command::Certs(args) => certs::run(&args),
         Command::Topology(command) => topology::run(command),
         Command::Plan(args) => topology::plan(&args),
@@ -86,8 +92,6 @@ pub fn main() -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     fn parses(line: &str) -> bool {

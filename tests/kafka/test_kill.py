@@ -154,5 +154,6 @@ def test_an_ordered_end_moves_its_leaders_first(cluster, topic, figure):
         kafka.wait_in_sync(one.kafka(4), topic, 1)
     gap = max(b - a for a, b in zip(acks, acks[1:], strict=False))
     figure(f"a leader ended by SIGTERM: longest time without an acknowledgement {gap * 1000:.0f} ms")
+    assert gap <= 0.5, "shorter than any election"
     assert load.failures() == []
     check(load.sends(), read_back(bootstraps(one), topic, 1), list(bootstraps(one)))

@@ -11,7 +11,7 @@ import pytest
 
 from conftest import EXTERNAL
 from harness import http, wait
-from harness.process import Process
+from harness.process import Process, environment
 
 TOP = Path(__file__).resolve().parents[2]
 PORTS = [*range(9092, 9101), *range(9640, 9649)]
@@ -52,7 +52,7 @@ def test_what_the_readme_says_to_try_works(tmp_path):
         printed = ""
         for block in rest:
             script = ["bash", "-euo", "pipefail", "-c", block]
-            done = subprocess.run(script, cwd=TOP, capture_output=True, text=True, timeout=120)
+            done = subprocess.run(script, cwd=TOP, env=environment(), capture_output=True, text=True, timeout=120)
             assert done.returncode == 0, f"{block}\n{done.stdout}{done.stderr}"
             printed += done.stdout
         assert "hello" in printed.splitlines()

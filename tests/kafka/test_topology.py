@@ -42,3 +42,25 @@ def test_a_node_does_not_start_with_a_broken_file(tmp_path):
     broken(path, ("version = 1", "version = 99"))
     done = cli.run("start", "--topology", path, "--node", 1, check=False)
     assert done.returncode != 0 and "version" in done.stdout + done.stderr
+
+
+def test_settings_come_from_flags_then_the_environment_then_the_file(tmp_path):
+    path = topology.write(tmp_path, topology.nodes({"fra": 1, "iad": 1, "sin": 1}))
+
+    def shown(*args, **env):
+        rows = [line.split() for line in cli.run("start", "--show", *args, env=env).stdout.splitlines()]
+        return {row[0]: (row[1], row[-1]) for row in rows}
+
+    of_file = shown("--topology", path, "--node", 1)
+    assert of_file["node"] == ("1", "--node") and of_file["data_dirs"][1] == str(path)
+    both = shown("--node", 2, ISOBAR_TOPOLOGY=str(path), ISOBAR_NODE="1", ISOBAR_DATA_DIR="/tmp/a")
+    assert both["topology"] == (str(path), "ISOBAR_TOPOLOGY")
+    assert both["node"] == ("2", "--node")
+    assert both["data_dirs"] == ("/tmp/a", "ISOBAR_DATA_DIR")
+
+
+def test_an_unknown_setting_in_the_environment_is_named(tmp_path):
+    path = topology.write(tmp_path, topology.nodes({"fra": 1, "iad": 1, "sin": 1}))
+    done = cli.run("start", "--topology", path, "--node", 1, check=False, env={"ISOBAR_DATADIR": "/tmp/a"})
+    assert done.returncode != 0
+    assert "ISOBAR_DATADIR" in done.stderr and "ISOBAR_DATA_DIR" in done.stderr

@@ -3,16 +3,21 @@
 import json
 import subprocess
 
-from .process import BIN
+from .process import BIN, environment
 
 
 class Failed(AssertionError):
     """A command ended with a status other than 0."""
 
 
-def run(*args, check=True, seconds=60):
+def run(*args, check=True, seconds=60, env=None):
     done = subprocess.run(
-        [BIN, *map(str, args)], capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL
+        [BIN, *map(str, args)],
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        stdin=subprocess.DEVNULL,
+        env=environment() | (env or {}),
     )
     if check and done.returncode != 0:
         raise Failed(f"isobar {' '.join(map(str, args))} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
