@@ -57,7 +57,10 @@ impl Exposition {
             lines.push('}');
         }
         // Writing to a String cannot fail.
-        let _ = writeln!(lines, " {value}");
+        let _ = match value == f64::INFINITY {
+            true => writeln!(lines, " +Inf"),
+            false => writeln!(lines, " {value}"),
+        };
     }
 
     /// A family without a sample is shown all the same: a reader sees that it is known here.

@@ -29,6 +29,10 @@ pub const FAMILIES: &[Family] = &[
     ),
     gauge("isobar_exposure_records", "Acknowledged records that are not safe in the DC."),
     gauge("isobar_exposure_bytes", "Their bytes."),
+    gauge(
+        "isobar_replica_staleness_seconds",
+        "Time since this replica last had all that its leader had acknowledged; +Inf if it never had.",
+    ),
     gauge("isobar_raft_role", "1; the label says leader, follower or learner."),
     gauge("isobar_raft_term", "Raft term, which is Kafka's leader epoch."),
     gauge("isobar_raft_commit_index", "Last committed log index, as this replica knows."),
@@ -130,6 +134,9 @@ fn replica(out: &mut Exposition, source: &dyn Source, image: &Image, status: &St
     }
     if progress.role == Role::Leader {
         led(out, status, of);
+    } else {
+        let seconds = status.staleness.map_or(f64::INFINITY, |age| age.as_secs_f64());
+        out.add("isobar_replica_staleness_seconds", &of, seconds);
     }
 }
 

@@ -138,6 +138,7 @@ fn status() -> Status {
         in_sync: vec![node(1), node(2)],
         members: vec![member(1, 7), member(2, 7), member(3, 5), member(4, 4)],
         exposure: BTreeMap::from([(dc("iad"), exposure)]),
+        staleness: None,
     }
 }
 

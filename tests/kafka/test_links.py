@@ -21,6 +21,24 @@ def exposure_seconds(dev, topic, dc):
     return max(value for _, value in found)
 
 
+def staleness_seconds(dev, topic, dc):
+    """The least that a replica of partition 0 in the DC tells of itself: the receiving end."""
+    nodes = [n for n in range(1, 10) if dev.dc_of(n) == dc]
+    name = "isobar_replica_staleness_seconds"
+    found = [http.samples(dev.admin(n), name, topic=topic, partition=0) for n in nodes]
+    return min(value for samples in found for _, value in samples)
+
+
+def oldest_missing_seconds(dev, topic, dc):
+    """What a probe finds: the age, by its own timestamp, of the first record that the DC does not show."""
+    node = next(n for n in range(1, 10) if dev.dc_of(n) == dc)
+    leader, _ = kafka.leader(dev.kafka(1), topic)
+    with wire.Connection(dev.kafka(node)) as here, wire.Connection(dev.kafka(leader)) as there:
+        shown = wire.fetch(here, topic, 0, 0)["high_watermark"]
+        first, *_ = batch.split(wire.fetch(there, topic, 0, shown)["records"])
+        return time.time() - batch.first_timestamp_ms(first[2]) / 1000
+
+
 def bootstraps(dev):
     return {dc: dev.bootstrap(dc) for dc in ("fra", "iad", "sin")}
 
@@ -55,6 +73,12 @@ def test_a_cut_link_stops_nobody_who_can_go_on(one_way, own_dev, topic, figure):
         told = exposure_seconds(dev, f"{topic}-async", cut)
         figure(f"link fra-{cut} cut for {since:.1f} s{' one way' if one_way else ''}: exposure in {cut} {told:.1f} s")
         assert since - 3 <= told <= since + 3, "exposure grows with the clock"
+        probed, told = oldest_missing_seconds(dev, f"{topic}-async", cut), exposure_seconds(dev, f"{topic}-async", cut)
+        stale = staleness_seconds(dev, f"{topic}-async", cut)
+        figure(f"oldest record missing in {cut}: {told:.1f} s by its leader, {probed:.1f} s by a probe, {stale:.1f} s there")
+        assert told == pytest.approx(probed, rel=0.1, abs=0.5)
+        assert stale == pytest.approx(probed, rel=0.1, abs=1), "both ends agree"
+        assert staleness_seconds(dev, f"{topic}-async", other) < 3
         assert exposure_seconds(dev, f"{topic}-async", other) < 5
         dev.cli().link_heal("fra", cut)
         wait.until("exposure gone", lambda: exposure_seconds(dev, f"{topic}-async", cut) < 2, 60)
@@ -94,6 +118,37 @@ def test_a_sync_topic_cut_off_from_every_other_datacenter_refuses_and_comes_back
     # What was appended before the refusal may be there; what was refused with 19 is not.
     assert values.count(b"meanwhile") <= sum(answer != wire.NOT_ENOUGH_REPLICAS for answer in answers)
     dumps.wait_same(dev, topic, 1)
+
+
+@pytest.mark.timeout(300)
+def test_what_has_not_passed_the_gate_is_shown_by_nobody(own_dev, topic):
+    """On disk in iad, not in sin, and both are asked for: a consumer must see it nowhere."""
+    dev = own_dev()
+    kafka.create_topic(dev.bootstrap(), topic, isobar_replication="sync", isobar_sync_to=2)
+    kafka.send(dev.bootstrap(), topic, ["acknowledged"])
+    leader, _ = kafka.leader(dev.kafka(1), topic)
+    learner = dev.nodes("iad")[0]
+
+    def shown(node):
+        with wire.Connection(dev.kafka(node)) as connection:
+            got = wire.fetch(connection, topic, 0, 0, wait_ms=100)
+            return got["high_watermark"], len(batch.split(got["records"]))
+
+    def has_it():
+        ends = http.samples(dev.admin(learner), "isobar_log_end_offset", topic=topic, partition=0)
+        return max(value for _, value in ends) == 2
+
+    wait.until("the first record everywhere", lambda: shown(leader) == shown(learner) == (1, 1))
+    dev.cli().link_cut("fra", "sin")
+    dev.cli().link_cut("iad", "sin")
+    with wire.Connection(dev.kafka(leader)) as connection:
+        error, _ = wire.produce(connection, topic, 0, batch.encode([b"waits"]), timeout_ms=1000)
+    assert error != wire.NONE
+    wait.until("the second record on iad's disk", has_it)
+    assert shown(learner) == (1, 1) and shown(leader) == (1, 1)
+    dev.cli().link_heal("fra", "sin")
+    dev.cli().link_heal("iad", "sin")
+    wait.until("the second record for all", lambda: shown(leader) == shown(learner) == (2, 2), 60)
 
 
 @pytest.mark.timeout(BAD_LINK_SECONDS + 600)

@@ -123,6 +123,7 @@ impl Core {
         };
         if to > self.watermark {
             self.move_watermark(now, to);
+            self.staleness.reached(to);
         }
         let persisted = self.log().persisted();
         let acked = if self.fenced { LogIndex::ZERO } else { self.watermark };

@@ -123,6 +123,12 @@ impl Core {
         remote.map(|(dc, safe)| (dc, self.samples.exposure(now, safe))).collect()
     }
 
+    /// Time since this replica last had all that its leader had acknowledged; `None` on the leader,
+    /// and until it has once heard of one.
+    pub fn staleness(&self, now: Duration) -> Option<Duration> {
+        if self.is_leader() { None } else { self.staleness.age(now) }
+    }
+
     /// Remote DCs of which a majority of replicas has been heard of late.
     pub(super) fn current_remote_dcs(&self) -> usize {
         let mut by_dc: BTreeMap<&DcName, (usize, usize)> = BTreeMap::new();

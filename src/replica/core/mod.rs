@@ -28,6 +28,7 @@ mod apply;
 pub mod config;
 pub mod control;
 pub mod effect;
+mod election;
 pub mod entry;
 mod exposure;
 mod placement;
@@ -35,6 +36,7 @@ mod produce;
 pub mod producers;
 pub mod raft_log;
 mod ready;
+mod staleness;
 #[cfg(test)]
 mod tests;
 pub mod watermark;
@@ -46,7 +48,7 @@ use bytes::Bytes;
 use raft::eraftpb::{Message, MessageType};
 use raft::{RawNode, StateRole};
 use rand::rngs::SmallRng;
-use rand::{Rng, SeedableRng};
+use rand::SeedableRng;
 
 pub use self::apply::start_state;
 use self::config::{APPEND_BYTES_MAX, APPENDS_IN_FLIGHT_MAX, COMMITTED_BYTES_MAX, Config};
@@ -57,6 +59,7 @@ pub use self::produce::Queued;
 use self::produce::Waiters;
 use self::producers::Producers;
 use self::raft_log::{RaftLog, Restored, Wanted};
+use self::staleness::Staleness;
 use super::{ProduceError, Progress, Role};
 use crate::log;
 use crate::model::{LogIndex, Offset, ReplicaId, Term};
@@ -97,6 +100,7 @@ pub struct Core {
     beyond: VecDeque<Position>,
     beyond_bytes: usize,
     samples: Samples,
+    staleness: Staleness,
     heard: BTreeMap<ReplicaId, u64>,
     in_sync: Vec<ReplicaId>,
     unpersisted: VecDeque<ready::Unpersisted>,
@@ -173,6 +177,7 @@ impl Core {
             beyond_bytes: restart.beyond.iter().map(|p| p.bytes).sum(),
             beyond: restart.beyond.into(),
             samples: Samples::default(),
+            staleness: Staleness::default(),
             heard: BTreeMap::new(),
             in_sync: Vec::new(),
             unpersisted: VecDeque::new(),
@@ -306,7 +311,11 @@ impl Core {
     /// The leader's high watermark, which travels apart from appends (R27).
     /// Whether it was news.
     pub fn handle_watermark(&mut self, now: Now, term: Term, index: LogIndex) -> bool {
-        let news = !self.is_leader() && term == self.term() && (term, index) > self.claimed;
+        if self.is_leader() || term != self.term() {
+            return false;
+        }
+        self.staleness.claimed(now.mono, index, self.watermark);
+        let news = (term, index) > self.claimed;
         if news {
             self.claimed = (term, index);
             self.process(now);
@@ -386,24 +395,6 @@ impl Core {
         self.effects.pop_front()
     }
 
-    /// An empty log has no leader to lose: its preferred one need not wait for a timeout, and asks
-    /// again until the others are there. Not before its last question can have been answered (the
-    /// shortest election timeout is ten round trips, a quarter of it covers two), and never while
-    /// real votes are on their way: a new campaign would void them.
-    fn wants_first_term(&self) -> bool {
-        let again = u64::from(self.config.timing.election_ticks_min / 4).max(1);
-        self.config.preferred
-            && self.log().last() == LogIndex::ZERO
-            && self.leader().is_none()
-            && self.raw.raft.state != StateRole::Candidate
-            && self.ticks.is_multiple_of(again)
-    }
-
-    fn campaign(&mut self) {
-        // An error means that a snapshot or configuration change is pending: the timeout retries.
-        let _ = self.raw.campaign();
-    }
-
     /// Lets Raft, the watermark and the replies follow what was just handled.
     fn process(&mut self, now: Now) {
         self.drain_ready(now);
@@ -413,50 +404,6 @@ impl Core {
         for wanted in self.raw.mut_store().take_wanted() {
             self.effects.push_back(Effect::Read(wanted));
         }
-    }
-
-    /// Notices a change of term or role: draws a new timeout from the seeded source, since raft-rs
-    /// has just drawn one from the thread's, and fails what only a leader could finish.
-    fn follow_role(&mut self) {
-        let drawn_for = (self.raw.raft.term, self.raw.raft.state);
-        if drawn_for == self.drawn_for {
-            return;
-        }
-        let was_leader = self.drawn_for.1 == StateRole::Leader;
-        self.redraw();
-        if self.is_leader() {
-            self.own_entry = Some(self.first_of_term());
-            self.ready_to_lead = self.own_entry.is_some_and(|own| self.log().applied() >= own);
-            // Nobody is silent before they had the time to speak: what is taken in meanwhile waits
-            // behind the gate, within its bound.
-            let now = self.ticks;
-            self.heard = self.config.members.keys().map(|id| (*id, now)).collect();
-            self.samples = Samples::starting_at(self.watermark, self.high_watermark);
-            self.in_sync.clear();
-        } else if was_leader {
-            self.own_entry = None;
-            self.ready_to_lead = false;
-            self.producers.forget_appended();
-            self.waiters.fail_all(&mut self.effects);
-            self.in_sync.clear();
-            self.samples = Samples::default();
-        }
-    }
-
-    fn redraw(&mut self) {
-        self.drawn_for = (self.raw.raft.term, self.raw.raft.state);
-        let timing = self.config.timing;
-        let least = (timing.election_ticks_min + config::LEASE_MARGIN_TICKS)
-            .min(timing.election_ticks_max - 1);
-        let ticks = self.rng.gen_range(least..timing.election_ticks_max);
-        self.raw.raft.set_randomized_election_timeout(ticks as usize);
-    }
-
-    /// The index of the first entry of the present term, which a leader wrote at its election.
-    fn first_of_term(&self) -> LogIndex {
-        let term = self.term();
-        let own = self.log().epochs().iter().rev().find(|(t, ..)| *t == term);
-        own.map_or(self.log().last().next(), |(_, index, _)| *index)
     }
 
     fn send(&mut self, to: ReplicaId, raft: Option<Message>) {

@@ -56,6 +56,8 @@ pub struct Status {
     pub members: Vec<MemberStatus>,
     /// On the leader, per remote DC.
     pub exposure: BTreeMap<DcName, Exposure>,
+    /// On any other replica: time since it last had all that its leader had acknowledged, if ever.
+    pub staleness: Option<Duration>,
 }
 
 #[derive(Debug, Clone)]
@@ -91,6 +93,7 @@ impl Status {
             in_sync: core.in_sync().iter().copied().filter_map(node).collect(),
             members: members.collect(),
             exposure: core.exposures(now),
+            staleness: core.staleness(now),
         }
     }
 }

@@ -53,3 +53,8 @@ def split(records):
         found.append((base, base + last_delta, records[at : at + length + 12]))
         at += length + 12
     return found
+
+
+def first_timestamp_ms(data):
+    """Of the first record of a batch (baseTimestamp, bytes 27 to 35)."""
+    return int.from_bytes(data[27:35], "big", signed=True)
