@@ -242,7 +242,7 @@ impl Core {
             high_watermark: self.high_watermark,
             watermark_known: !self.is_leader()
                 || self.own_entry.is_some_and(|own| self.watermark >= own),
-            log_end: self.log().tail().next_offset,
+            log_end: self.log().next_offset(),
         }
     }
 
