@@ -24,6 +24,7 @@
 //! Deliberately missing: home moves, sealing, mode changes (degrade) and transactions. The home
 //! epoch is in every group id and term, so a message of another home is never stepped (R1).
 
+mod appends;
 mod apply;
 pub mod config;
 pub mod control;
@@ -49,7 +50,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 pub use self::apply::start_state;
-use self::config::{APPEND_BYTES_MAX, APPENDS_IN_FLIGHT_MAX, COMMITTED_BYTES_MAX, Config};
+use self::config::{APPENDS_IN_FLIGHT_MAX, COMMITTED_BYTES_MAX, Config};
 use self::effect::{Effect, Lead, Outgoing};
 pub use self::exposure::Exposure;
 use self::exposure::Samples;
@@ -140,7 +141,7 @@ impl Core {
             max_election_tick: timing.election_ticks_max as usize,
             heartbeat_tick: timing.heartbeat_ticks as usize,
             applied: applied.0,
-            max_size_per_msg: APPEND_BYTES_MAX,
+            max_size_per_msg: config.append_bytes_max,
             max_inflight_msgs: APPENDS_IN_FLIGHT_MAX,
             check_quorum: true,
             pre_vote: true,

@@ -19,8 +19,8 @@ use crate::model::{LogIndex, Offset, Term};
 /// trip or two behind needs (100 ms at 40 MB/s).
 const RECENT_BYTES_MAX: usize = 4 << 20;
 
-/// Bytes that an entry costs beside its payload, for the bound above.
-const ENTRY_OVERHEAD_BYTES: usize = 128;
+/// Bytes that an entry costs beside its payload, for the bound above and for those of messages.
+pub const ENTRY_OVERHEAD_BYTES: usize = 128;
 
 /// The point before the first entry that the log still has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -78,7 +78,7 @@ pub struct Restored {
     pub conf_state: ConfState,
 }
 
-fn cost(entry: &Entry) -> usize {
+pub(super) fn cost(entry: &Entry) -> usize {
     entry.data.len() + ENTRY_OVERHEAD_BYTES
 }
 

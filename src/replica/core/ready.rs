@@ -9,7 +9,7 @@ use raft::{Ready, SnapshotStatus};
 
 use super::config::LEARNER_HEARTBEATS;
 use super::effect::{Effect, Persist, Reset};
-use super::{Core, Now, Position};
+use super::{Core, Now, Position, appends};
 use crate::log;
 use crate::model::{LogIndex, ReplicaId, Term};
 
@@ -121,6 +121,10 @@ impl Core {
             let id = message.to;
             self.send(to, Some(message));
             self.raw.report_snapshot(id, SnapshotStatus::Finish);
+        } else if message.get_msg_type() == MessageType::MsgAppend {
+            for part in appends::split(message, self.config.append_bytes_max) {
+                self.send(to, Some(part));
+            }
         } else if !self.is_idle_heartbeat(&message) {
             self.send(to, Some(message));
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::config::{AckPolicy, Config, Member, Timing};
+use super::config::{APPEND_BYTES_MAX, AckPolicy, Config, Member, Timing};
 use super::effect::{Effect, Outgoing, Ticket};
 use super::raft_log::Restored;
 use super::{Core, Now, Queued, Restart};
@@ -73,6 +73,7 @@ impl Cluster {
                     election_ticks_min: 10,
                     election_ticks_max: 20,
                 },
+                append_bytes_max: APPEND_BYTES_MAX,
             };
             let mut log = Restored::default();
             log.conf_state.voters = vec![1, 2, 3];
