@@ -12,7 +12,7 @@ use crate::scenario::NODES;
 use crate::world::World;
 
 impl World {
-    fn core(&self, node: usize, partition: usize) -> Option<&Core> {
+    pub fn core(&self, node: usize, partition: usize) -> Option<&Core> {
         let at = self.scenario.partitions[partition].at;
         self.nodes[node].running.as_ref()?.replicas.host.core(at)
     }

@@ -68,13 +68,16 @@ pub struct Node {
     pub paused_until: Micros,
     pub slow_until: Micros,
     pub lease: bool,
+    /// When something last happened to it or to its connections within the DC.
+    pub touched: Micros,
 }
 
 impl Node {
     pub fn new(index: usize, seed: u64) -> Self {
         let disk = SimDisk::new(seed ^ (index as u64 + 1).wrapping_mul(0x9e37_79b9));
         let (running, paused_until, slow_until) = (None, 0, 0);
-        Self { index, disk, life: 0, running, paused_until, slow_until, lease: true }
+        let (life, lease, touched) = (0, true, 0);
+        Self { index, disk, life, running, paused_until, slow_until, lease, touched }
     }
 
     /// Opens the disk and whatever replicas the scenario gives this node. An error is the disk
@@ -104,6 +107,7 @@ impl Node {
         let seed = seed ^ self.life.wrapping_mul(0xa076_1d64_78bd_642f);
         let mut replicas = Replicas::new(node_id(self.index), seed, logger, with_readers.clone());
         let clock = Now { mono: Duration::ZERO, wall_ms: wall_ms(now) };
+        replicas.append_bytes_max = scenario.append_bytes_max;
         replicas.host.lease(clock, self.lease);
         for partition in 0..scenario.partitions.len() {
             let spec = scenario.spec(partition, self.index);

@@ -227,13 +227,15 @@ impl Oracle {
         Ok(())
     }
 
-    /// A round has ended: looks where the replica stands now.
-    pub fn look(&mut self, node: usize, core: &Core) -> Result<(), Violation> {
+    /// A round has ended: looks where the replica stands now. `true` if it leads a new term.
+    pub fn look(&mut self, node: usize, core: &Core) -> Result<bool, Violation> {
         let history = self.partition(core.config().group.partition);
+        let mut is_elected = false;
         if core.is_leader() {
             let before = history.leaders.get(&core.term().0).copied();
             one_leader::check(&mut history.leaders, core.term().0, node)?;
-            if before.is_none() {
+            is_elected = before.is_none();
+            if is_elected {
                 let log = &history.replicas[node].given;
                 exposed_stays::check_leader(node, core.term().0, &history.exposed, log)?;
             }
@@ -247,7 +249,7 @@ impl Oracle {
         if to > from {
             self.show(node, core, from, to)?;
         }
-        Ok(())
+        Ok(is_elected)
     }
 
     /// A replica's watermark has moved.
@@ -268,16 +270,17 @@ impl Oracle {
         Ok(())
     }
 
-    /// A frame leaves a node.
-    pub fn sent(&mut self, node: usize, frame: &Frame) -> Result<(), Violation> {
+    /// A frame leaves a node. `true` if a vote is in it.
+    pub fn sent(&mut self, node: usize, frame: &Frame) -> Result<bool, Violation> {
         let envelope = Envelope::from_header(frame.header.clone()).expect("a frame of ours");
         let mut chunks = frame.payloads.clone().into();
+        let mut votes = false;
         for group in envelope.groups {
             let received = group.receive(&mut chunks).expect("a frame of ours");
             let Some(message) = received.raft else { continue };
             let replica = &mut self.partition(received.group.partition).replicas[node];
-            term::note(node, replica, &message)?;
+            votes |= term::note(node, replica, &message)?;
         }
-        Ok(())
+        Ok(votes)
     }
 }
