@@ -89,8 +89,12 @@ impl Node {
         seed: u64,
     ) -> Result<Vec<(Recovered, Reader)>, log::Error> {
         let disk = Arc::new(self.disk.clone());
-        let options =
-            Options { produce_reserve_bytes: 0, append_reserve_bytes: 0, ..Options::default() };
+        let options = Options {
+            produce_reserve_bytes: 0,
+            append_reserve_bytes: 0,
+            journal_bytes: scenario.journal_bytes,
+            ..Options::default()
+        };
         let (mut store, recovered) = Store::open(
             disk,
             Path::new(DIR),

@@ -98,6 +98,8 @@ pub struct Scenario {
     pub aims: Aims,
     /// Small ones let a replica answer in the middle of what it lacks.
     pub append_bytes_max: u64,
+    /// A small journal is replaced every few seconds.
+    pub journal_bytes: u64,
     /// Faults happen until here; then everything heals.
     pub faulty_until: Micros,
     pub producers: usize,
@@ -115,6 +117,7 @@ impl Scenario {
             at_election: [0.0, 0.0, 0.1, 0.5][aimed.gen_range(0..4)],
         };
         let append_bytes_max = [APPEND_BYTES_MAX, 16 << 10, 1][aimed.gen_range(0..3)];
+        let journal_bytes = [4 << 20, 8 << 10][aimed.gen_range(0..2)];
         let value_bytes = [20, 200, 4_000, 60_000][rng.gen_range(0..4)];
         let partitions =
             (0..rng.gen_range(1..=3)).map(|n| partition(n, value_bytes, rng)).collect();
@@ -153,6 +156,7 @@ impl Scenario {
             faults,
             aims,
             append_bytes_max,
+            journal_bytes,
             faulty_until: rng.gen_range(20..=60) * SECOND,
             producers: rng.gen_range(1..=4),
             value_bytes,
