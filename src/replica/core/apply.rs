@@ -124,8 +124,9 @@ impl Core {
             self.move_watermark(now, to);
         }
         let persisted = self.log().persisted();
-        let acked = if self.fenced { LogIndex::ZERO } else { self.watermark };
-        let on_disk = if self.fenced || self.config.ack.sync_to > 0 { acked } else { persisted };
+        let fenced = self.is_fenced();
+        let acked = if fenced { LogIndex::ZERO } else { self.watermark };
+        let on_disk = if fenced || self.config.ack.sync_to > 0 { acked } else { persisted };
         self.waiters.answer(acked, on_disk, self.log_start, &mut self.effects);
     }
 

@@ -103,8 +103,7 @@ pub struct Core {
     unpersisted: VecDeque<ready::Unpersisted>,
     /// First entries of segments that were begun and are not applied yet.
     segment_begins: VecDeque<LogIndex>,
-    /// Set while this node's lease has run out and the policy fences (R17).
-    fenced: bool,
+    lease_valid: bool,
     effects: VecDeque<Effect>,
 }
 
@@ -178,7 +177,7 @@ impl Core {
             in_sync: Vec::new(),
             unpersisted: VecDeque::new(),
             segment_begins: VecDeque::new(),
-            fenced: false,
+            lease_valid: true,
             effects: VecDeque::new(),
         };
         core.redraw();
@@ -352,8 +351,13 @@ impl Core {
 
     /// The lease ran out, or is back.
     pub fn handle_lease(&mut self, now: Now, valid: bool) {
-        self.fenced = !valid && self.config.ack.fence && self.config.ack.sync_to == 0;
+        self.lease_valid = valid;
         self.process(now);
+    }
+
+    /// This node's lease has run out and the policy fences (R17).
+    fn is_fenced(&self) -> bool {
+        !self.lease_valid && self.config.ack.fence && self.config.ack.sync_to == 0
     }
 
     /// A changed policy: what acknowledgements wait for from here on.

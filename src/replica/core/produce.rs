@@ -111,7 +111,7 @@ impl Core {
         if !self.ready_to_lead {
             return Err(ProduceError::LeaderNotReady);
         }
-        if self.fenced {
+        if self.is_fenced() {
             return Err(ProduceError::Fenced);
         }
         let ack = self.config.ack;

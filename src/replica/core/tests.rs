@@ -303,6 +303,18 @@ fn a_fenced_home_acknowledges_nothing_until_its_lease_is_back() {
 }
 
 #[test]
+fn a_policy_that_begins_to_fence_while_the_lease_is_out_does_so_at_once() {
+    let mut cluster = Cluster::new(AckPolicy { sync_to: 1, ..ASYNC });
+    let now = cluster.now;
+    let fence = AckPolicy { fence: true, ..ASYNC };
+    let leader = cluster.cores.get_mut(&r(1)).unwrap();
+    leader.handle_lease(now, false);
+    leader.handle_policy(now, fence);
+    let refused = cluster.produce(r(1), sample(1, None), Acks::All);
+    assert_eq!(cluster.replies[&refused], Err(ProduceError::Fenced));
+}
+
+#[test]
 fn an_isolated_replica_comes_back_without_an_election() {
     let mut cluster = Cluster::new(ASYNC);
     let term = cluster.cores[&r(1)].term();
