@@ -38,6 +38,9 @@ impl Core {
         }
         let (entries, cut) = self.raw.mut_store().append(ready.take_entries());
         self.note_positions(&entries, cut);
+        self.note_replaced(
+            persist.reset.as_ref().map(|r| r.start.index).or(cut.map(LogIndex::prev)),
+        );
         persist.entries = entries;
         persist.truncate_from = cut;
         if let Some(hard_state) = ready.hs() {
@@ -58,6 +61,15 @@ impl Core {
         self.raw.advance_append_async(ready);
         self.queue_write(number, persist, messages);
         self.apply(now, committed);
+    }
+
+    /// Entries after `kept` were replaced: that a write of them ends says nothing of those that stand
+    /// in their place.
+    fn note_replaced(&mut self, kept: Option<LogIndex>) {
+        let Some(kept) = kept else { return };
+        for write in &mut self.unpersisted {
+            write.last = write.last.min(kept);
+        }
     }
 
     /// Queues the write, or, where there is nothing to write, lets the messages follow the last

@@ -139,6 +139,13 @@ impl Cluster {
         self.settle();
     }
 
+    /// A stuck disk does the oldest write that it owes.
+    fn write_one(&mut self, id: ReplicaId) {
+        *self.owed.get_mut(&id).unwrap() -= 1;
+        self.cores.get_mut(&id).unwrap().handle_persisted(self.now);
+        self.settle();
+    }
+
     fn tick(&mut self, ticks: u32) {
         for _ in 0..ticks {
             self.now.mono += TICK;
@@ -276,6 +283,28 @@ fn what_a_cut_off_leader_appended_is_refused_to_its_producer_and_replaced() {
     assert_eq!(cluster.hw(1), Offset(1));
     let logs = |id: u64| cluster.cores[&r(id)].log().epochs().to_vec();
     assert_eq!(logs(1), logs(leader.0));
+}
+
+#[test]
+fn a_write_under_way_says_nothing_of_the_entries_that_replaced_its_own() {
+    let mut cluster = Cluster::new(ASYNC);
+    cluster.cut.extend([r(2), r(3)]);
+    cluster.stuck.insert(r(4));
+    let own = cluster.cores[&r(4)].log().last();
+    cluster.produce(r(1), sample(5, None), Acks::All);
+    cluster.cut = BTreeSet::from([r(1)]);
+    cluster.tick(60);
+    let leader = cluster.leader();
+    cluster.produce(leader, sample(1, None), Acks::All);
+    cluster.tick(20);
+    let newest = |id| cluster.cores[&id].log().epochs().last().map(|(term, ..)| *term);
+    assert_eq!(newest(r(4)), newest(leader), "it was given the new leader's entry");
+    cluster.write_one(r(4));
+    let core = &cluster.cores[&r(4)];
+    assert_eq!((core.log().persisted(), core.watermark().0), (own, own));
+    cluster.unstick();
+    cluster.tick(20);
+    assert_eq!(cluster.hw(4), Offset(1));
 }
 
 #[test]
