@@ -50,7 +50,8 @@ const FRESH_TIME: Duration = Duration::from_secs(40);
 /// Failed seeds after which a run ends: the second tells whether it is the same find.
 const FAILURES_MAX: usize = 3;
 
-/// Always run. The first ones are any; then come those that once failed, with what they found.
+/// Always run. The first ones are any (3 found entries shown before they had replaced others on the
+/// disk); then come those that once failed, with what they found.
 const FIXED: [u64; 15] = [
     1,
     2,
@@ -83,6 +84,7 @@ struct Totals {
     twice: u64,
     report: Report,
     busy: Duration,
+    slowest: (Duration, u64),
     failures: Vec<(u64, String)>,
 }
 
@@ -139,6 +141,7 @@ fn try_seed(seed: u64, twice: bool, totals: &Mutex<Totals>) {
     });
     let mut totals = totals.lock().expect("no panic while held");
     totals.busy += begun.elapsed();
+    totals.slowest = totals.slowest.max((begun.elapsed(), seed));
     totals.seeds += 1;
     totals.twice += u64::from(twice);
     match result {
@@ -148,6 +151,7 @@ fn try_seed(seed: u64, twice: bool, totals: &Mutex<Totals>) {
             totals.report.events += report.events * times;
             totals.report.acked += report.acked;
             totals.report.terms += report.terms;
+            totals.report.waiting = totals.report.waiting.max(report.waiting);
             for (fault, count) in report.faults {
                 *totals.report.faults.entry(fault).or_default() += count;
             }
@@ -174,7 +178,7 @@ fn run(seed: u64) -> Result<Report, String> {
 }
 
 fn tell(totals: Totals) -> ExitCode {
-    let Totals { seeds, twice, report, busy, failures } = totals;
+    let Totals { seeds, twice, report, busy, slowest, failures } = totals;
     let simulated = report.simulated as f64 / 1e6;
     let rate = simulated / busy.as_secs_f64().max(1e-9);
     println!(
@@ -183,6 +187,12 @@ fn tell(totals: Totals) -> ExitCode {
     println!(
         "{} events, {} batches acknowledged, {} terms led",
         report.events, report.acked, report.terms
+    );
+    println!(
+        "slowest: seed {} in {:.1} s; most events at once {}",
+        slowest.1,
+        slowest.0.as_secs_f64(),
+        report.waiting
     );
     let faults: BTreeMap<_, _> = report.faults;
     println!("faults: {faults:?}");

@@ -49,6 +49,8 @@ pub struct Running {
     pub replicas: Replicas,
     pub writer: Writer,
     pub leaders: Leaders,
+    /// What it was last told of its lease.
+    pub has_lease: bool,
     pub inbox: Inbox,
     pub round_is_due: bool,
     /// Wait for the commit under way.
@@ -134,6 +136,7 @@ impl Node {
             replicas,
             writer: Writer::new(store),
             leaders: Leaders::default(),
+            has_lease: self.lease,
             inbox: Inbox::default(),
             round_is_due: false,
             to_write: Vec::new(),
@@ -165,6 +168,7 @@ impl Running {
         let inbox = std::mem::take(&mut self.inbox);
         let clock = self.now(now);
         if let Some(valid) = inbox.lease {
+            self.has_lease = valid;
             self.replicas.host.lease(clock, valid);
         }
         if inbox.step_down {

@@ -12,8 +12,8 @@ use isobar::replica::wire::Envelope;
 use isobar_transport::Frame;
 
 use crate::invariants::{
-    Violation, durable, exposed_stays, log_start, one_entry, one_leader, own_term, same_bytes,
-    term, watermark,
+    Violation, durable, exposed_stays, log_start, one_entry, one_leader, own_disk, own_term,
+    same_bytes, term, watermark, watermark_known,
 };
 use crate::scenario::{Micros, NODES, Scenario};
 
@@ -44,6 +44,8 @@ pub struct Replica {
     pub durable: Log,
     /// In this life.
     pub watermark: u64,
+    /// When it was last looked at.
+    pub led: bool,
     pub log_start: i64,
     /// The largest that commits have reported to be on disk.
     pub durable_log_start: i64,
@@ -78,6 +80,8 @@ pub struct History {
     pub read: BTreeMap<i64, u64>,
     pub leaders: BTreeMap<u64, usize>,
     pub acked: Vec<Acked>,
+    /// After the last offset of which an acknowledgement that is a promise has left.
+    pub acked_end: i64,
     pub refused: BTreeSet<u64>,
     /// Sent once, and not answered.
     pub unknown: BTreeSet<u64>,
@@ -204,7 +208,7 @@ impl Oracle {
         recovered: &[(Recovered, Reader)],
     ) -> Result<(), Violation> {
         for history in &mut self.partitions {
-            history.replicas[node].watermark = 0;
+            (history.replicas[node].watermark, history.replicas[node].led) = (0, false);
         }
         let mut found = BTreeSet::new();
         for (recovered, reader) in recovered {
@@ -239,6 +243,10 @@ impl Oracle {
                 let log = &history.replicas[node].given;
                 exposed_stays::check_leader(node, core.term().0, &history.exposed, log)?;
             }
+            let newest = history.leaders.last_key_value().map(|(term, _)| *term);
+            if newest == Some(core.term().0) {
+                watermark_known::check(node, &core.progress(), history.acked_end)?;
+            }
         }
         let (LogIndex(to), _) = core.watermark();
         let from = history.replicas[node].watermark;
@@ -249,6 +257,7 @@ impl Oracle {
         if to > from {
             self.show(node, core, from, to)?;
         }
+        self.partition(core.config().group.partition).replicas[node].led = core.is_leader();
         Ok(is_elected)
     }
 
@@ -260,8 +269,13 @@ impl Oracle {
         if core.is_leader() && is_new {
             own_term::check(node, core.term().0, to, log.entries.get(&to))?;
         }
+        // A leader shows what other disks have; it may have lost the lead in this very round.
+        let (leads, led) = (core.is_leader(), history.replicas[node].led);
         for index in (from + 1).max(log.start + 1)..=to {
             let shown = same_bytes::check(node, &mut history.exposed, index, log)?;
+            if !leads && !led {
+                own_disk::check(node, index, &shown, &history.replicas[node].durable)?;
+            }
             if shown.is_batch {
                 history.exposed_by_end.insert(shown.next, index);
             }

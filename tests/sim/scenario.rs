@@ -160,7 +160,8 @@ impl Scenario {
             faulty_until: rng.gen_range(20..=60) * SECOND,
             producers: rng.gen_range(1..=4),
             value_bytes,
-            think: [10, 50, 200][rng.gen_range(0..3)] * MILLI,
+            // Nine disks in memory.
+            think: [10, 50, 200][rng.gen_range(0..3)].max(value_bytes as Micros / 500) * MILLI,
         }
     }
 

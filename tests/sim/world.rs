@@ -19,7 +19,7 @@ use crate::aims::Moment;
 use crate::client::{Producer, Reader, Request, Response};
 use crate::disk::Read;
 use crate::faults::Fault;
-use crate::invariants::{Violation, frame_size, gate, progress};
+use crate::invariants::{Violation, fence, frame_size, gate, progress};
 use crate::network::{Arrival, Lane, Network};
 use crate::node::{Node, Running};
 use crate::oracle::Oracle;
@@ -77,6 +77,7 @@ pub struct World {
     pub scenario: Scenario,
     queue: BTreeMap<(Micros, u64), Event>,
     number: u64,
+    waiting: usize,
     pub nodes: Vec<Node>,
     pub network: Network,
     pub producers: Vec<Producer>,
@@ -98,6 +99,8 @@ pub struct Report {
     pub events: u64,
     pub acked: u64,
     pub terms: u64,
+    /// Events that waited at once, at most.
+    pub waiting: usize,
     pub trace: u64,
     pub faults: BTreeMap<&'static str, u64>,
 }
@@ -122,6 +125,7 @@ impl World {
             seed,
             queue: BTreeMap::new(),
             number: 0,
+            waiting: 0,
             nodes: (0..NODES).map(|i| Node::new(i, seed)).collect(),
             network: Network::new(&scenario),
             producers,
@@ -155,6 +159,7 @@ impl World {
     pub fn at(&mut self, at: Micros, event: Event) {
         self.number += 1;
         self.queue.insert((at.max(self.now), self.number), event);
+        self.waiting = self.waiting.max(self.queue.len());
     }
 
     pub fn after(&mut self, delay: Micros, event: Event) {
@@ -188,6 +193,7 @@ impl World {
             events: self.trace.events,
             acked: self.oracle.partitions.iter().map(|p| p.acked.len() as u64).sum(),
             terms: self.oracle.partitions.iter().map(|p| p.leaders.len() as u64).sum(),
+            waiting: self.waiting,
             trace: self.trace.hash(),
             faults: self.faults.clone(),
         }
@@ -380,11 +386,16 @@ impl World {
 
     fn check_ack(&mut self, node: usize, request: &Request, end: i64) -> Result<(), Violation> {
         let n = self.partition_of(request.partition);
+        let running = self.nodes[node].running.as_ref();
+        let has_lease = running.is_some_and(|running| running.has_lease);
+        fence::check(node, &self.scenario.partitions[n], has_lease)?;
         let waits = request.acks == isobar::replica::Acks::All || self.scenario.is_sync(n);
         if !waits {
             return Ok(());
         }
-        gate::check(node, &self.scenario.partitions[n], &self.oracle.partitions[n], end)
+        let history = &mut self.oracle.partitions[n];
+        history.acked_end = history.acked_end.max(end);
+        gate::check(node, &self.scenario.partitions[n], history, end)
     }
 
     pub fn partition_of(&self, at: TopicPartition) -> usize {
