@@ -59,6 +59,7 @@ pub struct Running {
     pub asked: BTreeMap<Ticket, Request>,
     tickets: u64,
     begun: Micros,
+    skew_ms: i64,
 }
 
 pub struct Node {
@@ -112,7 +113,8 @@ impl Node {
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let seed = seed ^ self.life.wrapping_mul(0xa076_1d64_78bd_642f);
         let mut replicas = Replicas::new(node_id(self.index), seed, logger, with_readers.clone());
-        let clock = Now { mono: Duration::ZERO, wall_ms: wall_ms(now) };
+        let wall_ms = wall_ms(now) + scenario.skew_ms[self.index];
+        let clock = Now { mono: Duration::ZERO, wall_ms };
         replicas.append_bytes_max = scenario.append_bytes_max;
         replicas.host.lease(clock, self.lease);
         for partition in 0..scenario.partitions.len() {
@@ -144,6 +146,7 @@ impl Node {
             asked: BTreeMap::new(),
             tickets: 0,
             begun: now,
+            skew_ms: scenario.skew_ms[self.index],
         });
         Ok(with_readers)
     }
@@ -151,7 +154,8 @@ impl Node {
 
 impl Running {
     pub fn now(&self, now: Micros) -> Now {
-        Now { mono: Duration::from_micros(now - self.begun), wall_ms: wall_ms(now) }
+        let wall_ms = wall_ms(now) + self.skew_ms;
+        Now { mono: Duration::from_micros(now - self.begun), wall_ms }
     }
 
     /// `false` if the inbox is full: the frame is lost.

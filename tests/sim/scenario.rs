@@ -98,6 +98,8 @@ pub struct Scenario {
     pub aims: Aims,
     /// Small ones let a replica answer in the middle of what it lacks.
     pub append_bytes_max: u64,
+    /// What each node's wall clock is ahead of the true time, or behind it.
+    pub skew_ms: [i64; NODES],
     /// A small journal is replaced every few seconds.
     pub journal_bytes: u64,
     /// Faults happen until here; then everything heals.
@@ -118,9 +120,19 @@ impl Scenario {
         };
         let append_bytes_max = [APPEND_BYTES_MAX, 16 << 10, 1][aimed.gen_range(0..3)];
         let journal_bytes = [4 << 20, 8 << 10][aimed.gen_range(0..2)];
+        let skew_max = [0, 2_000, 60_000][aimed.gen_range(0..3)];
+        let skew_ms = std::array::from_fn(|_| aimed.gen_range(-skew_max..=skew_max));
         let value_bytes = [20, 200, 4_000, 60_000][rng.gen_range(0..4)];
-        let partitions =
+        let mut partitions: Vec<Partition> =
             (0..rng.gen_range(1..=3)).map(|n| partition(n, value_bytes, rng)).collect();
+        for partition in &mut partitions {
+            let policy = &mut partition.policy;
+            // Segments and records of a few seconds.
+            if aimed.gen_bool(0.3) {
+                policy.log.segment_ms = 3_000;
+            }
+            policy.retention.ms = aimed.gen_bool(0.2).then_some(8_000);
+        }
         let mut delay = [[250; 3]; 3];
         for (a, b) in [(0, 1), (1, 2), (0, 2)] {
             let one_way = rng.gen_range(5..=110) * MILLI;
@@ -156,6 +168,7 @@ impl Scenario {
             faults,
             aims,
             append_bytes_max,
+            skew_ms,
             journal_bytes,
             faulty_until: rng.gen_range(20..=60) * SECOND,
             producers: rng.gen_range(1..=4),
