@@ -100,6 +100,9 @@ pub struct Scenario {
     pub append_bytes_max: u64,
     /// What each node's wall clock is ahead of the true time, or behind it.
     pub skew_ms: [i64; NODES],
+    /// Whether anybody produces once all is healed. Where nobody does, no append tells a replica what
+    /// it has missed.
+    pub late: bool,
     /// A small journal is replaced every few seconds.
     pub journal_bytes: u64,
     /// Faults happen until here; then everything heals.
@@ -120,6 +123,7 @@ impl Scenario {
         };
         let append_bytes_max = [APPEND_BYTES_MAX, 16 << 10, 1][aimed.gen_range(0..3)];
         let journal_bytes = [4 << 20, 8 << 10][aimed.gen_range(0..2)];
+        let late = aimed.gen_bool(0.5);
         let skew_max = [0, 2_000, 60_000][aimed.gen_range(0..3)];
         let skew_ms = std::array::from_fn(|_| aimed.gen_range(-skew_max..=skew_max));
         let value_bytes = [20, 200, 4_000, 60_000][rng.gen_range(0..4)];
@@ -169,6 +173,7 @@ impl Scenario {
             aims,
             append_bytes_max,
             skew_ms,
+            late,
             journal_bytes,
             faulty_until: rng.gen_range(20..=60) * SECOND,
             producers: rng.gen_range(1..=4),

@@ -236,7 +236,9 @@ impl World {
             }
             Event::Watch => return self.watch(),
             Event::Late => {
-                self.late_producers();
+                if self.scenario.late {
+                    self.late_producers();
+                }
                 self.after(SECOND, Event::Look);
             }
             Event::Answered => return self.check_answered(),
