@@ -141,7 +141,7 @@ impl Store {
     }
 
     fn write_journal(&mut self, round: &Round) -> Result<(), Error> {
-        if self.journal.is_due_for_snapshot() {
+        if self.journal.is_due_for_snapshot(self.options.journal_bytes) {
             let kept = self.partitions.iter().map(|(id, p)| (*id, &p.kept));
             match self.journal.replace(kept) {
                 // It may grow on until there is room for a second one.

@@ -17,6 +17,9 @@ pub enum Kind {
     Control(u8),
 }
 
+/// The append time of an entry that has none.
+pub const NO_TIME_MS: i64 = 0;
+
 /// One entry of a partition's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -26,7 +29,7 @@ pub struct Entry {
     /// Of a batch its first record's offset; of others the offset that the next record will have.
     pub base_offset: Offset,
     /// The leader's wall clock at append, in ms; travels with the entry, so it is the same
-    /// everywhere, and with it the places where segments roll.
+    /// everywhere, and with it the places where segments roll. [`NO_TIME_MS`] of Raft's own entries.
     pub append_time_ms: i64,
     pub payload: Bytes,
 }

@@ -42,10 +42,6 @@ const RECORD_HEADER_BYTES: usize = 16;
 /// Largest body that is believed. A state is some hundred bytes.
 const BODY_BYTES_MAX: usize = 1 << 20;
 
-/// A journal is replaced when it is larger than this, and than four snapshots of itself: so it is
-/// written five times over at most, and a start reads little.
-const REPLACE_BYTES_MIN: u64 = 4 << 20;
-
 pub(super) type States = BTreeMap<TopicPartition, Kept>;
 
 #[derive(Debug)]
@@ -154,8 +150,8 @@ impl Journal {
     }
 
     /// Whether the file has grown enough to be replaced by a snapshot.
-    pub(super) fn is_due_for_snapshot(&self) -> bool {
-        self.size > REPLACE_BYTES_MIN.max(4 * self.snapshot_bytes)
+    pub(super) fn is_due_for_snapshot(&self, journal_bytes: u64) -> bool {
+        self.size > journal_bytes.max(4 * self.snapshot_bytes)
     }
 
     /// Replaces the journal by a snapshot; everything in it is durable then.

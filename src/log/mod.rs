@@ -71,7 +71,7 @@ mod write;
 pub(crate) mod tests;
 
 pub use dump::{Dump, Line, dump};
-pub use entry::{Discontinuity, Entry, EntryMeta, Kind, check_continues};
+pub use entry::{Discontinuity, Entry, EntryMeta, Kind, NO_TIME_MS, check_continues};
 pub use error::{Error, Fatal, OutOfSpace};
 pub use identity::Identity;
 pub use reader::{Reader, SegmentMeta, Timestamped};

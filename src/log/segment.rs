@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use crate::model::{HomeEpoch, LogIndex, Offset, Term, TopicId, TopicPartition};
 
+use super::entry::NO_TIME_MS;
 use super::frame::Frame;
 use super::index::IndexEntry;
 
@@ -46,6 +47,7 @@ pub struct Summary {
     /// Zero without entries.
     pub last_term: Term,
     pub next_offset: Offset,
+    /// Of the first entry that has one; until then `NO_TIME_MS`.
     pub first_append_time_ms: i64,
     /// Largest, since leaders' clocks differ.
     pub last_append_time_ms: i64,
@@ -63,7 +65,7 @@ impl Summary {
             last_index: base_index.prev(),
             last_term: Term(0),
             next_offset: base_offset,
-            first_append_time_ms: 0,
+            first_append_time_ms: NO_TIME_MS,
             last_append_time_ms: i64::MIN,
             max_timestamp: i64::MIN,
             epochs: Vec::new(),
@@ -78,7 +80,9 @@ impl Summary {
     pub(super) fn rewound(&self, entry: &IndexEntry) -> Self {
         let mut epochs = self.epochs.clone();
         epochs.retain(|e| e.index < entry.index);
+        let had_time = entry.append_time_before_ms > NO_TIME_MS;
         Self {
+            first_append_time_ms: if had_time { self.first_append_time_ms } else { NO_TIME_MS },
             size_bytes: u64::from(entry.position),
             last_index: entry.index.prev(),
             last_term: epochs.last().map_or(Term(0), |e| e.term),
@@ -93,7 +97,7 @@ impl Summary {
     /// Counts one more entry in.
     pub(super) fn add(&mut self, frame: &Frame) {
         let meta = &frame.meta;
-        if self.is_empty() {
+        if self.first_append_time_ms == NO_TIME_MS {
             self.first_append_time_ms = meta.append_time_ms;
         }
         if meta.term != self.last_term {
@@ -109,10 +113,7 @@ impl Summary {
     }
 
     pub(super) fn extent(&self) -> Extent {
-        Extent {
-            size_bytes: self.size_bytes,
-            first_append_time_ms: (!self.is_empty()).then_some(self.first_append_time_ms),
-        }
+        Extent { size_bytes: self.size_bytes, first_append_time_ms: self.first_append_time_ms }
     }
 }
 
@@ -120,13 +121,13 @@ impl Summary {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Extent {
     size_bytes: u64,
-    /// `None` without entries.
-    first_append_time_ms: Option<i64>,
+    /// As in [`Summary`].
+    first_append_time_ms: i64,
 }
 
 impl Default for Extent {
     fn default() -> Self {
-        Self { size_bytes: HEADER_BYTES as u64, first_append_time_ms: None }
+        Self { size_bytes: HEADER_BYTES as u64, first_append_time_ms: NO_TIME_MS }
     }
 }
 
@@ -139,14 +140,19 @@ impl Extent {
         append_time_ms: i64,
         config: &super::Config,
     ) -> bool {
-        let Some(first) = self.first_append_time_ms else { return false };
+        let first = self.first_append_time_ms;
+        let has_entries = self.size_bytes > HEADER_BYTES as u64;
         let full = self.size_bytes + frame_bytes > u64::from(config.segment_bytes);
-        full || append_time_ms.saturating_sub(first) >= config.segment_ms
+        let is_old =
+            first != NO_TIME_MS && append_time_ms.saturating_sub(first) >= config.segment_ms;
+        has_entries && (full || is_old)
     }
 
     pub(super) fn add(&mut self, frame_bytes: u64, append_time_ms: i64) {
         self.size_bytes += frame_bytes;
-        self.first_append_time_ms.get_or_insert(append_time_ms);
+        if self.first_append_time_ms == NO_TIME_MS {
+            self.first_append_time_ms = append_time_ms;
+        }
     }
 }
 
@@ -226,4 +232,34 @@ impl Header {
 
 fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes[at..at + N].try_into().expect("a slice of N bytes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Config;
+
+    /// Sizes and append times of entries, and before which of them a segment of at most 1,000 bytes
+    /// and ten seconds ends.
+    #[test]
+    fn a_segment_ends_by_size_or_by_the_age_of_its_first_entry_that_has_a_time() {
+        let config = Config { segment_bytes: 1_000, segment_ms: 10_000, ..Config::default() };
+        let tables: [(&[(u64, i64)], Option<usize>); 6] = [
+            (&[(100, 1_000), (100, 10_999)], None),
+            (&[(100, 1_000), (100, 11_000)], Some(1)),
+            (&[(600, 1_000), (600, 1_000)], Some(1)),
+            (&[(2_000, 1_000)], None),
+            (&[(50, NO_TIME_MS), (100, 70_000), (50, NO_TIME_MS), (100, 80_000)], Some(3)),
+            (&[(50, NO_TIME_MS), (960, 70_000)], Some(1)),
+        ];
+        for (entries, expected) in tables {
+            let mut extent = Extent::default();
+            let ends = entries.iter().position(|(bytes, ms)| {
+                let ends = extent.rolls_before(*bytes, *ms, &config);
+                extent.add(*bytes, *ms);
+                ends
+            });
+            assert_eq!(ends, expected, "{entries:?}");
+        }
+    }
 }

@@ -40,6 +40,9 @@ pub struct Options {
     pub produce_reserve_bytes: u64,
     /// Free bytes that appends leave alone, for votes, promises and renames. Default 64 MiB.
     pub append_reserve_bytes: u64,
+    /// A state journal larger than this, and than four snapshots of itself, is replaced by one: so it
+    /// is written five times over at most, and a start reads little. Default 4 MiB.
+    pub journal_bytes: u64,
 }
 
 impl Default for Options {
@@ -49,6 +52,7 @@ impl Default for Options {
             threads: 8,
             produce_reserve_bytes: 256 << 20,
             append_reserve_bytes: 64 << 20,
+            journal_bytes: 4 << 20,
         }
     }
 }

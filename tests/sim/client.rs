@@ -98,6 +98,24 @@ impl Producer {
         }
     }
 
+    /// One of whom an answer is expected whatever was before.
+    pub fn late(index: usize, partition: usize) -> Self {
+        Self {
+            index,
+            dc: index % 3,
+            partition,
+            acks: Acks::All,
+            is_idempotent: true,
+            unacked: VecDeque::new(),
+            leader: None,
+            sequence: 0,
+            made: 0,
+            next_id: 0,
+            attempts: 0,
+            last_error: None,
+        }
+    }
+
     /// Whether an acknowledgement promises that the record stays. acks=1 on an async topic waits
     /// for one disk and may go with it.
     pub fn is_promised(&self, scenario: &Scenario) -> bool {

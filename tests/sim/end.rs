@@ -6,13 +6,13 @@ use isobar::log::Reader;
 use isobar::model::{Offset, TopicPartition, record};
 use isobar::replica::core::Core;
 
-use crate::invariants::{Violation, acked, converged, exposed_stays};
+use crate::invariants::{Violation, acked, converged, exposed_stays, same_files};
 use crate::oracle::Log;
 use crate::scenario::NODES;
 use crate::world::World;
 
 impl World {
-    fn core(&self, node: usize, partition: usize) -> Option<&Core> {
+    pub fn core(&self, node: usize, partition: usize) -> Option<&Core> {
         let at = self.scenario.partitions[partition].at;
         self.nodes[node].running.as_ref()?.replicas.host.core(at)
     }
@@ -72,9 +72,11 @@ impl World {
     pub fn check_end(&mut self) -> Result<(), Violation> {
         for partition in 0..self.scenario.partitions.len() {
             let at = self.scenario.partitions[partition].at;
+            let mut shapes = Vec::new();
             for node in 0..NODES {
                 let reader = self.log_of(node, at).expect("all nodes run");
                 let core = self.core(node, partition).expect("all nodes run");
+                shapes.push(same_files::Shape::of(node, core, &reader));
                 let (watermark, end) = core.watermark();
                 let start = core.progress().log_start;
                 let history = &self.oracle.partitions[partition];
@@ -83,6 +85,7 @@ impl World {
                 let records = records(&reader, start, end);
                 acked::check(history, start.0, &records)?;
             }
+            same_files::check(&shapes)?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use rand::Rng;
 use crate::client::Request;
 use crate::invariants::Violation;
 use crate::scenario::{MILLI, Micros, NODES, NODES_PER_DC, SECOND};
+use crate::show;
 use crate::world::{Event, World};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,16 +75,16 @@ impl World {
         let name = match fault.kind {
             Kind::PowerCut => {
                 let node = self.victim();
-                self.end_process(node, true);
+                self.end_process(node, true, None);
                 "power cuts"
             }
             Kind::AllPowerCut => {
-                (0..NODES).for_each(|node| self.end_process(node, true));
+                (0..NODES).for_each(|node| self.end_process(node, true, None));
                 "power cuts of all"
             }
             Kind::Kill => {
                 let node = self.victim();
-                self.end_process(node, false);
+                self.end_process(node, false, None);
                 "kills"
             }
             Kind::FailedSync => {
@@ -109,6 +110,7 @@ impl World {
                 let (from, to) = (self.rng.gen_range(0..NODES), self.rng.gen_range(0..NODES));
                 if from != to {
                     self.network.reconnect(from, to);
+                    self.touch_link((from, to));
                     self.after(MILLI, Event::Lost { at: from, peer: to });
                     self.after(2 * MILLI, Event::Up { at: from, peer: to });
                 }
@@ -123,7 +125,7 @@ impl World {
             }
             Kind::StepDown => {
                 let node = self.victim();
-                self.with(node, |running| running.inbox.step_down = true);
+                self.send_away(node);
                 "step-downs"
             }
             Kind::SlowDisk => {
@@ -199,11 +201,22 @@ impl World {
     }
 
     fn cut(&mut self, pairs: Vec<(usize, usize)>) {
+        let until = self.span(15 * SECOND);
+        self.cut_for(pairs, until);
+    }
+
+    pub fn cut_for(&mut self, pairs: Vec<(usize, usize)>, until: Micros) {
         for (from, to) in &pairs {
             self.network.cut(self.now, *from, *to);
+            self.touch_link((*from, *to));
         }
-        let until = self.span(15 * SECOND);
         self.after(until, Event::Undo(Undo::Cuts(pairs)));
+    }
+
+    /// Whoever leads anything there hands it over.
+    pub fn send_away(&mut self, node: usize) {
+        self.touch(node);
+        self.with(node, |running| running.inbox.step_down = true);
     }
 
     fn delete_records(&mut self) {
@@ -246,16 +259,19 @@ impl World {
     fn mend(&mut self, (from, to): (usize, usize)) {
         let (arrivals, lost) = self.network.heal(self.now, (from, to), &mut self.rng);
         self.will_arrive(arrivals);
+        self.touch_link((from, to));
         if lost {
             self.after(MILLI, Event::Lost { at: from, peer: to });
             self.after(2 * MILLI, Event::Up { at: from, peer: to });
         }
     }
 
-    /// The process ends; with `power`, the machine too. It comes back after a while.
-    pub fn end_process(&mut self, node: usize, power: bool) {
+    /// The process ends; with `power`, the machine too. It comes back after `back`, or a while.
+    pub fn end_process(&mut self, node: usize, power: bool, back: Option<Micros>) {
         let Some(mut running) = self.nodes[node].running.take() else { return };
+        self.touch(node);
         self.trace.note((self.now, node, "end", power));
+        show::line(self.now, node, || format!("ends, with its machine: {power}"));
         let disk = self.nodes[node].disk.clone();
         if let Some(writes) = running.committing.take() {
             let given: Vec<_> = writes.iter().map(|(write, _)| write.clone()).collect();
@@ -290,7 +306,11 @@ impl World {
             let notices = self.rng.gen_range(MILLI..4 * SECOND);
             self.after(notices, Event::Lost { at: peer, peer: node });
         }
-        let back = if self.healed { 100 * MILLI } else { self.span(8 * SECOND) };
+        let back = match back {
+            _ if self.healed => 100 * MILLI,
+            Some(back) => back,
+            None => self.span(8 * SECOND),
+        };
         self.after(back, Event::Start(node));
     }
 

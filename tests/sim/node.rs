@@ -49,6 +49,8 @@ pub struct Running {
     pub replicas: Replicas,
     pub writer: Writer,
     pub leaders: Leaders,
+    /// What it was last told of its lease.
+    pub has_lease: bool,
     pub inbox: Inbox,
     pub round_is_due: bool,
     /// Wait for the commit under way.
@@ -57,6 +59,7 @@ pub struct Running {
     pub asked: BTreeMap<Ticket, Request>,
     tickets: u64,
     begun: Micros,
+    skew_ms: i64,
 }
 
 pub struct Node {
@@ -68,13 +71,16 @@ pub struct Node {
     pub paused_until: Micros,
     pub slow_until: Micros,
     pub lease: bool,
+    /// When something last happened to it or to its connections within the DC.
+    pub touched: Micros,
 }
 
 impl Node {
     pub fn new(index: usize, seed: u64) -> Self {
         let disk = SimDisk::new(seed ^ (index as u64 + 1).wrapping_mul(0x9e37_79b9));
         let (running, paused_until, slow_until) = (None, 0, 0);
-        Self { index, disk, life: 0, running, paused_until, slow_until, lease: true }
+        let (life, lease, touched) = (0, true, 0);
+        Self { index, disk, life, running, paused_until, slow_until, lease, touched }
     }
 
     /// Opens the disk and whatever replicas the scenario gives this node. An error is the disk
@@ -86,8 +92,12 @@ impl Node {
         seed: u64,
     ) -> Result<Vec<(Recovered, Reader)>, log::Error> {
         let disk = Arc::new(self.disk.clone());
-        let options =
-            Options { produce_reserve_bytes: 0, append_reserve_bytes: 0, ..Options::default() };
+        let options = Options {
+            produce_reserve_bytes: 0,
+            append_reserve_bytes: 0,
+            journal_bytes: scenario.journal_bytes,
+            ..Options::default()
+        };
         let (mut store, recovered) = Store::open(
             disk,
             Path::new(DIR),
@@ -103,7 +113,9 @@ impl Node {
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let seed = seed ^ self.life.wrapping_mul(0xa076_1d64_78bd_642f);
         let mut replicas = Replicas::new(node_id(self.index), seed, logger, with_readers.clone());
-        let clock = Now { mono: Duration::ZERO, wall_ms: wall_ms(now) };
+        let wall_ms = wall_ms(now) + scenario.skew_ms[self.index];
+        let clock = Now { mono: Duration::ZERO, wall_ms };
+        replicas.append_bytes_max = scenario.append_bytes_max;
         replicas.host.lease(clock, self.lease);
         for partition in 0..scenario.partitions.len() {
             let spec = scenario.spec(partition, self.index);
@@ -126,6 +138,7 @@ impl Node {
             replicas,
             writer: Writer::new(store),
             leaders: Leaders::default(),
+            has_lease: self.lease,
             inbox: Inbox::default(),
             round_is_due: false,
             to_write: Vec::new(),
@@ -133,6 +146,7 @@ impl Node {
             asked: BTreeMap::new(),
             tickets: 0,
             begun: now,
+            skew_ms: scenario.skew_ms[self.index],
         });
         Ok(with_readers)
     }
@@ -140,7 +154,8 @@ impl Node {
 
 impl Running {
     pub fn now(&self, now: Micros) -> Now {
-        Now { mono: Duration::from_micros(now - self.begun), wall_ms: wall_ms(now) }
+        let wall_ms = wall_ms(now) + self.skew_ms;
+        Now { mono: Duration::from_micros(now - self.begun), wall_ms }
     }
 
     /// `false` if the inbox is full: the frame is lost.
@@ -157,6 +172,7 @@ impl Running {
         let inbox = std::mem::take(&mut self.inbox);
         let clock = self.now(now);
         if let Some(valid) = inbox.lease {
+            self.has_lease = valid;
             self.replicas.host.lease(clock, valid);
         }
         if inbox.step_down {

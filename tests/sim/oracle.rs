@@ -12,8 +12,8 @@ use isobar::replica::wire::Envelope;
 use isobar_transport::Frame;
 
 use crate::invariants::{
-    Violation, durable, exposed_stays, log_start, one_entry, one_leader, own_term, same_bytes,
-    term, watermark,
+    Violation, durable, exposed_stays, log_start, one_entry, one_leader, own_disk, own_term,
+    same_bytes, term, watermark, watermark_known,
 };
 use crate::scenario::{Micros, NODES, Scenario};
 
@@ -44,6 +44,8 @@ pub struct Replica {
     pub durable: Log,
     /// In this life.
     pub watermark: u64,
+    /// When it was last looked at.
+    pub led: bool,
     pub log_start: i64,
     /// The largest that commits have reported to be on disk.
     pub durable_log_start: i64,
@@ -78,6 +80,8 @@ pub struct History {
     pub read: BTreeMap<i64, u64>,
     pub leaders: BTreeMap<u64, usize>,
     pub acked: Vec<Acked>,
+    /// After the last offset of which an acknowledgement that is a promise has left.
+    pub acked_end: i64,
     pub refused: BTreeSet<u64>,
     /// Sent once, and not answered.
     pub unknown: BTreeSet<u64>,
@@ -204,7 +208,7 @@ impl Oracle {
         recovered: &[(Recovered, Reader)],
     ) -> Result<(), Violation> {
         for history in &mut self.partitions {
-            history.replicas[node].watermark = 0;
+            (history.replicas[node].watermark, history.replicas[node].led) = (0, false);
         }
         let mut found = BTreeSet::new();
         for (recovered, reader) in recovered {
@@ -227,15 +231,21 @@ impl Oracle {
         Ok(())
     }
 
-    /// A round has ended: looks where the replica stands now.
-    pub fn look(&mut self, node: usize, core: &Core) -> Result<(), Violation> {
+    /// A round has ended: looks where the replica stands now. `true` if it leads a new term.
+    pub fn look(&mut self, node: usize, core: &Core) -> Result<bool, Violation> {
         let history = self.partition(core.config().group.partition);
+        let mut is_elected = false;
         if core.is_leader() {
             let before = history.leaders.get(&core.term().0).copied();
             one_leader::check(&mut history.leaders, core.term().0, node)?;
-            if before.is_none() {
+            is_elected = before.is_none();
+            if is_elected {
                 let log = &history.replicas[node].given;
                 exposed_stays::check_leader(node, core.term().0, &history.exposed, log)?;
+            }
+            let newest = history.leaders.last_key_value().map(|(term, _)| *term);
+            if newest == Some(core.term().0) {
+                watermark_known::check(node, &core.progress(), history.acked_end)?;
             }
         }
         let (LogIndex(to), _) = core.watermark();
@@ -247,7 +257,8 @@ impl Oracle {
         if to > from {
             self.show(node, core, from, to)?;
         }
-        Ok(())
+        self.partition(core.config().group.partition).replicas[node].led = core.is_leader();
+        Ok(is_elected)
     }
 
     /// A replica's watermark has moved.
@@ -258,8 +269,13 @@ impl Oracle {
         if core.is_leader() && is_new {
             own_term::check(node, core.term().0, to, log.entries.get(&to))?;
         }
+        // A leader shows what other disks have; it may have lost the lead in this very round.
+        let (leads, led) = (core.is_leader(), history.replicas[node].led);
         for index in (from + 1).max(log.start + 1)..=to {
             let shown = same_bytes::check(node, &mut history.exposed, index, log)?;
+            if !leads && !led {
+                own_disk::check(node, index, &shown, &history.replicas[node].durable)?;
+            }
             if shown.is_batch {
                 history.exposed_by_end.insert(shown.next, index);
             }
@@ -268,16 +284,17 @@ impl Oracle {
         Ok(())
     }
 
-    /// A frame leaves a node.
-    pub fn sent(&mut self, node: usize, frame: &Frame) -> Result<(), Violation> {
+    /// A frame leaves a node. `true` if a vote is in it.
+    pub fn sent(&mut self, node: usize, frame: &Frame) -> Result<bool, Violation> {
         let envelope = Envelope::from_header(frame.header.clone()).expect("a frame of ours");
         let mut chunks = frame.payloads.clone().into();
+        let mut votes = false;
         for group in envelope.groups {
             let received = group.receive(&mut chunks).expect("a frame of ours");
             let Some(message) = received.raft else { continue };
             let replica = &mut self.partition(received.group.partition).replicas[node];
-            term::note(node, replica, &message)?;
+            votes |= term::note(node, replica, &message)?;
         }
-        Ok(())
+        Ok(votes)
     }
 }

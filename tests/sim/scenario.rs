@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use isobar::log;
 use isobar::model::{DcName, GroupId, HomeEpoch, NodeId, ReplicaId, TopicId, TopicPartition};
-use isobar::replica::core::config::{AckPolicy, Member, Timing};
+use isobar::replica::core::config::{APPEND_BYTES_MAX, AckPolicy, Member, Timing};
 use isobar::replica::driver::{Policy, Spec};
-use rand::Rng;
 use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 
 pub const DCS: [&str; 3] = ["fra", "iad", "sin"];
 pub const NODES_PER_DC: usize = 3;
@@ -70,6 +70,16 @@ pub struct Faults {
     pub slow_disk: Option<Micros>,
 }
 
+/// Shares of the moments at which a fault follows (`aims`).
+#[derive(Debug, Clone, Copy)]
+pub struct Aims {
+    pub at_vote: f64,
+    pub at_election: f64,
+}
+
+/// So that aims are no consequence of what else a seed draws.
+const AIMS: u64 = 0x4149_4d53;
+
 #[derive(Debug, Clone)]
 pub struct Scenario {
     pub partitions: Vec<Partition>,
@@ -85,6 +95,16 @@ pub struct Scenario {
     pub twice: f64,
     pub commit: (Micros, Micros),
     pub faults: Faults,
+    pub aims: Aims,
+    /// Small ones let a replica answer in the middle of what it lacks.
+    pub append_bytes_max: u64,
+    /// What each node's wall clock is ahead of the true time, or behind it.
+    pub skew_ms: [i64; NODES],
+    /// Whether anybody produces once all is healed. Where nobody does, no append tells a replica what
+    /// it has missed.
+    pub late: bool,
+    /// A small journal is replaced every few seconds.
+    pub journal_bytes: u64,
     /// Faults happen until here; then everything heals.
     pub faulty_until: Micros,
     pub producers: usize,
@@ -95,10 +115,28 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    pub fn draw(rng: &mut SmallRng) -> Self {
+    pub fn draw(seed: u64, rng: &mut SmallRng) -> Self {
+        let mut aimed = SmallRng::seed_from_u64(seed ^ AIMS);
+        let aims = Aims {
+            at_vote: [0.0, 0.0, 0.1, 0.3][aimed.gen_range(0..4)],
+            at_election: [0.0, 0.0, 0.1, 0.5][aimed.gen_range(0..4)],
+        };
+        let append_bytes_max = [APPEND_BYTES_MAX, 16 << 10, 1][aimed.gen_range(0..3)];
+        let journal_bytes = [4 << 20, 8 << 10][aimed.gen_range(0..2)];
+        let late = aimed.gen_bool(0.5);
+        let skew_max = [0, 2_000, 60_000][aimed.gen_range(0..3)];
+        let skew_ms = std::array::from_fn(|_| aimed.gen_range(-skew_max..=skew_max));
         let value_bytes = [20, 200, 4_000, 60_000][rng.gen_range(0..4)];
-        let partitions =
+        let mut partitions: Vec<Partition> =
             (0..rng.gen_range(1..=3)).map(|n| partition(n, value_bytes, rng)).collect();
+        for partition in &mut partitions {
+            let policy = &mut partition.policy;
+            // Segments and records of a few seconds.
+            if aimed.gen_bool(0.3) {
+                policy.log.segment_ms = 3_000;
+            }
+            policy.retention.ms = aimed.gen_bool(0.2).then_some(8_000);
+        }
         let mut delay = [[250; 3]; 3];
         for (a, b) in [(0, 1), (1, 2), (0, 2)] {
             let one_way = rng.gen_range(5..=110) * MILLI;
@@ -132,10 +170,16 @@ impl Scenario {
             twice: [0.0, 0.0, 0.02][rng.gen_range(0..3)],
             commit: (100, [1, 5, 20][rng.gen_range(0..3)] * MILLI),
             faults,
+            aims,
+            append_bytes_max,
+            skew_ms,
+            late,
+            journal_bytes,
             faulty_until: rng.gen_range(20..=60) * SECOND,
             producers: rng.gen_range(1..=4),
             value_bytes,
-            think: [10, 50, 200][rng.gen_range(0..3)] * MILLI,
+            // Nine disks in memory.
+            think: [10, 50, 200][rng.gen_range(0..3)].max(value_bytes as Micros / 500) * MILLI,
         }
     }
 

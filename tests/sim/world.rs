@@ -8,31 +8,29 @@
 
 use std::collections::BTreeMap;
 
-use isobar::log::{self, Write};
 use isobar::model::TopicPartition;
-use isobar::replica::core::raft_log::Wanted;
 use isobar::replica::driver::disk::Note;
 use isobar::replica::driver::replicas::{Outcome, lead_frames};
 use isobar_transport::Frame;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+use crate::aims::Moment;
 use crate::client::{Producer, Reader, Request, Response};
+use crate::disk::Read;
 use crate::faults::Fault;
-use crate::invariants::{Violation, gate};
+use crate::invariants::{Violation, fence, frame_size, gate, progress};
 use crate::network::{Arrival, Lane, Network};
 use crate::node::{Node, Running};
 use crate::oracle::Oracle;
 use crate::scenario::{MILLI, Micros, NODES, SECOND, Scenario, dc_of, node_id, node_of};
+use crate::show;
 use crate::trace::Trace;
 
 const TICK: Micros = isobar_topology::TICK.as_micros() as Micros;
 const CHECKPOINT: Micros = SECOND;
 /// More often than the driver's minute, so that a short run sees it.
 const RETAIN: Micros = 3 * SECOND;
-
-/// A read of a lagging replica's entries.
-type Read = (TopicPartition, Wanted, log::Reader);
 
 /// Simulated time after the last fault in which all must converge. The longest wait in it is a
 /// producer's, whose five batches time out one after another.
@@ -44,8 +42,14 @@ pub enum Event {
     Retain(usize, u64),
     Round(usize, u64),
     Frame(Arrival),
-    Lost { at: usize, peer: usize },
-    Up { at: usize, peer: usize },
+    Lost {
+        at: usize,
+        peer: usize,
+    },
+    Up {
+        at: usize,
+        peer: usize,
+    },
     Committed(usize, u64),
     Read(usize, u64, Box<Read>),
     Think(usize),
@@ -55,9 +59,14 @@ pub enum Event {
     GiveUp(usize, u64),
     Follow(usize),
     Fault(Fault),
+    Aimed(usize, u64, Moment),
     Undo(crate::faults::Undo),
     Start(usize),
     Healed,
+    Watch,
+    /// Clients that have waited for this begin.
+    Late,
+    Answered,
     Look,
 }
 
@@ -68,6 +77,7 @@ pub struct World {
     pub scenario: Scenario,
     queue: BTreeMap<(Micros, u64), Event>,
     number: u64,
+    waiting: usize,
     pub nodes: Vec<Node>,
     pub network: Network,
     pub producers: Vec<Producer>,
@@ -76,6 +86,10 @@ pub struct World {
     pub trace: Trace,
     pub healed: bool,
     pub faults: BTreeMap<&'static str, u64>,
+    /// Of each partition, while its home is left alone: the term in which it is led.
+    pub quiet_terms: Vec<Option<u64>>,
+    /// Producers from here on came when all was healed.
+    pub late_from: usize,
 }
 
 /// What a run came to.
@@ -85,6 +99,8 @@ pub struct Report {
     pub events: u64,
     pub acked: u64,
     pub terms: u64,
+    /// Events that waited at once, at most.
+    pub waiting: usize,
     pub trace: u64,
     pub faults: BTreeMap<&'static str, u64>,
 }
@@ -92,7 +108,7 @@ pub struct Report {
 impl World {
     pub fn new(seed: u64) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed);
-        let scenario = Scenario::draw(&mut rng);
+        let scenario = Scenario::draw(seed, &mut rng);
         let mut producers: Vec<Producer> =
             (0..scenario.producers).map(|i| Producer::draw(i, &scenario, &mut rng)).collect();
         producers.iter_mut().for_each(|p| p.settle_acks(&scenario));
@@ -109,6 +125,7 @@ impl World {
             seed,
             queue: BTreeMap::new(),
             number: 0,
+            waiting: 0,
             nodes: (0..NODES).map(|i| Node::new(i, seed)).collect(),
             network: Network::new(&scenario),
             producers,
@@ -117,6 +134,8 @@ impl World {
             trace: Trace::default(),
             healed: false,
             faults: BTreeMap::new(),
+            quiet_terms: vec![None; scenario.partitions.len()],
+            late_from: usize::MAX,
             rng,
             scenario,
         };
@@ -130,6 +149,7 @@ impl World {
         for reader in 0..world.readers.len() {
             world.after(SECOND, Event::Follow(reader));
         }
+        world.after(SECOND, Event::Watch);
         world.plan_faults();
         let until = world.scenario.faulty_until;
         world.at(until, Event::Healed);
@@ -139,6 +159,7 @@ impl World {
     pub fn at(&mut self, at: Micros, event: Event) {
         self.number += 1;
         self.queue.insert((at.max(self.now), self.number), event);
+        self.waiting = self.waiting.max(self.queue.len());
     }
 
     pub fn after(&mut self, delay: Micros, event: Event) {
@@ -172,6 +193,7 @@ impl World {
             events: self.trace.events,
             acked: self.oracle.partitions.iter().map(|p| p.acked.len() as u64).sum(),
             terms: self.oracle.partitions.iter().map(|p| p.leaders.len() as u64).sum(),
+            waiting: self.waiting,
             trace: self.trace.hash(),
             faults: self.faults.clone(),
         }
@@ -205,18 +227,27 @@ impl World {
             Event::GiveUp(client, attempt) => self.respond(client, attempt, Err(None)),
             Event::Follow(reader) => return self.follow(reader),
             Event::Fault(fault) => return self.strike(fault),
+            Event::Aimed(node, life, moment) => self.hit(node, life, moment),
             Event::Undo(undo) => self.undo(undo),
             Event::Start(node) => return self.start(node),
             Event::Healed => {
                 self.heal();
+                self.after(progress::LATE, Event::Late);
+            }
+            Event::Watch => return self.watch(),
+            Event::Late => {
+                if self.scenario.late {
+                    self.late_producers();
+                }
                 self.after(SECOND, Event::Look);
             }
+            Event::Answered => return self.check_answered(),
             Event::Look => unreachable!("taken by the loop"),
         }
         Ok(())
     }
 
-    fn alive(&mut self, node: usize, life: u64) -> Option<&mut Running> {
+    pub fn alive(&mut self, node: usize, life: u64) -> Option<&mut Running> {
         let node = &mut self.nodes[node];
         node.running.as_mut().filter(|_| node.life == life)
     }
@@ -229,7 +260,7 @@ impl World {
         }
     }
 
-    fn round_soon(&mut self, node: usize) {
+    pub fn round_soon(&mut self, node: usize) {
         let Node { life, paused_until, running, .. } = &mut self.nodes[node];
         let Some(running) = running.as_mut().filter(|r| !r.round_is_due) else { return };
         running.round_is_due = true;
@@ -239,7 +270,7 @@ impl World {
     }
 
     /// Where the node stands still, the event comes again when it goes on.
-    fn is_paused(&mut self, node: usize, again: Event) -> Option<Event> {
+    pub fn is_paused(&mut self, node: usize, again: Event) -> Option<Event> {
         let until = self.nodes[node].paused_until;
         if self.now < until {
             self.at(until, again);
@@ -286,11 +317,17 @@ impl World {
         let (outcome, up) = running.round(node_id(node), now);
         let leads = running.replicas.host.leads();
         for write in &outcome.writes {
+            show::write(now, node, write);
             self.oracle.given(node, write)?;
         }
         let Some(running) = &self.nodes[node].running else { return Ok(()) };
+        let mut is_elected = false;
         for core in running.replicas.host.cores() {
-            self.oracle.look(node, core)?;
+            is_elected |= self.oracle.look(node, core)?;
+        }
+        if is_elected {
+            show::line(now, node, || format!("leads {leads:?}"));
+            self.aim(node, Moment::Elected);
         }
         for peer in up {
             for frame in lead_frames(&leads) {
@@ -351,11 +388,16 @@ impl World {
 
     fn check_ack(&mut self, node: usize, request: &Request, end: i64) -> Result<(), Violation> {
         let n = self.partition_of(request.partition);
+        let running = self.nodes[node].running.as_ref();
+        let has_lease = running.is_some_and(|running| running.has_lease);
+        fence::check(node, &self.scenario.partitions[n], has_lease)?;
         let waits = request.acks == isobar::replica::Acks::All || self.scenario.is_sync(n);
         if !waits {
             return Ok(());
         }
-        gate::check(node, &self.scenario.partitions[n], &self.oracle.partitions[n], end)
+        let history = &mut self.oracle.partitions[n];
+        history.acked_end = history.acked_end.max(end);
+        gate::check(node, &self.scenario.partitions[n], history, end)
     }
 
     pub fn partition_of(&self, at: TopicPartition) -> usize {
@@ -363,7 +405,11 @@ impl World {
     }
 
     fn send(&mut self, from: usize, to: usize, lane: Lane, frame: Frame) -> Result<(), Violation> {
-        self.oracle.sent(from, &frame)?;
+        show::frame(self.now, from, to, &frame);
+        frame_size::check(from, &frame, self.scenario.append_bytes_max)?;
+        if self.oracle.sent(from, &frame)? {
+            self.aim(from, Moment::Voted);
+        }
         self.trace.note((self.now, from, to, lane, &frame.header));
         let arrivals = self.network.send(self.now, (from, to), lane, frame, &mut self.rng);
         self.will_arrive(arrivals);
@@ -384,62 +430,6 @@ impl World {
         self.with(to, |running| {
             running.take_frame(from, frame);
         });
-    }
-
-    /// Begins a commit of all that waits, unless one is under way.
-    pub fn commit_soon(&mut self, node: usize) {
-        let (fast, slow) = self.scenario.commit;
-        let is_slow = self.now < self.nodes[node].slow_until;
-        let Node { life, running, .. } = &mut self.nodes[node];
-        let Some(running) = running else { return };
-        if running.committing.is_some() || running.to_write.is_empty() {
-            return;
-        }
-        running.committing = Some(std::mem::take(&mut running.to_write));
-        let life = *life;
-        let mut delay = self.rng.gen_range(fast..=slow);
-        if is_slow {
-            delay += self.rng.gen_range(50 * MILLI..SECOND);
-        }
-        self.after(delay, Event::Committed(node, life));
-    }
-
-    fn committed(&mut self, node: usize, life: u64) -> Result<(), Violation> {
-        if self.alive(node, life).is_none() {
-            return Ok(());
-        }
-        if self.is_paused(node, Event::Committed(node, life)).is_none() {
-            return Ok(());
-        }
-        self.trace.note((self.now, node, "commit"));
-        let Some(running) = self.alive(node, life) else { return Ok(()) };
-        let writes = running.committing.take().expect("a commit ends once");
-        match running.writer.commit(writes.clone()) {
-            Ok(done) => {
-                running.inbox.done.extend(done);
-                let writes: Vec<Write> = writes.into_iter().map(|(write, _)| write).collect();
-                self.oracle.persisted(node, &writes);
-                self.round_soon(node);
-                self.commit_soon(node);
-            }
-            // The process ends (R20).
-            Err(_) => {
-                if let Some(running) = &mut self.nodes[node].running {
-                    running.committing = Some(writes);
-                }
-                self.end_process(node, false);
-            }
-        }
-        Ok(())
-    }
-
-    fn read(&mut self, node: usize, life: u64, (at, wanted, reader): Read) {
-        if let Some(running) = self.alive(node, life) {
-            let bytes_max = usize::try_from(wanted.bytes_max).unwrap_or(usize::MAX);
-            let entries = reader.entries(wanted.low, wanted.high, bytes_max);
-            running.inbox.fetched.push((at, wanted, entries));
-            self.round_soon(node);
-        }
     }
 
     fn start(&mut self, node: usize) -> Result<(), Violation> {
@@ -477,7 +467,15 @@ impl World {
             self.after(SECOND, Event::Start(node));
             return Ok(());
         }
+        for (r, _) in &recovered {
+            show::line(self.now, node, || {
+                let (state, at) = (&r.state, r.partition.partition);
+                let has = (state.term, state.vote, state.applied, r.start, r.last, r.hw);
+                format!("p{at} comes back with (term, vote, applied, start, last, HW) {has:?}")
+            });
+        }
         self.oracle.restarted(node, &recovered)?;
+        self.touch(node);
         let life = self.nodes[node].life;
         let phase = self.rng.gen_range(0..TICK);
         self.after(phase, Event::Tick(node, life));

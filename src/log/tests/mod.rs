@@ -138,9 +138,14 @@ pub(crate) fn node() -> NodeId {
     NodeId::new(1).unwrap()
 }
 
-/// Reserves of nothing, so that a test's disk may be small.
+/// Reserves of nothing, so that a test's disk may be small, and a journal that is soon replaced.
 pub(crate) fn options() -> Options {
-    Options { produce_reserve_bytes: 0, append_reserve_bytes: 0, ..Options::default() }
+    Options {
+        produce_reserve_bytes: 0,
+        append_reserve_bytes: 0,
+        journal_bytes: 2 << 10,
+        ..Options::default()
+    }
 }
 
 pub(crate) fn try_open(disk: &SimDisk) -> Result<(Store, Vec<Recovered>), Error> {

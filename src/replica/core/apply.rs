@@ -6,7 +6,7 @@ use protobuf::Message as _;
 use raft::eraftpb::{ConfChangeV2, Entry, SnapshotMetadata};
 
 use super::effect::Persist;
-use super::entry::{self, Tail};
+use super::entry;
 use super::producers::Producers;
 use super::raft_log::Start;
 use super::{Core, Now, control, watermark};
@@ -58,12 +58,11 @@ impl Core {
     fn apply_one(&mut self, now: Now, raft: &Entry, persist: &mut Persist) {
         // The context states the offset; for Raft's own entries it does not matter here.
         let base = base_offset(raft);
-        let tail = Tail { next_offset: base, append_time_ms: 0 };
         if self.segment_begins.front().is_some_and(|begin| begin.0 <= raft.index) {
             self.segment_begins.pop_front();
             persist.producers.push((LogIndex(raft.index - 1), self.producers.to_bytes()));
         }
-        let entry = entry::from_raft(raft, tail).expect("a committed entry was checked on append");
+        let entry = entry::from_raft(raft, base).expect("a committed entry was checked on append");
         match entry.kind {
             Kind::Batch => {
                 let header = batch::Header::parse(&entry.payload).expect("checked on append");
@@ -126,8 +125,9 @@ impl Core {
             self.staleness.reached(to);
         }
         let persisted = self.log().persisted();
-        let acked = if self.fenced { LogIndex::ZERO } else { self.watermark };
-        let on_disk = if self.fenced || self.config.ack.sync_to > 0 { acked } else { persisted };
+        let fenced = self.is_fenced();
+        let acked = if fenced { LogIndex::ZERO } else { self.watermark };
+        let on_disk = if fenced || self.config.ack.sync_to > 0 { acked } else { persisted };
         self.waiters.answer(acked, on_disk, self.log_start, &mut self.effects);
     }
 

@@ -10,7 +10,8 @@ use crate::model::{DcName, GroupId, NodeId, ReplicaId};
 /// 250 ms holds 31 MB; twice that never throttles a healthy link.
 pub const UNGATED_BYTES_MAX: usize = 64 << 20;
 
-/// Bytes of one append message to a replica: one round trip carries many of them.
+/// Bytes of one append message to a replica, each entry's overhead in memory counted in: one round
+/// trip carries many of them.
 pub const APPEND_BYTES_MAX: u64 = 1 << 20;
 
 /// Append messages in flight to one replica. With [`APPEND_BYTES_MAX`] it covers 256 MB, more than
@@ -57,6 +58,8 @@ pub struct Config {
     pub preferred: bool,
     pub ack: AckPolicy,
     pub timing: Timing,
+    /// [`APPEND_BYTES_MAX`], but in tests.
+    pub append_bytes_max: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,26 +7,20 @@
 //! context of Raft's own entries (empty, configuration change): none
 //! ```
 //!
-//! Raft's own entries take no offset and no time: both follow from the entry before them, so that
-//! every replica derives the same.
+//! Raft's own entries take no offset and have no time. Their offset follows from the entry before
+//! them; a time that did would need that entry, and a replica that begins at a log-start snapshot
+//! never had it. So every replica derives the same.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use raft::eraftpb;
 
-use crate::log::{Entry, Kind};
+use crate::log::{Entry, Kind, NO_TIME_MS};
 use crate::model::{LogIndex, Offset, Term, batch};
 
 const CONTEXT_BYTES: usize = 17;
 const KIND_BATCH: u8 = 0;
 /// Control kinds follow at this value plus their own number.
 const KIND_CONTROL: u8 = 16;
-
-/// What the next entry takes over from the last.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tail {
-    pub next_offset: Offset,
-    pub append_time_ms: i64,
-}
 
 /// Why an entry that a peer sent is none of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,20 +60,20 @@ pub fn to_raft(entry: &Entry) -> eraftpb::Entry {
     raft
 }
 
-/// Reads what [`to_raft`] or Raft itself made. `tail` is that of the entry before.
-pub fn from_raft(raft: &eraftpb::Entry, tail: Tail) -> Result<Entry, Error> {
+/// Reads what [`to_raft`] or Raft itself made. `due` is the offset after the entry before.
+pub fn from_raft(raft: &eraftpb::Entry, due: Offset) -> Result<Entry, Error> {
     let index = LogIndex(raft.index);
     let (kind, append_time_ms, base_offset) = match raft.get_entry_type() {
         eraftpb::EntryType::EntryConfChange | eraftpb::EntryType::EntryConfChangeV2 => {
-            (Kind::ConfChange, tail.append_time_ms, tail.next_offset)
+            (Kind::ConfChange, NO_TIME_MS, due)
         }
         eraftpb::EntryType::EntryNormal if raft.context.is_empty() => {
-            (Kind::Empty, tail.append_time_ms, tail.next_offset)
+            (Kind::Empty, NO_TIME_MS, due)
         }
         eraftpb::EntryType::EntryNormal => parse_context(index, &raft.context)?,
     };
-    if base_offset != tail.next_offset {
-        return Err(Error::Offset { index, found: base_offset, due: tail.next_offset });
+    if base_offset != due {
+        return Err(Error::Offset { index, found: base_offset, due });
     }
     Ok(Entry {
         index,
@@ -131,24 +125,25 @@ mod tests {
             term: Term(131_073),
             kind,
             base_offset: Offset(40),
-            append_time_ms: 99,
+            append_time_ms: match kind {
+                Kind::Batch | Kind::Control(_) => 99,
+                Kind::Empty | Kind::ConfChange => NO_TIME_MS,
+            },
             payload: Bytes::from_static(b"x"),
         }
     }
 
     #[test]
     fn every_kind_comes_back_as_it_went() {
-        let tail = Tail { next_offset: Offset(40), append_time_ms: 99 };
         for kind in [Kind::Batch, Kind::Empty, Kind::ConfChange, Kind::Control(3)] {
             let entry = sample(kind);
-            assert_eq!(from_raft(&to_raft(&entry), tail).unwrap(), entry);
+            assert_eq!(from_raft(&to_raft(&entry), Offset(40)).unwrap(), entry);
         }
     }
 
     #[test]
     fn an_entry_that_leaves_a_gap_in_the_offsets_is_refused() {
-        let tail = Tail { next_offset: Offset(41), append_time_ms: 99 };
-        let refused = from_raft(&to_raft(&sample(Kind::Batch)), tail);
+        let refused = from_raft(&to_raft(&sample(Kind::Batch)), Offset(41));
         assert!(matches!(refused, Err(Error::Offset { .. })));
     }
 

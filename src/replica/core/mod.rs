@@ -24,6 +24,7 @@
 //! Deliberately missing: home moves, sealing, mode changes (degrade) and transactions. The home
 //! epoch is in every group id and term, so a message of another home is never stepped (R1).
 
+mod appends;
 mod apply;
 pub mod config;
 pub mod control;
@@ -51,7 +52,7 @@ use rand::rngs::SmallRng;
 use rand::SeedableRng;
 
 pub use self::apply::start_state;
-use self::config::{APPEND_BYTES_MAX, APPENDS_IN_FLIGHT_MAX, COMMITTED_BYTES_MAX, Config};
+use self::config::{APPENDS_IN_FLIGHT_MAX, COMMITTED_BYTES_MAX, Config};
 use self::effect::{Effect, Lead, Outgoing};
 pub use self::exposure::Exposure;
 use self::exposure::Samples;
@@ -106,8 +107,7 @@ pub struct Core {
     unpersisted: VecDeque<ready::Unpersisted>,
     /// First entries of segments that were begun and are not applied yet.
     segment_begins: VecDeque<LogIndex>,
-    /// Set while this node's lease has run out and the policy fences (R17).
-    fenced: bool,
+    lease_valid: bool,
     effects: VecDeque<Effect>,
 }
 
@@ -144,7 +144,7 @@ impl Core {
             max_election_tick: timing.election_ticks_max as usize,
             heartbeat_tick: timing.heartbeat_ticks as usize,
             applied: applied.0,
-            max_size_per_msg: APPEND_BYTES_MAX,
+            max_size_per_msg: config.append_bytes_max,
             max_inflight_msgs: APPENDS_IN_FLIGHT_MAX,
             check_quorum: true,
             pre_vote: true,
@@ -182,7 +182,7 @@ impl Core {
             in_sync: Vec::new(),
             unpersisted: VecDeque::new(),
             segment_begins: VecDeque::new(),
-            fenced: false,
+            lease_valid: true,
             effects: VecDeque::new(),
         };
         core.redraw();
@@ -247,7 +247,7 @@ impl Core {
             high_watermark: self.high_watermark,
             watermark_known: !self.is_leader()
                 || self.own_entry.is_some_and(|own| self.watermark >= own),
-            log_end: self.log().tail().next_offset,
+            log_end: self.log().next_offset(),
         }
     }
 
@@ -360,8 +360,13 @@ impl Core {
 
     /// The lease ran out, or is back.
     pub fn handle_lease(&mut self, now: Now, valid: bool) {
-        self.fenced = !valid && self.config.ack.fence && self.config.ack.sync_to == 0;
+        self.lease_valid = valid;
         self.process(now);
+    }
+
+    /// This node's lease has run out and the policy fences (R17).
+    fn is_fenced(&self) -> bool {
+        !self.lease_valid && self.config.ack.fence && self.config.ack.sync_to == 0
     }
 
     /// A changed policy: what acknowledgements wait for from here on.

@@ -111,7 +111,7 @@ impl Core {
         if !self.ready_to_lead {
             return Err(ProduceError::LeaderNotReady);
         }
-        if self.fenced {
+        if self.is_fenced() {
             return Err(ProduceError::Fenced);
         }
         let ack = self.config.ack;
@@ -175,7 +175,7 @@ impl Core {
     ) -> (Offset, Offset, LogIndex) {
         let base = match entries.last() {
             Some(last) => batch::Header::parse(&last.data).expect("placed below").next_offset(),
-            None => self.log().tail().next_offset,
+            None => self.log().next_offset(),
         };
         let index = LogIndex(self.raw.raft.raft_log.last_index() + 1 + entries.len() as u64);
         let mut placed = BytesMut::from(bytes);
@@ -205,7 +205,7 @@ impl Core {
 
     fn propose_control(&mut self, now: Now, kind: u8, value: i64) -> LogIndex {
         let mut raft = Entry::default();
-        let base = self.log().tail().next_offset;
+        let base = self.log().next_offset();
         raft.context = entry::context(Kind::Control(kind), now.wall_ms, base);
         raft.data = Bytes::copy_from_slice(&value.to_be_bytes());
         let index = LogIndex(self.raw.raft.raft_log.last_index() + 1);

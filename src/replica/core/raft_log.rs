@@ -11,7 +11,7 @@ use bytes::Bytes;
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
-use super::entry::{self, Tail};
+use super::entry;
 use crate::log;
 use crate::model::{LogIndex, Offset, Term};
 
@@ -19,8 +19,8 @@ use crate::model::{LogIndex, Offset, Term};
 /// trip or two behind needs (100 ms at 40 MB/s).
 const RECENT_BYTES_MAX: usize = 4 << 20;
 
-/// Bytes that an entry costs beside its payload, for the bound above.
-const ENTRY_OVERHEAD_BYTES: usize = 128;
+/// Bytes that an entry costs beside its payload, for the bound above and for those of messages.
+pub const ENTRY_OVERHEAD_BYTES: usize = 128;
 
 /// The point before the first entry that the log still has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,12 +46,12 @@ pub struct RaftLog {
     start: Start,
     /// Where each term began: (term, first index, its base offset), ascending.
     epochs: Vec<(Term, LogIndex, Offset)>,
-    /// Each entry with the tail that it leaves.
-    recent: VecDeque<(Entry, Tail)>,
+    /// Each entry with the offset after it.
+    recent: VecDeque<(Entry, Offset)>,
     recent_bytes: usize,
     last: LogIndex,
     /// After the applied entry: where a replaced suffix begins at the earliest.
-    applied_tail: Tail,
+    applied_end: Offset,
     persisted: LogIndex,
     applied: LogIndex,
     hard_state: HardState,
@@ -70,7 +70,7 @@ pub struct Restored {
     pub epochs: Vec<(Term, LogIndex, Offset)>,
     pub last: LogIndex,
     /// After the entry at `applied`.
-    pub applied_tail: Tail,
+    pub applied_end: Offset,
     /// All entries after `applied`, and as many before as are at hand.
     pub recent: Vec<log::Entry>,
     pub applied: LogIndex,
@@ -78,7 +78,7 @@ pub struct Restored {
     pub conf_state: ConfState,
 }
 
-fn cost(entry: &Entry) -> usize {
+pub(super) fn cost(entry: &Entry) -> usize {
     entry.data.len() + ENTRY_OVERHEAD_BYTES
 }
 
@@ -92,7 +92,7 @@ impl RaftLog {
             recent: VecDeque::new(),
             recent_bytes: 0,
             last: restored.last,
-            applied_tail: restored.applied_tail,
+            applied_end: restored.applied_end,
             persisted: restored.last,
             applied: restored.applied,
             hard_state: restored.hard_state,
@@ -116,9 +116,8 @@ impl RaftLog {
     }
 
     fn push(&mut self, raft: Entry, ours: &log::Entry) {
-        let tail = Tail { next_offset: ours.next_offset(), append_time_ms: ours.append_time_ms };
         self.recent_bytes += cost(&raft);
-        self.recent.push_back((raft, tail));
+        self.recent.push_back((raft, ours.next_offset()));
     }
 
     pub fn start(&self) -> Start {
@@ -129,9 +128,9 @@ impl RaftLog {
         self.last
     }
 
-    /// What the next entry takes over.
-    pub fn tail(&self) -> Tail {
-        self.recent.back().map_or(self.applied_tail, |(_, tail)| *tail)
+    /// Where the next entry begins.
+    pub fn next_offset(&self) -> Offset {
+        self.recent.back().map_or(self.applied_end, |(_, end)| *end)
     }
 
     pub fn persisted(&self) -> LogIndex {
@@ -174,8 +173,8 @@ impl RaftLog {
         }
         let mut written = Vec::with_capacity(entries.len());
         for raft in entries {
-            let ours =
-                entry::from_raft(&raft, self.tail()).expect("an entry that follows the last");
+            let ours = entry::from_raft(&raft, self.next_offset())
+                .expect("an entry that follows the last");
             if self.epochs.last().is_none_or(|(term, ..)| *term != ours.term) {
                 self.epochs.push((ours.term, ours.index, ours.base_offset));
             }
@@ -207,7 +206,7 @@ impl RaftLog {
 
     pub fn set_applied(&mut self, index: LogIndex) {
         if index > self.applied {
-            self.applied_tail = self.tail_in_memory(index).unwrap_or(self.applied_tail);
+            self.applied_end = self.end_in_memory(index).unwrap_or(self.applied_end);
             self.applied = index;
             self.evict();
         }
@@ -217,8 +216,8 @@ impl RaftLog {
         self.applied
     }
 
-    /// The tail after an entry that is still in memory.
-    fn tail_in_memory(&self, index: LogIndex) -> Option<Tail> {
+    /// The offset after an entry that is still in memory.
+    fn end_in_memory(&self, index: LogIndex) -> Option<Offset> {
         let (first, _) = self.recent.front()?;
         let position = usize::try_from(index.0.checked_sub(first.index)?).ok()?;
         Some(self.recent.get(position)?.1)
@@ -227,9 +226,9 @@ impl RaftLog {
     /// The offset after the entry at `index`, if it is in memory.
     pub fn next_offset_at(&self, index: LogIndex) -> Option<Offset> {
         if index == self.applied {
-            return Some(self.applied_tail.next_offset);
+            return Some(self.applied_end);
         }
-        Some(self.tail_in_memory(index)?.next_offset)
+        self.end_in_memory(index)
     }
 
     fn evict(&mut self) {
@@ -268,7 +267,7 @@ impl RaftLog {
         self.last = start.index;
         self.persisted = start.index;
         self.applied = start.index;
-        self.applied_tail = Tail { next_offset: start.offset, append_time_ms: 0 };
+        self.applied_end = start.offset;
         self.conf_state = conf_state;
         self.fetched.clear();
     }
@@ -375,5 +374,32 @@ impl Storage for RaftLog {
         metadata.term = self.start.term.0;
         metadata.set_conf_state(self.conf_state.clone());
         Ok(snapshot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Kind;
+
+    fn raft_entry(index: u64, context: Bytes) -> Entry {
+        let mut entry = Entry::default();
+        (entry.index, entry.term) = (index, 1 << 17);
+        entry.context = context;
+        entry
+    }
+
+    /// Seed 1882640248472278 of the simulator: the time of Raft's own entry was that of the entry
+    /// before it, which a log-start snapshot does not bring along.
+    #[test]
+    fn a_log_that_begins_at_a_snapshot_writes_the_same_entry_as_one_that_has_all() {
+        let mut whole = RaftLog::new(Restored::default());
+        let timed = entry::context(Kind::Control(2), 1_700_000_037_406, Offset::ZERO);
+        whole.append(vec![raft_entry(1, timed)]);
+        let mut begun = RaftLog::new(Restored::default());
+        let start = Start { index: LogIndex(1), term: Term(1 << 17), offset: Offset::ZERO };
+        begun.reset(start, Bytes::new(), ConfState::default());
+        let next = vec![raft_entry(2, Bytes::new())];
+        assert_eq!(begun.append(next.clone()), whole.append(next));
     }
 }

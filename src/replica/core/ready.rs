@@ -9,7 +9,7 @@ use raft::{Ready, SnapshotStatus};
 
 use super::config::LEARNER_HEARTBEATS;
 use super::effect::{Effect, Persist, Reset};
-use super::{Core, Now, Position};
+use super::{Core, Now, Position, appends};
 use crate::log;
 use crate::model::{LogIndex, ReplicaId, Term};
 
@@ -38,6 +38,9 @@ impl Core {
         }
         let (entries, cut) = self.raw.mut_store().append(ready.take_entries());
         self.note_positions(&entries, cut);
+        self.note_replaced(
+            persist.reset.as_ref().map(|r| r.start.index).or(cut.map(LogIndex::prev)),
+        );
         persist.entries = entries;
         persist.truncate_from = cut;
         if let Some(hard_state) = ready.hs() {
@@ -58,6 +61,15 @@ impl Core {
         self.raw.advance_append_async(ready);
         self.queue_write(number, persist, messages);
         self.apply(now, committed);
+    }
+
+    /// Entries after `kept` were replaced: that a write of them ends says nothing of those that stand
+    /// in their place.
+    fn note_replaced(&mut self, kept: Option<LogIndex>) {
+        let Some(kept) = kept else { return };
+        for write in &mut self.unpersisted {
+            write.last = write.last.min(kept);
+        }
     }
 
     /// Queues the write, or, where there is nothing to write, lets the messages follow the last
@@ -121,6 +133,10 @@ impl Core {
             let id = message.to;
             self.send(to, Some(message));
             self.raw.report_snapshot(id, SnapshotStatus::Finish);
+        } else if message.get_msg_type() == MessageType::MsgAppend {
+            for part in appends::split(message, self.config.append_bytes_max) {
+                self.send(to, Some(part));
+            }
         } else if !self.is_idle_heartbeat(&message) {
             self.send(to, Some(message));
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::config::{AckPolicy, Config, Member, Timing};
+use super::config::{APPEND_BYTES_MAX, AckPolicy, Config, Member, Timing};
 use super::effect::{Effect, Outgoing, Ticket};
 use super::raft_log::Restored;
 use super::{Core, Now, Queued, Restart};
@@ -73,6 +73,7 @@ impl Cluster {
                     election_ticks_min: 10,
                     election_ticks_max: 20,
                 },
+                append_bytes_max: APPEND_BYTES_MAX,
             };
             let mut log = Restored::default();
             log.conf_state.voters = vec![1, 2, 3];
@@ -135,6 +136,13 @@ impl Cluster {
                 self.drain(id);
             }
         }
+        self.settle();
+    }
+
+    /// A stuck disk does the oldest write that it owes.
+    fn write_one(&mut self, id: ReplicaId) {
+        *self.owed.get_mut(&id).unwrap() -= 1;
+        self.cores.get_mut(&id).unwrap().handle_persisted(self.now);
         self.settle();
     }
 
@@ -278,6 +286,28 @@ fn what_a_cut_off_leader_appended_is_refused_to_its_producer_and_replaced() {
 }
 
 #[test]
+fn a_write_under_way_says_nothing_of_the_entries_that_replaced_its_own() {
+    let mut cluster = Cluster::new(ASYNC);
+    cluster.cut.extend([r(2), r(3)]);
+    cluster.stuck.insert(r(4));
+    let own = cluster.cores[&r(4)].log().last();
+    cluster.produce(r(1), sample(5, None), Acks::All);
+    cluster.cut = BTreeSet::from([r(1)]);
+    cluster.tick(60);
+    let leader = cluster.leader();
+    cluster.produce(leader, sample(1, None), Acks::All);
+    cluster.tick(20);
+    let newest = |id| cluster.cores[&id].log().epochs().last().map(|(term, ..)| *term);
+    assert_eq!(newest(r(4)), newest(leader), "it was given the new leader's entry");
+    cluster.write_one(r(4));
+    let core = &cluster.cores[&r(4)];
+    assert_eq!((core.log().persisted(), core.watermark().0), (own, own));
+    cluster.unstick();
+    cluster.tick(20);
+    assert_eq!(cluster.hw(4), Offset(1));
+}
+
+#[test]
 fn acks_1_waits_for_the_leaders_own_disk_and_no_other() {
     let mut cluster = Cluster::new(ASYNC);
     cluster.cut.extend([r(2), r(3)]);
@@ -299,6 +329,18 @@ fn a_fenced_home_acknowledges_nothing_until_its_lease_is_back() {
     cluster.cores.get_mut(&r(1)).unwrap().handle_lease(now, true);
     let taken = cluster.produce(r(1), sample(1, None), Acks::All);
     assert!(cluster.replies[&taken].is_ok());
+}
+
+#[test]
+fn a_policy_that_begins_to_fence_while_the_lease_is_out_does_so_at_once() {
+    let mut cluster = Cluster::new(AckPolicy { sync_to: 1, ..ASYNC });
+    let now = cluster.now;
+    let fence = AckPolicy { fence: true, ..ASYNC };
+    let leader = cluster.cores.get_mut(&r(1)).unwrap();
+    leader.handle_lease(now, false);
+    leader.handle_policy(now, fence);
+    let refused = cluster.produce(r(1), sample(1, None), Acks::All);
+    assert_eq!(cluster.replies[&refused], Err(ProduceError::Fenced));
 }
 
 #[test]

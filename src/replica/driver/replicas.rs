@@ -18,10 +18,16 @@ use super::{PRODUCER_EXPIRATION, frame};
 use crate::log::{self, LogStart, Reader, ReplicaState, Space, Write};
 use crate::model::{Offset, TopicPartition};
 use crate::replica::core::effect::Ticket;
-use crate::replica::core::raft_log::Wanted;
+use crate::replica::core::raft_log::{ENTRY_OVERHEAD_BYTES, Wanted};
 use crate::replica::core::{Core, Now, Queued, Restart, config};
 use crate::replica::host::{Host, Round};
 use crate::replica::{ProduceError, Produced, Progress, Role, View, wire};
+
+// An append's entries are a frame's chunks.
+const _: () = assert!(
+    config::APPEND_BYTES_MAX as usize / ENTRY_OVERHEAD_BYTES
+        <= isobar_transport::limits::CHUNKS_MAX
+);
 
 /// The replicas that are open on a node, and those that its disk has and nobody has opened yet.
 pub struct Replicas {
@@ -36,6 +42,8 @@ pub struct Replicas {
     /// Replicas opened so far: no two draw the same random numbers.
     opened: u64,
     pub space: Space,
+    /// Of replicas that are opened from here on; smaller in the simulator.
+    pub append_bytes_max: u64,
 }
 
 /// What a replica is opened from.
@@ -99,6 +107,7 @@ impl Replicas {
             readers,
             opened: 0,
             space: Space::Ample,
+            append_bytes_max: config::APPEND_BYTES_MAX,
         }
     }
 
@@ -149,6 +158,7 @@ impl Replicas {
             preferred: spec.preferred,
             ack: spec.policy.ack,
             timing: spec.timing,
+            append_bytes_max: self.append_bytes_max,
         };
         self.opened += 1;
         let seed =

@@ -7,7 +7,6 @@ use super::spec::Spec;
 use crate::log::{self, HighWatermark, Reader, Recovered, ReplicaState};
 use crate::model::{LogIndex, ReplicaId};
 use crate::replica::core::control;
-use crate::replica::core::entry::Tail;
 use crate::replica::core::producers::Producers;
 use crate::replica::core::raft_log::{Restored, Start};
 use crate::replica::core::{Position, Restart, start_state};
@@ -63,17 +62,14 @@ pub fn recovered(recovered: &Recovered, reader: &Reader) -> Result<Restart, Erro
     // Whatever was applied is committed, and so is everything below the watermark.
     let applied = recovered.state.applied.min(hw).max(start.index);
     let recent = entries(reader, applied.next(), last.next())?;
-    let applied_tail = Tail {
-        next_offset: recent.first().map_or(recovered.next_offset, |e| e.base_offset),
-        append_time_ms: append_time_at(reader, start.index, applied)?,
-    };
+    let applied_end = recent.first().map_or(recovered.next_offset, |e| e.base_offset);
     let producers = producers_at(recovered, reader, applied)?;
     let log = Restored {
         start,
         start_state: start_state_at(start, reader)?,
         epochs: recovered.epochs.iter().map(|e| (e.term, e.index, e.offset)).collect(),
         last,
-        applied_tail,
+        applied_end,
         recent,
         applied,
         hard_state: hard_state(&recovered.state, applied.max(hw)),
@@ -101,14 +97,6 @@ fn start_state_at(start: Start, reader: &Reader) -> Result<Bytes, log::Error> {
         _ => Bytes::new(),
     };
     Ok(start_state(start, &producers))
-}
-
-fn append_time_at(reader: &Reader, start: LogIndex, index: LogIndex) -> Result<i64, log::Error> {
-    if index <= start {
-        return Ok(0);
-    }
-    let entries = reader.entries(index, index.next(), usize::MAX)?;
-    Ok(entries.first().map_or(0, |e| e.append_time_ms))
 }
 
 /// The producers' state after `applied`: the newest snapshot at or before it, and every batch since.

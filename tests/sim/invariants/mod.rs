@@ -5,14 +5,20 @@ pub mod acked;
 pub mod converged;
 pub mod durable;
 pub mod exposed_stays;
+pub mod fence;
+pub mod frame_size;
 pub mod gate;
 pub mod log_start;
 pub mod one_entry;
 pub mod one_leader;
+pub mod own_disk;
 pub mod own_term;
+pub mod progress;
 pub mod same_bytes;
+pub mod same_files;
 pub mod term;
 pub mod watermark;
+pub mod watermark_known;
 
 use std::fmt;
 

@@ -8,18 +8,22 @@ use crate::oracle::Replica;
 
 const RULE: (&str, &str) = ("term and vote never go back", "Raft §5.1, §5.2; design §3");
 
-/// A message leaves. A pre-vote carries the term that its sender would like to have.
-pub fn note(node: usize, replica: &mut Replica, message: &Message) -> Result<(), Violation> {
-    match message.get_msg_type() {
-        MessageType::MsgRequestPreVote | MessageType::MsgRequestPreVoteResponse => return Ok(()),
-        MessageType::MsgRequestVote => vote(node, replica, message.term, message.from)?,
-        MessageType::MsgRequestVoteResponse if !message.reject => {
-            vote(node, replica, message.term, message.to)?;
+/// A message leaves; `true` if it is a vote. A pre-vote carries the term that its sender would like
+/// to have.
+pub fn note(node: usize, replica: &mut Replica, message: &Message) -> Result<bool, Violation> {
+    let voted = match message.get_msg_type() {
+        MessageType::MsgRequestPreVote | MessageType::MsgRequestPreVoteResponse => {
+            return Ok(false);
         }
-        _ => {}
+        MessageType::MsgRequestVote => Some(message.from),
+        MessageType::MsgRequestVoteResponse if !message.reject => Some(message.to),
+        _ => None,
+    };
+    if let Some(to) = voted {
+        vote(node, replica, message.term, to)?;
     }
     replica.term_sent = replica.term_sent.max(message.term);
-    Ok(())
+    Ok(voted.is_some())
 }
 
 fn vote(node: usize, replica: &mut Replica, term: u64, to: u64) -> Result<(), Violation> {

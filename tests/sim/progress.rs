@@ -1,0 +1,90 @@
+//! Watches that the cluster goes on: where nothing stands in the way, and after all is healed.
+
+use isobar::replica::core::Core;
+
+use crate::client::Producer;
+use crate::invariants::{Violation, progress};
+use crate::scenario::{Micros, NODES_PER_DC, SECOND, dc_of};
+use crate::world::{Event, World};
+
+impl World {
+    /// Something happens to a node: what it does for a while proves nothing.
+    pub fn touch(&mut self, node: usize) {
+        self.nodes[node].touched = self.now;
+    }
+
+    /// Something happens to a connection; only those within a DC carry votes.
+    pub fn touch_link(&mut self, (from, to): (usize, usize)) {
+        if dc_of(from) == dc_of(to) {
+            self.touch(from);
+            self.touch(to);
+        }
+    }
+
+    pub fn watch(&mut self) -> Result<(), Violation> {
+        self.after(SECOND, Event::Watch);
+        for partition in 0..self.scenario.partitions.len() {
+            let home = self.scenario.partitions[partition].home;
+            let voters = home * NODES_PER_DC..(home + 1) * NODES_PER_DC;
+            let term = self.quiet_term(partition, voters.clone().collect())?;
+            let before = std::mem::replace(&mut self.quiet_terms[partition], term);
+            if let (Some(before), Some(now)) = (before, term) {
+                progress::check_kept(partition, before, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The term in which a partition is led, if all of its voters have been left alone for long.
+    fn quiet_term(&self, partition: usize, voters: Vec<usize>) -> Result<Option<u64>, Violation> {
+        let touched = voters.iter().map(|node| self.touched(*node)).max();
+        if touched.is_none_or(|at| self.now < at + progress::QUIET) {
+            return Ok(None);
+        }
+        let runs = |node: usize| self.nodes[node].running.is_some();
+        let together = |a: usize, b: usize| {
+            let cut = self.network.is_cut(a, b) || self.network.is_cut(b, a);
+            runs(a) && runs(b) && !cut
+        };
+        let [a, b, c] = voters[..] else { unreachable!("three voters") };
+        let pairs = [together(a, b), together(b, c), together(a, c)];
+        if !pairs.contains(&true) {
+            return Ok(None);
+        }
+        let cores = || voters.iter().filter_map(|node| self.core(*node, partition));
+        let led = cores().find(|core| leads(core)).map(|core| core.term().0);
+        progress::check_led(partition, led.is_some(), || {
+            cores().map(|core| format!("{:?} ", (core.term().0, core.progress()))).collect()
+        })?;
+        Ok(led.filter(|_| !pairs.contains(&false)))
+    }
+
+    fn touched(&self, node: usize) -> Micros {
+        let node = &self.nodes[node];
+        node.touched.max(node.paused_until).max(node.slow_until)
+    }
+
+    /// One producer a partition that sends its first batch when all is healed.
+    pub fn late_producers(&mut self) {
+        let first = self.producers.len();
+        self.late_from = first;
+        for partition in 0..self.scenario.partitions.len() {
+            let mut producer = Producer::late(first + partition, partition);
+            producer.make_batch(self.now, self.scenario.value_bytes, &mut self.rng);
+            self.producers.push(producer);
+            self.pump(first + partition);
+        }
+        self.after(progress::ANSWERED, Event::Answered);
+    }
+
+    pub fn check_answered(&self) -> Result<(), Violation> {
+        let late = &self.producers[self.late_from..];
+        progress::check_answered(late.iter().find_map(Producer::waits))
+    }
+}
+
+/// Whether it has committed an entry of its own term.
+fn leads(core: &Core) -> bool {
+    let own = core.log().epochs().last().filter(|(term, ..)| *term == core.term());
+    core.is_leader() && own.is_some_and(|(_, index, _)| *index <= core.committed())
+}
