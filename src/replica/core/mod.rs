@@ -48,8 +48,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use raft::eraftpb::{Message, MessageType};
 use raft::{RawNode, StateRole};
-use rand::rngs::SmallRng;
 use rand::SeedableRng;
+use rand::rngs::SmallRng;
 
 pub use self::apply::start_state;
 use self::config::{APPENDS_IN_FLIGHT_MAX, COMMITTED_BYTES_MAX, Config};
