@@ -1,16 +1,13 @@
-//! Coordinator records in record batches (KIP-98's format v2, which `model::batch` draws).
-//!
-//! ```text
-//! record: length varint, attributes i8, timestamp delta varlong, offset delta varint,
-//!         key length varint, key, value length varint (-1: tombstone), value, header count varint
-//! ```
+//! Coordinator records in record batches, which `model::record` draws.
 //!
 //! Batches are written uncompressed: they are small, and links compress.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::group::Record;
-use crate::model::batch::{self, Codec, HEADER_BYTES, Header};
+use crate::model::Offset;
+use crate::model::batch::{self, Header};
+use crate::model::record;
 
 /// Largest batch that is written, and largest that several writes are gathered into. Kafka's
 /// default `message.max.bytes` is 1 MiB.
@@ -25,10 +22,10 @@ const RECORD_OVERHEAD_BYTES: usize = 36;
 pub enum Error {
     #[error("not a record batch")]
     Batch(#[from] batch::Error),
-    #[error("{0:?}: coordinators write uncompressed batches")]
-    Compressed(Codec),
-    #[error("record {0} of the batch is malformed")]
-    Record(i32),
+    #[error(transparent)]
+    Record(#[from] record::Error),
+    #[error("the record at offset {0} has no key")]
+    Key(Offset),
     #[error("a transactional batch: offsets inside transactions are not served")]
     Transactional,
 }
@@ -38,71 +35,17 @@ pub fn size_bytes(record: &Record) -> usize {
     RECORD_OVERHEAD_BYTES + record.key.len() + record.value.as_ref().map_or(0, Bytes::len)
 }
 
-fn put_varint(out: &mut BytesMut, value: i64) {
-    let mut zigzag = ((value << 1) ^ (value >> 63)) as u64;
-    while zigzag >= 0x80 {
-        out.put_u8(zigzag as u8 | 0x80);
-        zigzag >>= 7;
-    }
-    out.put_u8(zigzag as u8);
-}
-
-fn varint(bytes: &mut Bytes) -> Option<i64> {
-    let mut zigzag = 0u64;
-    for shift in (0..64).step_by(7) {
-        let byte = bytes.try_get_u8().ok()?;
-        zigzag |= u64::from(byte & 0x7f).checked_shl(shift)?;
-        if byte & 0x80 == 0 {
-            return Some((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64));
-        }
-    }
-    None
-}
-
 /// One batch of all `records`, at least one. The leader fills in where it goes.
 pub fn encode(records: &[Record], unix_ms: i64) -> Bytes {
-    assert!(!records.is_empty(), "a batch of nothing");
-    let count = i32::try_from(records.len()).expect("records of 31 bits");
-    let mut out = BytesMut::zeroed(HEADER_BYTES);
-    let mut body = BytesMut::new();
-    for (delta, record) in (0i64..).zip(records) {
-        body.clear();
-        body.put_i8(0);
-        put_varint(&mut body, 0);
-        put_varint(&mut body, delta);
-        put_varint(&mut body, record.key.len() as i64);
-        body.put_slice(&record.key);
-        match &record.value {
-            Some(value) => {
-                put_varint(&mut body, value.len() as i64);
-                body.put_slice(value);
-            }
-            None => put_varint(&mut body, -1),
-        }
-        put_varint(&mut body, 0);
-        put_varint(&mut out, body.len() as i64);
-        out.put_slice(&body);
-    }
-    let length = i32::try_from(out.len() - 12).expect("a batch of 31 bits");
-    out[8..12].copy_from_slice(&length.to_be_bytes());
-    out[12..16].copy_from_slice(&(-1i32).to_be_bytes());
-    out[16] = 2;
-    out[23..27].copy_from_slice(&(count - 1).to_be_bytes());
-    out[27..35].copy_from_slice(&unix_ms.to_be_bytes());
-    out[35..43].copy_from_slice(&unix_ms.to_be_bytes());
-    out[43..51].copy_from_slice(&(-1i64).to_be_bytes());
-    out[51..53].copy_from_slice(&(-1i16).to_be_bytes());
-    out[53..57].copy_from_slice(&(-1i32).to_be_bytes());
-    out[57..61].copy_from_slice(&count.to_be_bytes());
-    let crc = batch::crc_of(&out);
-    out[17..21].copy_from_slice(&crc.to_be_bytes());
-    out.freeze()
+    let keyed = |r: &Record| record::Record { key: Some(r.key.clone()), value: r.value.clone() };
+    let records: Vec<record::Record> = records.iter().map(keyed).collect();
+    record::build(&records, unix_ms)
 }
 
 /// The records of a batch; none in a control batch.
 ///
 /// # Errors
-/// Anything but an uncompressed, well-formed batch.
+/// Anything but an uncompressed, well-formed batch of keyed records.
 pub fn decode(batch: &Bytes) -> Result<Vec<Record>, Error> {
     let header = Header::parse(batch)?;
     if header.is_control() {
@@ -111,39 +54,21 @@ pub fn decode(batch: &Bytes) -> Result<Vec<Record>, Error> {
     if header.is_transactional() {
         return Err(Error::Transactional);
     }
-    match header.codec()? {
-        Codec::None => {}
-        codec => return Err(Error::Compressed(codec)),
-    }
-    let mut bytes = batch.slice(HEADER_BYTES..header.size_bytes);
-    (0..header.records).map(|i| record(&mut bytes).ok_or(Error::Record(i))).collect()
-}
-
-fn take(bytes: &mut Bytes, length: i64) -> Option<Bytes> {
-    let length = usize::try_from(length).ok().filter(|l| *l <= bytes.len())?;
-    Some(bytes.split_to(length))
-}
-
-/// `None`: malformed. Headers are passed over with the rest of the record.
-fn record(bytes: &mut Bytes) -> Option<Record> {
-    let length = varint(bytes)?;
-    let mut record = take(bytes, length)?;
-    record.try_get_i8().ok()?;
-    varint(&mut record)?;
-    varint(&mut record)?;
-    let key_length = varint(&mut record)?;
-    let key = take(&mut record, key_length)?;
-    let value = match varint(&mut record)? {
-        -1 => None,
-        length => Some(take(&mut record, length)?),
+    let placed = record::parse(batch)?.into_iter();
+    let keyed = |record::Placed { offset, record, .. }| {
+        let key = record.key.ok_or(Error::Key(offset))?;
+        Ok(Record { key, value: record.value })
     };
-    Some(Record { key, value })
+    placed.map(keyed).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use bytes::BytesMut;
     use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::batch::HEADER_BYTES;
 
     fn bytes() -> impl Strategy<Value = Bytes> {
         proptest::collection::vec(any::<u8>(), 0..200).prop_map(Bytes::from)

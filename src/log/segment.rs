@@ -243,8 +243,9 @@ mod tests {
     /// and ten seconds ends.
     #[test]
     fn a_segment_ends_by_size_or_by_the_age_of_its_first_entry_that_has_a_time() {
-        let config = Config { segment_bytes: 1_000, segment_ms: 10_000, ..Config::default() };
-        let tables: [(&[(u64, i64)], Option<usize>); 6] = [
+        let config = Config { segment_bytes: 1_000, segment_ms: 10_000 };
+        type Row<'a> = (&'a [(u64, i64)], Option<usize>);
+        let tables: [Row<'_>; 6] = [
             (&[(100, 1_000), (100, 10_999)], None),
             (&[(100, 1_000), (100, 11_000)], Some(1)),
             (&[(600, 1_000), (600, 1_000)], Some(1)),

@@ -5,9 +5,6 @@
 //! Response::Fetch(fetch::Response) ─ encode_frame(version, correlation id) ─► Chunks (a writev)
 //! ```
 //!
-//! `record` reads single records within a batch (ListOffsets by time, checks of what producers
-//! send), `BatchBuilder` writes them.
-//!
 //! One file an API holds its tables, in Kafka's own words; `table` is the macro that reads them,
 //! `api` the one table of served APIs and versions. Facts are from Kafka's message definitions.
 //!
@@ -27,7 +24,6 @@
 pub mod alter_configs;
 mod api;
 pub mod api_versions;
-mod batch_builder;
 mod code;
 pub mod create_partitions;
 pub mod create_topics;
@@ -56,14 +52,12 @@ pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
 pub mod reader;
-pub mod record;
 mod records;
 pub mod sync_group;
 mod table;
 mod writer;
 
 pub use api::{ApiKey, ApiRange, NEVER_FLEXIBLE, Request, Response, SERVED};
-pub use batch_builder::BatchBuilder;
 pub use code::ErrorCode;
 pub use error::{Error, Fault};
 pub use header::{RequestHeader, ResponseHeader};

@@ -90,14 +90,6 @@ pub fn is_out_of_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Fills `bytes` from `position`.
-pub fn read_exact_at(file: &dyn DiskFile, bytes: &mut [u8], position: u64) -> io::Result<()> {
-    match file.read_at(bytes, position)? {
-        n if n == bytes.len() => Ok(()),
-        _ => Err(io::ErrorKind::UnexpectedEof.into()),
-    }
-}
-
 /// The whole of a small file.
 pub fn read_all(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
     let len = usize::try_from(file.len()?).map_err(|_| io::ErrorKind::FileTooLarge)?;

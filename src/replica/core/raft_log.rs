@@ -223,14 +223,6 @@ impl RaftLog {
         Some(self.recent.get(position)?.1)
     }
 
-    /// The offset after the entry at `index`, if it is in memory.
-    pub fn next_offset_at(&self, index: LogIndex) -> Option<Offset> {
-        if index == self.applied {
-            return Some(self.applied_end);
-        }
-        self.end_in_memory(index)
-    }
-
     fn evict(&mut self) {
         let keep_after = self.applied.min(self.persisted);
         while self.recent_bytes > RECENT_BYTES_MAX {

@@ -58,10 +58,6 @@ impl Plan {
         self.changes.iter().filter(|change| change.refused.is_some())
     }
 
-    pub fn is_applicable(&self) -> bool {
-        self.refused().next().is_none()
-    }
-
     /// Whether anything would change.
     pub fn changes_nothing(&self) -> bool {
         self.generation.is_some() && self.changes.is_empty()

@@ -75,7 +75,7 @@ fn a_sync_policy_goes_on_without_one_of_two_dcs_and_stops_where_both_are_needed(
 fn the_same_text_changes_nothing() {
     let old = parse(&dev_text()).with_generation(3);
     let plan = render(Some(&old), &parse(&dev_text()));
-    assert!(plan.changes_nothing() && plan.is_applicable());
+    assert!(plan.changes_nothing() && plan.refused().next().is_none());
     assert!(plan.to_string().ends_with("changes: none\n"), "{plan}");
 }
 

@@ -4,6 +4,5 @@ mod debug;
 mod frame;
 mod hostile;
 mod oracle;
-mod record;
 pub mod source;
 mod tables;
