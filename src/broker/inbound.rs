@@ -20,6 +20,8 @@ pub mod method {
     pub const ADMIN: u16 = 4;
     /// To any node: "are you there?", answered at once.
     pub const PING: u16 = 5;
+    /// To any node with a replica, on the bulk lane: committed entries. See `ranges`.
+    pub const RANGE: u16 = 6;
 }
 
 /// Answers calls of one method.
@@ -33,6 +35,7 @@ pub struct Switch {
     who: OnceLock<Answer>,
     renew: OnceLock<Answer>,
     admin: OnceLock<Answer>,
+    range: OnceLock<Answer>,
 }
 
 impl Switch {
@@ -43,6 +46,7 @@ impl Switch {
             who: OnceLock::new(),
             renew: OnceLock::new(),
             admin: OnceLock::new(),
+            range: OnceLock::new(),
         })
     }
 
@@ -59,6 +63,7 @@ impl Switch {
             method::WHO => Some(&self.who),
             method::RENEW => Some(&self.renew),
             method::ADMIN => Some(&self.admin),
+            method::RANGE => Some(&self.range),
             _ => None,
         }
     }

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use super::inbound::{Switch, method};
 use super::peers::{Wire, peers};
 use super::reconcile::Reconciler;
-use super::{admin, bootstrap, clients, forward, groups, lease, reconcile};
+use super::{admin, bootstrap, clients, forward, groups, lease, ranges, reconcile};
 use crate::admin::Recorder;
 use crate::coordinator;
 use crate::log::disk::OsDisk;
@@ -140,6 +140,7 @@ impl Node {
 
         let service = Arc::new(OnceLock::<service::Handle>::new());
         take_up(&switch, &service, identity.cluster_id.clone());
+        switch.take_up(method::RANGE, ranges::answer(replicas.clone(), Arc::clone(&counters)));
         let (registered_in, registered) = watch::channel(false);
         let (held_in, held) = watch::channel(false);
         let mut tasks = JoinSet::new();

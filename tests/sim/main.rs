@@ -21,6 +21,7 @@ mod invariants;
 mod network;
 mod node;
 mod oracle;
+mod ranges;
 mod scenario;
 mod trace;
 mod world;

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use isobar::log::{self, Write};
 use isobar::model::TopicPartition;
+use isobar::replica::core::effect::RangeWanted;
 use isobar::replica::core::raft_log::Wanted;
 use isobar::replica::driver::disk::Note;
 use isobar::replica::driver::replicas::{Outcome, lead_frames};
@@ -34,6 +35,9 @@ const RETAIN: Micros = 3 * SECOND;
 /// A read of a lagging replica's entries.
 type Read = (TopicPartition, Wanted, log::Reader);
 
+/// What came of a call for entries.
+type Ranged = (RangeWanted, Option<Vec<log::Entry>>);
+
 /// Simulated time after the last fault in which all must converge. The longest wait in it is a
 /// producer's, whose five batches time out one after another.
 const HEAL_MAX: Micros = 240 * SECOND;
@@ -48,6 +52,8 @@ pub enum Event {
     Up { at: usize, peer: usize },
     Committed(usize, u64),
     Read(usize, u64, Box<Read>),
+    Range(usize, u64, RangeWanted),
+    Ranged(usize, u64, Box<Ranged>),
     Think(usize),
     Retry(usize),
     Request(usize, Box<Request>),
@@ -198,6 +204,13 @@ impl World {
             }
             Event::Committed(node, life) => return self.committed(node, life),
             Event::Read(node, life, read) => self.read(node, life, *read),
+            Event::Range(node, life, wanted) => self.answer_range(node, life, wanted),
+            Event::Ranged(node, life, ranged) => {
+                if let Some(running) = self.alive(node, life) {
+                    running.inbox.ranged.push(*ranged);
+                    self.round_soon(node);
+                }
+            }
             Event::Think(producer) => self.think(producer),
             Event::Retry(producer) => self.pump(producer),
             Event::Request(node, request) => self.request(node, *request),
@@ -301,7 +314,8 @@ impl World {
     }
 
     fn carry_out(&mut self, node: usize, outcome: Outcome) -> Result<(), Violation> {
-        let Outcome { replication, control, leads, writes, reads, replies, deleted, .. } = outcome;
+        let Outcome { replication, control, leads, writes, reads, ranges, .. } = outcome;
+        let Outcome { replies, deleted, .. } = outcome;
         for (to, key, frame) in replication {
             self.send(node, node_of(to), Lane::of_key(key), frame)?;
         }
@@ -317,6 +331,10 @@ impl World {
         for (at, wanted, reader) in reads {
             let delay = self.rng.gen_range(100..5 * MILLI);
             self.after(delay, Event::Read(node, life, Box::new((at, wanted, reader))));
+        }
+        for wanted in ranges {
+            *self.faults.entry("range").or_default() += 1;
+            self.ask_range(node, life, wanted);
         }
         for (ticket, answer) in replies {
             self.trace.note((self.now, node, format!("{answer:?}")));

@@ -25,6 +25,7 @@
 //! epoch is in every group id and term, so a message of another home is never stepped (R1).
 
 mod apply;
+pub mod catch_up;
 pub mod config;
 pub mod control;
 pub mod effect;
@@ -104,6 +105,8 @@ pub struct Core {
     segment_begins: VecDeque<LogIndex>,
     /// Set while this node's lease has run out and the policy fences (R17).
     fenced: bool,
+    feeds: catch_up::Feeds,
+    catching: Option<catch_up::Catching>,
     effects: VecDeque<Effect>,
 }
 
@@ -178,6 +181,8 @@ impl Core {
             unpersisted: VecDeque::new(),
             segment_begins: VecDeque::new(),
             fenced: false,
+            feeds: catch_up::Feeds::default(),
+            catching: None,
             effects: VecDeque::new(),
         };
         core.redraw();
@@ -258,6 +263,9 @@ impl Core {
         self.waiters.expire(now.mono, &mut self.effects);
         // A follower's tick, and most of a leader's, change nothing that anyone could see.
         let looks = self.is_leader() && self.ticks.is_multiple_of(config::LOOK_TICKS);
+        if looks {
+            self.watch_feeds();
+        }
         if is_busy || looks {
             self.process(now);
         }
@@ -410,6 +418,7 @@ impl Core {
         self.follow_role();
         self.advance_watermark(now);
         self.watch_in_sync();
+        self.continue_catch_up();
         for wanted in self.raw.mut_store().take_wanted() {
             self.effects.push_back(Effect::Read(wanted));
         }
@@ -424,6 +433,7 @@ impl Core {
         }
         let was_leader = self.drawn_for.1 == StateRole::Leader;
         self.redraw();
+        self.forget_feeds();
         if self.is_leader() {
             self.own_entry = Some(self.first_of_term());
             self.ready_to_lead = self.own_entry.is_some_and(|own| self.log().applied() >= own);
@@ -461,7 +471,7 @@ impl Core {
 
     fn send(&mut self, to: ReplicaId, raft: Option<Message>) {
         let watermark = self.is_leader().then(|| (self.term(), self.watermark));
-        self.effects.push_back(Effect::Send(Outgoing { to, raft, watermark }));
+        self.effects.push_back(Effect::Send(Outgoing { to, raft, watermark, catch_up: None }));
     }
 
     /// Recomputes who is in sync, and says so when it changed.

@@ -37,7 +37,7 @@ pub use self::orders::{Orders, Refused};
 use self::replicas::Replicas;
 use self::silence::Silence;
 pub use self::spec::{Policy, Spec};
-use super::core::effect::Ticket;
+use super::core::effect::{RangeWanted, Ticket};
 use super::core::raft_log::Wanted;
 use super::core::{Now, Queued};
 use super::handle::{INBOX_REQUESTS_MAX, Produce, Request};
@@ -71,6 +71,11 @@ pub trait Network: Send + 'static {
     /// Never blocks. A frame that cannot be queued is lost, as on any network.
     fn control(&self, to: NodeId, frame: Frame);
     fn replication(&self, to: NodeId, key: u64, frame: Frame);
+    /// Asks another node for entries, on the bulk lane: [`wire::range`] is the body, frames are the
+    /// answer. Calls `then` with it on any thread but the caller's, or with nothing.
+    ///
+    /// [`wire::range`]: super::wire::range
+    fn range(&self, to: NodeId, body: Bytes, then: Box<dyn FnOnce(Option<Bytes>) + Send>);
     /// Every other node of the cluster.
     fn peers(&self) -> Vec<NodeId>;
     /// A node of this DC leads something and says nothing.
@@ -125,6 +130,12 @@ pub struct Counters {
     pub commit_micros: std::sync::atomic::AtomicU64,
     pub groups_dropped: std::sync::atomic::AtomicU64,
     pub frames_malformed: std::sync::atomic::AtomicU64,
+    /// Ranges that other nodes gave, and their bytes; and those that came to nothing.
+    pub ranges_fetched: std::sync::atomic::AtomicU64,
+    pub range_bytes_fetched: std::sync::atomic::AtomicU64,
+    pub ranges_failed: std::sync::atomic::AtomicU64,
+    /// Bytes of ranges that this node gave others.
+    pub range_bytes_served: std::sync::atomic::AtomicU64,
 }
 
 pub struct Config {
@@ -146,6 +157,7 @@ pub struct Started {
 enum Internal {
     Done(Done),
     Fetched(TopicPartition, Wanted, Result<Vec<log::Entry>, log::Error>),
+    Ranged(RangeWanted, Option<Vec<log::Entry>>),
 }
 
 pub(super) enum Waiting {
@@ -348,6 +360,7 @@ impl<N: Network> Driver<N> {
         match input {
             Internal::Done(done) => self.take_done(now, done),
             Internal::Fetched(at, wanted, read) => self.replicas.fetched(now, at, wanted, read),
+            Internal::Ranged(wanted, entries) => self.replicas.ranged(now, &wanted, entries),
         }
     }
 
