@@ -33,6 +33,8 @@ pub struct Counts {
     pub range_bytes_fetched: u64,
     pub ranges_failed: u64,
     pub range_bytes_served: u64,
+    pub damaged: u64,
+    pub mended: u64,
 }
 
 /// Why another node gave no answer.

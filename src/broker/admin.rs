@@ -124,6 +124,8 @@ impl Source for Told {
             ranges_fetched: counters.ranges_fetched.load(Relaxed),
             range_bytes_fetched: counters.range_bytes_fetched.load(Relaxed),
             ranges_failed: counters.ranges_failed.load(Relaxed),
+            damaged: counters.damaged.load(Relaxed),
+            mended: counters.mended.load(Relaxed),
             range_bytes_served: counters.range_bytes_served.load(Relaxed),
         }
     }

@@ -22,6 +22,8 @@ pub mod method {
     pub const PING: u16 = 5;
     /// To any node with a replica, on the bulk lane: committed entries. See `ranges`.
     pub const RANGE: u16 = 6;
+    /// To any node with a replica: where another replica of the group stands. See `mend`.
+    pub const STANDING: u16 = 7;
 }
 
 /// Answers calls of one method.
@@ -36,6 +38,7 @@ pub struct Switch {
     renew: OnceLock<Answer>,
     admin: OnceLock<Answer>,
     range: OnceLock<Answer>,
+    standing: OnceLock<Answer>,
 }
 
 impl Switch {
@@ -47,6 +50,7 @@ impl Switch {
             renew: OnceLock::new(),
             admin: OnceLock::new(),
             range: OnceLock::new(),
+            standing: OnceLock::new(),
         })
     }
 
@@ -64,6 +68,7 @@ impl Switch {
             method::RENEW => Some(&self.renew),
             method::ADMIN => Some(&self.admin),
             method::RANGE => Some(&self.range),
+            method::STANDING => Some(&self.standing),
             _ => None,
         }
     }

@@ -13,10 +13,12 @@ mod forward;
 mod groups;
 mod inbound;
 mod lease;
+mod mend;
 mod node;
 mod peers;
 mod ranges;
 mod reconcile;
+mod scrub;
 
 pub use node::{Config, Error, Node};
 

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use super::inbound::{Switch, method};
 use super::peers::{Wire, peers};
 use super::reconcile::Reconciler;
-use super::{admin, bootstrap, clients, forward, groups, lease, ranges, reconcile};
+use super::{admin, bootstrap, clients, forward, groups, lease, mend, ranges, reconcile, scrub};
 use crate::admin::Recorder;
 use crate::coordinator;
 use crate::log::disk::OsDisk;
@@ -135,15 +135,27 @@ impl Node {
         let network = Wire::new(transport.clone(), others);
         let on_disk = reconcile::on_disk(&recovered);
         let has_meta = recovered.iter().any(|r| r.partition == TopicPartition::META);
-        let driver::Started { handle: replicas, orders, counters } =
+        let driver::Started { handle: replicas, orders, mender, counters } =
             driver::start(replicas, ends, network, store, recovered)?;
 
         let service = Arc::new(OnceLock::<service::Handle>::new());
         take_up(&switch, &service, identity.cluster_id.clone());
         switch.take_up(method::RANGE, ranges::answer(replicas.clone(), Arc::clone(&counters)));
+        switch.take_up(method::STANDING, mend::answer(orders.clone()));
         let (registered_in, registered) = watch::channel(false);
         let (held_in, held) = watch::channel(false);
         let mut tasks = JoinSet::new();
+        let peers = mend::Peers { transport: transport.clone(), dc: here.dc.clone() };
+        let menders = mend::Mending {
+            node,
+            peers,
+            orders: orders.clone(),
+            mender,
+            replicas: replicas.clone(),
+            counters: Arc::clone(&counters),
+        };
+        tasks.spawn(mend::damaged(menders.clone()));
+        tasks.spawn(scrub::watch(menders));
         let recorder = Arc::<Recorder>::default();
         let told = admin::Told {
             node,

@@ -134,6 +134,10 @@ impl Store {
         let lock = lock(&*disk, dir, node)?;
         let identity = identify(&*disk, dir, node, fresh_uuid)?;
         let uuid = identity.disk_uuid;
+        let scratch = dir.join(super::mend::DIR);
+        if disk.exists(&scratch).context("look for", &scratch)? {
+            disk.remove_dir_all(&scratch).context("remove", &scratch)?;
+        }
         let loaded = Journal::load(&*disk, &journal_dir(dir), uuid, true)?;
         let names = finish_removals(&*disk, dir)?;
         let (generation, mut states) = match loaded {
@@ -286,7 +290,7 @@ impl Store {
         Ok(())
     }
 
-    fn poison_on_error<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
+    pub(super) fn poison_on_error<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
         self.is_poisoned |= result.is_err();
         result
     }
@@ -419,7 +423,7 @@ fn recover_all(
     Ok(all)
 }
 
-fn recover_one(
+pub(super) fn recover_one(
     files: &Arc<Files>,
     dir: &Path,
     id: TopicPartition,
@@ -437,6 +441,8 @@ fn recover_one(
     let (start, torn_bytes) = (kept.start, found.torn_bytes);
     let shared = Arc::new(Shared::new(id, dir.clone().into(), files.clone(), found.view));
     let durable = if corruption.is_some() { kept.durable } else { last.0 };
+    // What a damaged log had is not forgotten: it is to have it again.
+    let (whole_hw, whole_applied) = (kept.hw, kept.state.applied);
     if kept.hw.index > last.0 {
         kept.hw = HighWatermark { index: last.0, offset: next_offset };
     }
@@ -447,7 +453,7 @@ fn recover_one(
         (kept.state.term, kept.state.vote) = (last.1, None);
     }
     kept.durable = durable;
-    let partition = Partition::new(shared, Config::default(), kept, durable);
+    let mut partition = Partition::new(shared, Config::default(), kept, durable);
     let mut tail = Vec::new();
     let after = partition.kept.hw.index.max(start.index).next();
     partition.reader().headers(after, |meta, _| tail.push(*meta))?;
@@ -465,5 +471,9 @@ fn recover_one(
         torn_bytes,
         corruption,
     };
+    if corruption.is_some() {
+        partition.kept.hw = whole_hw;
+        partition.kept.state.applied = whole_applied;
+    }
     Ok((partition, recovered))
 }

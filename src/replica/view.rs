@@ -221,7 +221,8 @@ impl View {
         self.watermark.store(index.0, Ordering::Relaxed);
     }
 
-    pub(super) fn reader(&self) -> &log::Reader {
+    /// For whoever looks for what has rotted.
+    pub fn reader(&self) -> &log::Reader {
         &self.reader
     }
 

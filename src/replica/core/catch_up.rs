@@ -68,6 +68,17 @@ impl Notice {
     }
 }
 
+/// What a replica knows of another, and of itself, for one whose disk has lost the end of its log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    pub leads: bool,
+    pub term: Term,
+    /// The high watermark, where a leader knows it (R6).
+    pub watermark: Option<LogIndex>,
+    /// Up to where the leader counts the other one's disk.
+    pub matched: LogIndex,
+}
+
 /// A replica that this leader lets catch up.
 #[derive(Debug)]
 struct Feed {
@@ -124,6 +135,15 @@ impl Core {
             began = true;
         }
         began
+    }
+
+    pub fn standing(&self, of: ReplicaId) -> Standing {
+        Standing {
+            leads: self.is_leader(),
+            term: self.term(),
+            watermark: self.progress().watermark_known.then_some(self.watermark),
+            matched: self.matched_of(of),
+        }
     }
 
     /// Replicas that are being caught up, on their leader.

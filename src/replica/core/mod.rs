@@ -50,6 +50,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 pub use self::apply::start_state;
+pub use self::catch_up::Standing;
 use self::config::{APPEND_BYTES_MAX, APPENDS_IN_FLIGHT_MAX, COMMITTED_BYTES_MAX, Config};
 use self::effect::{Effect, Lead, Outgoing};
 pub use self::exposure::Exposure;

@@ -11,7 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc as async_mpsc, oneshot};
 
-use crate::log::{self, Fatal, LogStart, Reader, ReplicaState, Space, Store, Write};
+use crate::log::{
+    self, Fatal, LogStart, Mend, Reader, Recovered, ReplicaState, Space, Spare, Store, Write,
+};
 use crate::model::{LogIndex, TopicPartition};
 use crate::replica::core::raft_log::Start;
 
@@ -33,6 +35,10 @@ pub enum Command {
     },
     SetConfig(TopicPartition, log::Config),
     Remove(TopicPartition, oneshot::Sender<Result<(), log::Error>>),
+    /// Begins to mend a damaged log; `None` if it is not damaged.
+    Mend(TopicPartition, log::Config, oneshot::Sender<Result<Option<Mend>, log::Error>>),
+    Adopt(Box<Mend>, oneshot::Sender<Result<(Box<Recovered>, Reader), log::Error>>),
+    Swap(Box<Spare>, oneshot::Sender<Result<bool, log::Error>>),
     SetClusterId(String, oneshot::Sender<Result<(), log::Error>>),
     Close(oneshot::Sender<()>),
 }
@@ -162,6 +168,16 @@ impl Writer {
                 self.starts.remove(&partition);
                 self.waiting.retain(|(write, _)| write.partition != partition);
                 let _ = reply.send(self.store.remove(partition));
+            }
+            Command::Mend(partition, config, reply) => {
+                let _ = reply.send(self.store.mend(partition, config));
+            }
+            Command::Adopt(mend, reply) => {
+                let adopted = self.store.adopt(*mend);
+                let _ = reply.send(adopted.map(|(recovered, by)| (Box::new(recovered), by)));
+            }
+            Command::Swap(spare, reply) => {
+                let _ = reply.send(self.store.swap(*spare));
             }
             Command::SetClusterId(id, reply) => {
                 let _ = reply.send(self.store.set_cluster_id(&id));

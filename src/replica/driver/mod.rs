@@ -12,6 +12,7 @@
 //! The loop never waits for a disk: reads go to the blocking pool, writes to the disk thread.
 
 mod carry;
+mod damaged;
 pub mod disk;
 mod orders;
 mod raft_logger;
@@ -31,6 +32,7 @@ use isobar_transport::Frame;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 
+pub use self::damaged::{Damaged, Mender};
 use self::disk::Done;
 use self::orders::Order;
 pub use self::orders::{Orders, Refused};
@@ -134,6 +136,9 @@ pub struct Counters {
     pub ranges_fetched: std::sync::atomic::AtomicU64,
     pub range_bytes_fetched: std::sync::atomic::AtomicU64,
     pub ranges_failed: std::sync::atomic::AtomicU64,
+    /// Replicas that stay closed because their logs are damaged; and how often damage was mended.
+    pub damaged: std::sync::atomic::AtomicU64,
+    pub mended: std::sync::atomic::AtomicU64,
     /// Bytes of ranges that this node gave others.
     pub range_bytes_served: std::sync::atomic::AtomicU64,
 }
@@ -151,6 +156,7 @@ pub struct Config {
 pub struct Started {
     pub handle: Handle,
     pub orders: Orders,
+    pub mender: Mender,
     pub counters: Arc<Counters>,
 }
 
@@ -208,6 +214,7 @@ pub fn start<N: Network>(
     let recovered: Vec<(log::Recovered, log::Reader)> = recovered.collect();
     let node = config.node;
     let on_fatal = config.on_fatal;
+    let mender = Mender::new(disk_in.clone());
     let disk = disk::Disk::new(store, disk_commands, done_in, monotonic);
     std::thread::Builder::new().name(format!("disk-{node}")).spawn(move || {
         if let Err(fatal) = disk.run() {
@@ -243,7 +250,7 @@ pub fn start<N: Network>(
         });
     })?;
     let handle = Handle::new(requests_in, views, leaders);
-    Ok(Started { handle, orders: Orders::new(orders_in), counters })
+    Ok(Started { handle, orders: Orders::new(orders_in), mender, counters })
 }
 
 struct Inputs {

@@ -31,8 +31,10 @@ pub struct Replicas {
     logger: slog::Logger,
     /// Ordered, as all that a loop goes over is, so that a run repeats.
     pub(super) slots: BTreeMap<TopicPartition, Slot>,
-    recovered: BTreeMap<TopicPartition, log::Recovered>,
-    readers: BTreeMap<TopicPartition, Reader>,
+    pub(super) recovered: BTreeMap<TopicPartition, log::Recovered>,
+    pub(super) readers: BTreeMap<TopicPartition, Reader>,
+    /// To be opened when their logs are whole again.
+    pub(super) closed: BTreeMap<TopicPartition, Spec>,
     /// Replicas opened so far: no two draw the same random numbers.
     opened: u64,
     pub space: Space,
@@ -101,6 +103,7 @@ impl Replicas {
             slots: BTreeMap::new(),
             recovered: recovered.into_iter().collect(),
             readers,
+            closed: BTreeMap::new(),
             opened: 0,
             space: Space::Ample,
             catch_up_bytes_min: config::CATCH_UP_BYTES_MIN,
@@ -177,6 +180,7 @@ impl Replicas {
         }
         self.readers.remove(&at);
         self.recovered.remove(&at);
+        self.closed.remove(&at);
         self.host.remove(at)
     }
 

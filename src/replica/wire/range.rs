@@ -3,6 +3,7 @@
 //! ```text
 //! control lane   Group { catch_up: after, target, source, terms }     leader to a replica far behind
 //! bulk call      Want { group, from, to }  ─▶  frames as in a segment, nothing around them
+//! RPC            Ask { group, of }         ─▶  Stands: of one whose disk has lost the end of its log
 //! ```
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use prost::Message as _;
 
 use super::Error;
 use crate::model::{GroupId, HomeEpoch, LogIndex, ReplicaId, Term};
+use crate::replica::core::Standing;
 use crate::replica::core::catch_up::Notice;
 use crate::replica::core::effect::RangeWanted;
 
@@ -102,6 +104,71 @@ impl Want {
     }
 }
 
+/// Asks where a replica stands, as another one knows.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Ask {
+    #[prost(uint32, tag = "1")]
+    version: u32,
+    #[prost(bytes = "bytes", tag = "2")]
+    topic: Bytes,
+    #[prost(int32, tag = "3")]
+    partition: i32,
+    #[prost(uint32, tag = "4")]
+    home_epoch: u32,
+    #[prost(uint64, tag = "5")]
+    of: u64,
+}
+
+impl Ask {
+    pub fn of(group: GroupId, replica: ReplicaId) -> Bytes {
+        let ask = Self {
+            version: VERSION,
+            topic: Bytes::copy_from_slice(&group.partition.topic.0),
+            partition: group.partition.partition,
+            home_epoch: group.home_epoch.as_u32(),
+            of: replica.0,
+        };
+        ask.encode_to_vec().into()
+    }
+
+    pub fn receive(body: Bytes) -> Result<(GroupId, ReplicaId), Error> {
+        let ask = Self::decode(body)?;
+        if ask.version != VERSION {
+            return Err(Error::Version(ask.version));
+        }
+        let home_epoch = HomeEpoch::new(ask.home_epoch).ok_or(Error::HomeEpoch(ask.home_epoch))?;
+        let partition = super::partition(&ask.topic, ask.partition)?;
+        Ok((GroupId { partition, home_epoch }, ReplicaId(ask.of)))
+    }
+}
+
+/// The answer.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Stands {
+    #[prost(bool, tag = "1")]
+    leads: bool,
+    #[prost(uint64, tag = "2")]
+    term: u64,
+    #[prost(uint64, optional, tag = "3")]
+    watermark: Option<u64>,
+    #[prost(uint64, tag = "4")]
+    matched: u64,
+}
+
+impl Stands {
+    pub fn of(standing: &Standing) -> Bytes {
+        let Standing { leads, term, watermark, matched } = *standing;
+        let watermark = watermark.map(|index| index.0);
+        Self { leads, term: term.0, watermark, matched: matched.0 }.encode_to_vec().into()
+    }
+
+    pub fn receive(body: Bytes) -> Result<Standing, Error> {
+        let Self { leads, term, watermark, matched } = Self::decode(body)?;
+        let watermark = watermark.map(LogIndex);
+        Ok(Standing { leads, term: Term(term), watermark, matched: LogIndex(matched) })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,6 +188,10 @@ mod tests {
             terms: vec![(Term(2), from), (Term(5), LogIndex(50))],
         };
         assert_eq!(CatchUp::of(&notice).receive(), notice);
+        assert_eq!(Ask::receive(Ask::of(group, ReplicaId(3))).unwrap(), (group, ReplicaId(3)));
+        let watermark = Some(LogIndex(0));
+        let standing = Standing { leads: true, term: Term(5), watermark, matched: to };
+        assert_eq!(Stands::receive(Stands::of(&standing)).unwrap(), standing);
         assert!(Want::receive(Bytes::from_static(b"garbage")).is_err());
     }
 }
