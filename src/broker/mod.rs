@@ -9,6 +9,7 @@
 mod admin;
 mod bootstrap;
 mod clients;
+mod disks;
 mod forward;
 mod groups;
 mod inbound;

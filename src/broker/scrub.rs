@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, sleep, sleep_until};
 
 use super::mend::{Error, Mending};
 use crate::log::{self, SegmentMeta};
@@ -32,7 +32,8 @@ pub(super) async fn watch(mending: Mending) {
 }
 
 async fn passes(mending: &Mending) {
-    // Replicas open one after another while a node starts; one that comes later has its turn tomorrow.
+    // tidy: replicas open one after another while a node starts, and there is no event for the last; one
+    // that comes later has its turn tomorrow.
     sleep(LOOK_EVERY).await;
     loop {
         let begun = Instant::now();
@@ -40,6 +41,7 @@ async fn passes(mending: &Mending) {
             for segment in view.reader().segments().into_iter().filter(|s| s.is_closed) {
                 look_at(mending, &view, &segment).await;
                 let paced = segment.size_bytes * 1000 / BYTES_PER_SECOND;
+                // tidy: the pace is the purpose.
                 sleep(Duration::from_millis(paced)).await;
             }
         }
@@ -49,8 +51,10 @@ async fn passes(mending: &Mending) {
 
 /// Reads tell of damage in the order in which they meet it.
 async fn suspects(mending: &Mending) {
+    let mut every = tokio::time::interval(LOOK_EVERY);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        sleep(LOOK_EVERY).await;
+        every.tick().await;
         for view in mending.replicas.views() {
             let Some(index) = view.reader().take_suspect() else { continue };
             let holds = |s: &SegmentMeta| s.base_index <= index && index <= s.last_index;

@@ -17,7 +17,7 @@ pub struct Args {
     /// Which of its nodes this is
     #[arg(long, value_name = "N")]
     node: u64,
-    /// Overrides the file's `data_dirs`
+    /// Overrides the file's `data_dirs`; once for each disk
     #[arg(long, value_name = "DIR")]
     data_dir: Vec<PathBuf>,
 }
@@ -30,21 +30,14 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         .node(node)
         .with_context(|| format!("--node {node}: no such node in {}", args.topology.display()))?;
     let dirs = if args.data_dir.is_empty() { here.data_dirs.clone() } else { args.data_dir };
-    let data_dir = match dirs.as_slice() {
-        [one] => one.clone(),
-        [] => anyhow::bail!("--data-dir: at least one is needed"),
-        [_, second, ..] => anyhow::bail!(
-            "data directory {}: more than one per node is not built yet",
-            second.display()
-        ),
-    };
+    anyhow::ensure!(!dirs.is_empty(), "--data-dir: at least one is needed");
     let base = args.topology.parent().unwrap_or(Path::new("."));
     let certs_base = base.to_owned();
     run::block_on(async move {
         let config = broker::Config {
             topology: Arc::new(topology),
             node,
-            data_dir,
+            data_dirs: dirs,
             certs_base,
             wan: None,
             seed: rand::random(),

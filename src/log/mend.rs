@@ -78,6 +78,12 @@ pub struct Spare {
     segment: Closed,
 }
 
+impl Spare {
+    pub fn partition(&self) -> TopicPartition {
+        self.partition
+    }
+}
+
 fn scratch_dir(log: &Shared) -> PathBuf {
     data_dir(log).join(DIR).join(log.id.to_string())
 }

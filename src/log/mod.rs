@@ -31,9 +31,10 @@
 //!   before a cut stay visible while it is made.
 //! - Where segments end follows from the entries, never from a clock.
 //!
-//! A replica whose log is damaged (`Recovered::corruption`) neither votes nor acknowledges. It
-//! commits `installing` with a truncation at the first damaged entry, refetches from its peers until
-//! it has what it had, and commits `installing = false`. Its votes were never in the log.
+//! A replica whose log is damaged (`Recovered::corruption`) stays closed: it neither votes nor
+//! acknowledges. A `Mend` gathers the entries from its peers beside the log, and `Store::adopt` puts
+//! them in the place of the damaged ones; nothing is cut first. Its votes were never in the log. A
+//! closed segment that rots under an open log is made anew the same way (`Store::swap`).
 //!
 //! Deliberately missing: a cache of recent batches (Raft holds the same `Bytes`), compaction, the
 //! ledger of divergent suffixes, an index of aborted transactions. Removing a segment's file happens

@@ -190,6 +190,15 @@ impl Store {
         }
     }
 
+    /// Records which data directories the node has.
+    pub fn set_disks(&mut self, disks: &[[u8; 16]]) -> Result<(), Error> {
+        if self.identity.disks != disks {
+            self.identity.disks = disks.to_vec();
+            self.identity.save(&*self.disk, &self.dir)?;
+        }
+        Ok(())
+    }
+
     /// Makes an empty log for a replica; durable on return. A `__meta` or topic name is for people:
     /// the partition's id is what counts.
     pub fn create(
@@ -331,7 +340,8 @@ fn identify(
                     return Err(Error::Malformed { path: dir.join(identity::FILE), reason });
                 }
             }
-            let identity = Identity { cluster_id: None, node, disk_uuid: fresh_uuid };
+            let identity =
+                Identity { cluster_id: None, node, disk_uuid: fresh_uuid, disks: Vec::new() };
             identity.save(disk, dir)?;
             Ok(identity)
         }

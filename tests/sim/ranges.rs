@@ -7,15 +7,37 @@ use isobar::replica::core::effect::RangeWanted;
 use crate::scenario::{SECOND, dc_of, node_of};
 use crate::world::{Event, World};
 
+/// A call at its source, or what came of it.
+pub enum Bulk {
+    Call(RangeWanted),
+    Answer(RangeWanted, Option<Vec<log::Entry>>),
+}
+
 impl World {
-    pub fn ask_range(&mut self, node: usize, life: u64, wanted: RangeWanted) {
-        let source = node_of(wanted.source);
-        let there = self.network.delay(dc_of(node), dc_of(source), &mut self.rng);
-        self.after(there, Event::Range(node, life, wanted));
+    pub fn ask_ranges(&mut self, node: usize, wanted: Vec<RangeWanted>) {
+        let life = self.nodes[node].life;
+        for wanted in wanted {
+            *self.faults.entry("ranges").or_default() += 1;
+            let source = node_of(wanted.source);
+            let there = self.network.delay(dc_of(node), dc_of(source), &mut self.rng);
+            self.after(there, Event::Bulk(node, life, Box::new(Bulk::Call(wanted))));
+        }
+    }
+
+    pub fn take_bulk(&mut self, node: usize, life: u64, bulk: Bulk) {
+        match bulk {
+            Bulk::Call(wanted) => self.answer_range(node, life, wanted),
+            Bulk::Answer(wanted, entries) => {
+                if let Some(running) = self.alive(node, life) {
+                    running.inbox.ranged.push((wanted, entries));
+                    self.round_soon(node);
+                }
+            }
+        }
     }
 
     /// The call has arrived.
-    pub fn answer_range(&mut self, node: usize, life: u64, wanted: RangeWanted) {
+    fn answer_range(&mut self, node: usize, life: u64, wanted: RangeWanted) {
         let source = node_of(wanted.source);
         let is_cut = self.network.is_cut(node, source) || self.network.is_cut(source, node);
         let at = wanted.group.partition;
@@ -27,6 +49,7 @@ impl World {
             Some(_) => self.network.delay(dc_of(source), dc_of(node), &mut self.rng),
             None => SECOND,
         };
-        self.after(back, Event::Ranged(node, life, Box::new((wanted, entries))));
+        let answer = Bulk::Answer(wanted, entries);
+        self.after(back, Event::Bulk(node, life, Box::new(answer)));
     }
 }

@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 
 use isobar::log::{self, Write};
 use isobar::model::TopicPartition;
-use isobar::replica::core::effect::RangeWanted;
 use isobar::replica::core::raft_log::Wanted;
 use isobar::replica::driver::disk::Note;
 use isobar::replica::driver::replicas::{Outcome, lead_frames};
@@ -24,6 +23,7 @@ use crate::invariants::{Violation, gate};
 use crate::network::{Arrival, Lane, Network};
 use crate::node::{Node, Running};
 use crate::oracle::Oracle;
+use crate::ranges::Bulk;
 use crate::scenario::{MILLI, Micros, NODES, SECOND, Scenario, dc_of, node_id, node_of};
 use crate::trace::Trace;
 
@@ -34,9 +34,6 @@ const RETAIN: Micros = 3 * SECOND;
 
 /// A read of a lagging replica's entries.
 type Read = (TopicPartition, Wanted, log::Reader);
-
-/// What came of a call for entries.
-type Ranged = (RangeWanted, Option<Vec<log::Entry>>);
 
 /// Simulated time after the last fault in which all must converge. The longest wait in it is a
 /// producer's, whose five batches time out one after another.
@@ -52,8 +49,7 @@ pub enum Event {
     Up { at: usize, peer: usize },
     Committed(usize, u64),
     Read(usize, u64, Box<Read>),
-    Range(usize, u64, RangeWanted),
-    Ranged(usize, u64, Box<Ranged>),
+    Bulk(usize, u64, Box<Bulk>),
     Think(usize),
     Retry(usize),
     Request(usize, Box<Request>),
@@ -204,13 +200,7 @@ impl World {
             }
             Event::Committed(node, life) => return self.committed(node, life),
             Event::Read(node, life, read) => self.read(node, life, *read),
-            Event::Range(node, life, wanted) => self.answer_range(node, life, wanted),
-            Event::Ranged(node, life, ranged) => {
-                if let Some(running) = self.alive(node, life) {
-                    running.inbox.ranged.push(*ranged);
-                    self.round_soon(node);
-                }
-            }
+            Event::Bulk(node, life, bulk) => self.take_bulk(node, life, *bulk),
             Event::Think(producer) => self.think(producer),
             Event::Retry(producer) => self.pump(producer),
             Event::Request(node, request) => self.request(node, *request),
@@ -229,7 +219,7 @@ impl World {
         Ok(())
     }
 
-    fn alive(&mut self, node: usize, life: u64) -> Option<&mut Running> {
+    pub fn alive(&mut self, node: usize, life: u64) -> Option<&mut Running> {
         let node = &mut self.nodes[node];
         node.running.as_mut().filter(|_| node.life == life)
     }
@@ -242,7 +232,7 @@ impl World {
         }
     }
 
-    fn round_soon(&mut self, node: usize) {
+    pub fn round_soon(&mut self, node: usize) {
         let Node { life, paused_until, running, .. } = &mut self.nodes[node];
         let Some(running) = running.as_mut().filter(|r| !r.round_is_due) else { return };
         running.round_is_due = true;
@@ -314,8 +304,7 @@ impl World {
     }
 
     fn carry_out(&mut self, node: usize, outcome: Outcome) -> Result<(), Violation> {
-        let Outcome { replication, control, leads, writes, reads, ranges, .. } = outcome;
-        let Outcome { replies, deleted, .. } = outcome;
+        let Outcome { replication, control, leads, writes, reads, replies, deleted, .. } = outcome;
         for (to, key, frame) in replication {
             self.send(node, node_of(to), Lane::of_key(key), frame)?;
         }
@@ -332,10 +321,7 @@ impl World {
             let delay = self.rng.gen_range(100..5 * MILLI);
             self.after(delay, Event::Read(node, life, Box::new((at, wanted, reader))));
         }
-        for wanted in ranges {
-            *self.faults.entry("range").or_default() += 1;
-            self.ask_range(node, life, wanted);
-        }
+        self.ask_ranges(node, outcome.ranges);
         for (ticket, answer) in replies {
             self.trace.note((self.now, node, format!("{answer:?}")));
             let asked = self.asked(node, ticket);

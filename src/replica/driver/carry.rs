@@ -33,8 +33,7 @@ impl<N: Network> Driver<N> {
         }
         self.tell_everyone(&leads);
         for write in writes {
-            // The disk thread ends only with the process.
-            let _ = self.disk.send(disk::Command::Commit(write, Note::Persist));
+            self.disks.tell(write.partition, disk::Command::Commit(write, Note::Persist));
         }
         self.answer(replies, deleted);
         for (at, wanted, reader) in reads {
@@ -159,7 +158,7 @@ impl<N: Network> Driver<N> {
 
     pub(super) fn checkpoint(&mut self) {
         for write in self.replicas.checkpoint() {
-            let _ = self.disk.send(disk::Command::Commit(write, Note::Checkpoint));
+            self.disks.tell(write.partition, disk::Command::Commit(write, Note::Checkpoint));
         }
     }
 }

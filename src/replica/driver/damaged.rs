@@ -1,17 +1,11 @@
 //! Replicas whose logs are damaged: closed until somebody has mended them, so that they neither vote
-//! nor acknowledge (R21). Who mends is the broker, which can reach the peers; here is its way to the
-//! disk, past the loop, which must not wait for it.
+//! nor acknowledge (R21). Who mends is the broker, which can reach the peers.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc;
 
-use tokio::sync::oneshot;
-
-use super::disk::Command;
-use super::orders::Refused;
 use super::replicas::Replicas;
 use super::spec::{Policy, Spec};
-use crate::log::{self, Mend, Reader, Recovered, Spare};
+use crate::log::{Reader, Recovered};
 use crate::model::{ReplicaId, Term, TopicPartition};
 use crate::replica::core::config::Member;
 
@@ -57,45 +51,5 @@ impl Replicas {
         if let Some(spec) = self.closed.get_mut(&at) {
             spec.members = members.clone();
         }
-    }
-}
-
-/// The way to the disk thread. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Mender {
-    disk: mpsc::Sender<Command>,
-}
-
-impl Mender {
-    pub(super) fn new(disk: mpsc::Sender<Command>) -> Self {
-        Self { disk }
-    }
-
-    /// Begins to mend a damaged log; `None` if it is not damaged.
-    pub async fn begin(
-        &self,
-        at: TopicPartition,
-        config: log::Config,
-    ) -> Result<Option<Mend>, Refused> {
-        Ok(self.ask(|reply| Command::Mend(at, config, reply)).await??)
-    }
-
-    /// Puts what was gathered in the place of what is damaged.
-    pub async fn adopt(&self, mend: Mend) -> Result<(Box<Recovered>, Reader), Refused> {
-        Ok(self.ask(|reply| Command::Adopt(Box::new(mend), reply)).await??)
-    }
-
-    /// Puts a segment in the place of the rotten one that it was before.
-    pub async fn swap(&self, spare: Spare) -> Result<bool, Refused> {
-        Ok(self.ask(|reply| Command::Swap(Box::new(spare), reply)).await??)
-    }
-
-    async fn ask<T>(
-        &self,
-        command: impl FnOnce(oneshot::Sender<T>) -> Command,
-    ) -> Result<T, Refused> {
-        let (reply, answer) = oneshot::channel();
-        self.disk.send(command(reply)).map_err(|_| Refused::ShuttingDown)?;
-        answer.await.map_err(|_| Refused::ShuttingDown)
     }
 }

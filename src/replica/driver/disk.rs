@@ -61,12 +61,15 @@ pub struct Done {
     /// Logs that begin elsewhere now, and the producers' state there.
     pub started: Vec<(TopicPartition, Start, Bytes)>,
     pub space: Option<Space>,
+    /// Which of the node's disks it was, from 0.
+    pub disk: usize,
     pub files_synced: usize,
     pub bytes_appended: u64,
     pub took: Duration,
 }
 
 pub struct Disk {
+    number: usize,
     writer: Writer,
     commands: mpsc::Receiver<Command>,
     done: async_mpsc::UnboundedSender<Done>,
@@ -84,12 +87,13 @@ pub struct Writer {
 
 impl Disk {
     pub fn new(
+        number: usize,
         store: Store,
         commands: mpsc::Receiver<Command>,
         done: async_mpsc::UnboundedSender<Done>,
         clock: fn() -> Duration,
     ) -> Self {
-        Self { writer: Writer::new(store), commands, done, clock }
+        Self { number, writer: Writer::new(store), commands, done, clock }
     }
 
     /// Runs until it is told to close or nobody can tell it anything more. An error means that the
@@ -126,6 +130,7 @@ impl Disk {
     fn commit(&mut self, writes: Vec<(Write, Note)>) -> Result<(), Fatal> {
         let from = (self.clock)();
         let Some(mut done) = self.writer.commit(writes)? else { return Ok(()) };
+        done.disk = self.number;
         done.took = (self.clock)().saturating_sub(from);
         // The loop has ended: nobody is left to be told.
         let _ = self.done.send(done);
@@ -211,6 +216,7 @@ impl Writer {
             rolled: committed.rolled,
             started: moved.into_iter().filter_map(|at| self.started(at)).collect(),
             space: Some(self.store.space()),
+            disk: 0,
             files_synced: committed.files_synced,
             bytes_appended: committed.bytes_appended,
             took: Duration::ZERO,

@@ -163,7 +163,7 @@ impl<N: Network> Driver<N> {
             Order::Policy(at, policy) => {
                 self.replicas.policy_of_damaged(at, policy);
                 if self.replicas.policy(now, at, policy) {
-                    let _ = self.disk.send(disk::Command::SetConfig(at, policy.log));
+                    self.disks.tell(at, disk::Command::SetConfig(at, policy.log));
                 }
             }
             Order::Placement(at, members) => {
@@ -199,12 +199,13 @@ impl<N: Network> Driver<N> {
                 let _ = reply.send(core.map(|core| core.standing(of)));
             }
             Order::ClusterId(id, reply) => {
-                let set = self.ask_disk(|reply| disk::Command::SetClusterId(id, reply)).await;
-                let _ = reply.send(set.and_then(|r| r.map_err(Refused::Log)));
+                let _ = reply.send(self.name_cluster(id).await);
             }
             Order::Close(reply) => {
                 self.checkpoint();
-                let _ = self.ask_disk(disk::Command::Close).await;
+                for number in self.disks.numbers() {
+                    let _ = self.disks.ask(number, disk::Command::Close).await;
+                }
                 let _ = reply.send(());
                 return true;
             }
@@ -212,15 +213,12 @@ impl<N: Network> Driver<N> {
         false
     }
 
-    /// Waits for the disk thread between two commits. The loop stands still meanwhile, for as long
-    /// as one commit takes; it is asked for when replicas come and go only.
-    async fn ask_disk<T>(
-        &self,
-        command: impl FnOnce(oneshot::Sender<T>) -> disk::Command,
-    ) -> Result<T, Refused> {
-        let (reply, answer) = oneshot::channel();
-        self.disk.send(command(reply)).map_err(|_| Refused::ShuttingDown)?;
-        answer.await.map_err(|_| Refused::ShuttingDown)
+    async fn name_cluster(&self, id: String) -> Result<(), Refused> {
+        for number in self.disks.numbers() {
+            let command = |reply| disk::Command::SetClusterId(id.clone(), reply);
+            self.disks.ask(number, command).await??;
+        }
+        Ok(())
     }
 
     async fn open(&mut self, spec: Spec) -> Result<(), Refused> {
@@ -237,7 +235,7 @@ impl<N: Network> Driver<N> {
         let opening = match resumed {
             Some(resumed) => {
                 // A store that was just opened cuts segments as the defaults say.
-                let _ = self.disk.send(disk::Command::SetConfig(at, spec.policy.log));
+                self.disks.tell(at, disk::Command::SetConfig(at, spec.policy.log));
                 resumed
             }
             None => self.create(&spec).await?,
@@ -260,14 +258,17 @@ impl<N: Network> Driver<N> {
 
     async fn create(&mut self, spec: &Spec) -> Result<Opening, Refused> {
         let state = restart::new_state(spec);
+        let at = spec.group.partition;
         let command = |reply| disk::Command::Create {
-            partition: spec.group.partition,
+            partition: at,
             topic_name: spec.topic_name.clone(),
             state: state.clone(),
             config: spec.policy.log,
             reply,
         };
-        let reader = self.ask_disk(command).await??;
+        let number = self.disks.least_used();
+        let reader = self.disks.ask(number, command).await??;
+        self.disks.put(at, number);
         Ok(Opening::fresh(state, reader))
     }
 
@@ -276,7 +277,10 @@ impl<N: Network> Driver<N> {
         self.answer(last.replies, last.deleted);
         self.views.write().expect("no panic while held").remove(&at);
         self.leaders.forget(at);
-        self.ask_disk(|reply| disk::Command::Remove(at, reply)).await??;
+        if let Some(number) = self.disks.of(at) {
+            self.disks.ask(number, |reply| disk::Command::Remove(at, reply)).await??;
+            self.disks.forget(at);
+        }
         Ok(())
     }
 }

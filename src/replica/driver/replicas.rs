@@ -37,7 +37,8 @@ pub struct Replicas {
     pub(super) closed: BTreeMap<TopicPartition, Spec>,
     /// Replicas opened so far: no two draw the same random numbers.
     opened: u64,
-    pub space: Space,
+    /// By disk; one that has not said yet has room.
+    spaces: BTreeMap<usize, Space>,
     /// What a replica must lack at least to catch up on the bulk lane.
     pub catch_up_bytes_min: u64,
 }
@@ -105,7 +106,7 @@ impl Replicas {
             readers,
             closed: BTreeMap::new(),
             opened: 0,
-            space: Space::Ample,
+            spaces: BTreeMap::new(),
             catch_up_bytes_min: config::CATCH_UP_BYTES_MIN,
         }
     }
@@ -192,14 +193,15 @@ impl Replicas {
         true
     }
 
+    /// Whether a disk has room for more than what is already acknowledged elsewhere (R22).
+    pub fn has_room(&self, disk: usize) -> bool {
+        self.spaces.get(&disk).is_none_or(|space| *space == Space::Ample)
+    }
+
     /// Queues a produce for the end of the round.
     pub fn produce(&mut self, at: TopicPartition, queued: Queued) -> Result<(), ProduceError> {
         if !self.slots.contains_key(&at) {
             return Err(ProduceError::UnknownPartition);
-        }
-        // The last room is for what is already acknowledged elsewhere (R22).
-        if self.space != Space::Ample {
-            return Err(ProduceError::DiskFull);
         }
         self.host.produce(at, queued);
         Ok(())
@@ -215,10 +217,10 @@ impl Replicas {
     /// A commit has ended.
     pub fn done(&mut self, now: Now, done: Done) {
         if let Some(space) = done.space {
-            if space != self.space {
-                tracing::warn!(node = %self.node, ?space, "room on the disk changed");
+            let before = self.spaces.insert(done.disk, space).unwrap_or(Space::Ample);
+            if space != before {
+                tracing::warn!(node = %self.node, disk = done.disk, ?space, "room on the disk changed");
             }
-            self.space = space;
         }
         // Segments first: their first entries are not applied before the write is done.
         for (at, first) in done.rolled {
