@@ -26,6 +26,7 @@ use super::error::{Context, Error};
 use super::files::Files;
 use super::partition::{Append, Partition};
 use super::reader::Reader;
+use super::recovery::Trust;
 use super::segment;
 use super::state::{Change, HighWatermark, Kept, LogStart};
 use super::store::{self, Recovered, Store};
@@ -129,6 +130,25 @@ impl Store {
         let change = Change::Keep(id, Box::new(partition.kept.clone()));
         let written = self.journal.append_synced(&[change]);
         self.poison_on_error(written)?;
+        let reader = partition.reader();
+        self.partitions.insert(id, partition);
+        Ok((recovered, reader))
+    }
+
+    /// Reads a log again, after a read has met damage at `index` that the start did not see. Takes as
+    /// long as one segment takes to read.
+    pub fn doubt(
+        &mut self,
+        id: TopicPartition,
+        index: LogIndex,
+    ) -> Result<(Recovered, Reader), Error> {
+        self.check_alive()?;
+        let old = self.partitions.get(&id).ok_or(Error::UnknownPartition(id))?;
+        let (log, config, kept) = (old.shared.clone(), old.config, old.kept.clone());
+        let (mut partition, recovered) =
+            store::recover_one(&self.files, &self.dir, id, kept, Trust::AllBut(index))?;
+        forget_all(&self.files, &log.view());
+        partition.config = config;
         let reader = partition.reader();
         self.partitions.insert(id, partition);
         Ok((recovered, reader))
@@ -331,7 +351,7 @@ impl Mend {
         if kept.state.applied >= wants.after.0 {
             kept.state.applied = kept.state.applied.max(plain);
         }
-        store::recover_one(&log.files, data_dir(&log), log.id, kept)
+        store::recover_one(&log.files, data_dir(&log), log.id, kept, Trust::Indexes)
     }
 
     /// The segment as it was, for a log that is in use.

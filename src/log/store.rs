@@ -16,6 +16,7 @@ use super::identity::{self, Identity};
 use super::journal::Journal;
 use super::partition::Partition;
 use super::reader::Reader;
+use super::recovery::Trust;
 use super::segment::EpochStart;
 use super::state::{Change, HighWatermark, Kept, LogStart, ReplicaState};
 use super::sync::Syncer;
@@ -414,7 +415,9 @@ fn recover_all(
     threads: usize,
 ) -> Result<Vec<Opened>, Error> {
     let states: Vec<_> = states.into_iter().collect();
-    let one = |(id, kept): &(TopicPartition, Kept)| recover_one(files, dir, *id, kept.clone());
+    let one = |(id, kept): &(TopicPartition, Kept)| {
+        recover_one(files, dir, *id, kept.clone(), Trust::Indexes)
+    };
     if threads < 2 || states.len() < 2 {
         return states.iter().map(one).collect();
     }
@@ -438,13 +441,14 @@ pub(super) fn recover_one(
     dir: &Path,
     id: TopicPartition,
     mut kept: Kept,
+    trust: Trust,
 ) -> Result<Opened, Error> {
     let dir = partition_dir(dir, id);
     if !files.disk().exists(&dir.join(PARTITION_FILE)).context("look for", &dir)? {
         // The directory is gone; its log is reported as damaged, and can be refetched into this one.
         make_partition_dir(files.disk(), &dir, &kept.topic_name)?;
     }
-    let found = super::recovery::recover(files, &dir, id, &mut kept)?;
+    let found = super::recovery::recover(files, &dir, id, &mut kept, trust)?;
     let (last, next_offset) = (found.view.last(), found.view.next_offset());
     let corruption = found.view.corruption;
     let epochs = found.view.epochs.clone();

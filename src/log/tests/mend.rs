@@ -173,6 +173,29 @@ fn a_rotten_segment_of_a_log_in_use_is_made_anew_under_its_readers() {
 }
 
 #[test]
+fn damage_that_the_start_did_not_see_is_found_when_a_log_is_doubted() {
+    let peer_disk = SimDisk::new(1);
+    let files_before = whole(&peer_disk);
+    let (peer, _) = open(&peer_disk);
+    let peer = peer.reader(partition(0)).unwrap();
+    for n in [2, 11] {
+        let disk = SimDisk::new(1);
+        whole(&disk);
+        disk.flip(&files(&disk, ".log")[n], 300, 1);
+        let (mut store, recovered) = open(&disk);
+        assert_eq!(recovered[0].corruption, None, "its index is believed, or the payload not read");
+        let rotten = LogIndex(n as u64 * 3 + 1);
+        let read = store.reader(partition(0)).unwrap().entries(rotten, rotten.next(), 1 << 20);
+        assert!(matches!(read, Err(Error::Corrupt { index, .. }) if index == rotten), "{read:?}");
+        let (recovered, _) = store.doubt(partition(0), rotten).unwrap();
+        assert_eq!(recovered.corruption.unwrap().first, rotten);
+        assert_eq!(heal(&mut store, &peer).unwrap(), 1);
+        assert_eq!(logs(&disk), files_before);
+        assert_eq!(store.doubt(partition(0), rotten).unwrap().0.corruption, None);
+    }
+}
+
+#[test]
 fn entries_that_do_not_continue_the_log_are_refused() {
     let disk = SimDisk::new(1);
     whole(&disk);

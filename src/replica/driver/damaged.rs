@@ -30,11 +30,16 @@ impl Replicas {
 
     /// What a mended log is to be opened as; `None` if the replica has gone meanwhile.
     pub(super) fn mended(&mut self, recovered: Recovered, reader: Reader) -> Option<Spec> {
+        let spec = self.closed.remove(&recovered.partition)?;
+        self.put_back(recovered, reader);
+        Some(spec)
+    }
+
+    /// What the disk has after another look.
+    pub(super) fn put_back(&mut self, recovered: Recovered, reader: Reader) {
         let at = recovered.partition;
-        let spec = self.closed.remove(&at)?;
         self.recovered.insert(at, recovered);
         self.readers.insert(at, reader);
-        Some(spec)
     }
 
     pub(super) fn policy_of_damaged(&mut self, at: TopicPartition, policy: Policy) {

@@ -35,6 +35,8 @@ pub enum Command {
     },
     SetConfig(TopicPartition, log::Config),
     Remove(TopicPartition, oneshot::Sender<Result<(), log::Error>>),
+    /// Reads a log again that cannot be opened from what the start has read.
+    Doubt(TopicPartition, LogIndex, oneshot::Sender<Result<(Box<Recovered>, Reader), log::Error>>),
     /// Begins to mend a damaged log; `None` if it is not damaged.
     Mend(TopicPartition, log::Config, oneshot::Sender<Result<Option<Mend>, log::Error>>),
     Adopt(Box<Mend>, oneshot::Sender<Result<(Box<Recovered>, Reader), log::Error>>),
@@ -173,6 +175,10 @@ impl Writer {
                 self.starts.remove(&partition);
                 self.waiting.retain(|(write, _)| write.partition != partition);
                 let _ = reply.send(self.store.remove(partition));
+            }
+            Command::Doubt(partition, index, reply) => {
+                let found = self.store.doubt(partition, index);
+                let _ = reply.send(found.map(|(recovered, by)| (Box::new(recovered), by)));
             }
             Command::Mend(partition, config, reply) => {
                 let _ = reply.send(self.store.mend(partition, config));

@@ -223,7 +223,18 @@ impl<N: Network> Driver<N> {
 
     async fn open(&mut self, spec: Spec) -> Result<(), Refused> {
         let at = spec.group.partition;
-        let resumed = match self.replicas.resume(&spec) {
+        let mut resumed = self.replicas.resume(&spec);
+        if let Err(Refused::Restart(restart::Error::Log(log::Error::Corrupt { index, .. }))) =
+            &resumed
+            && let Some(number) = self.disks.of(at)
+        {
+            let index = *index;
+            let doubt = |reply| disk::Command::Doubt(at, index, reply);
+            let (recovered, reader) = self.disks.ask(number, doubt).await??;
+            self.replicas.put_back(*recovered, reader);
+            resumed = self.replicas.resume(&spec);
+        }
+        let resumed = match resumed {
             Err(damaged @ Refused::Corrupt { .. }) => {
                 // It neither votes nor answers until it is whole again (R21).
                 tracing::error!(node = %self.node, %damaged, "a replica stays closed until it is mended");
