@@ -56,6 +56,12 @@ pub const FAMILIES: &[Family] = &[
     counter("isobar_disk_commit_seconds_total", "Time spent in group commits."),
     counter("isobar_groups_dropped_total", "Groups of a frame that no replica here took."),
     counter("isobar_frames_malformed_total", "Frames from peers that could not be read."),
+    counter("isobar_catch_up_ranges_total", "Ranges of entries that other nodes gave."),
+    counter("isobar_catch_up_bytes_total", "Their bytes, on the bulk lane."),
+    counter("isobar_catch_up_failures_total", "Ranges that did not come, or were refused."),
+    counter("isobar_catch_up_served_bytes_total", "Bytes of ranges that this node gave others."),
+    gauge("isobar_log_damaged", "Replicas that stay closed until their logs are mended."),
+    counter("isobar_log_mended_total", "Damaged logs and segments that were mended."),
     gauge("isobar_link_connected", "1 while our connection of this lane to the peer is up."),
     gauge("isobar_link_via", "1; the label says which node control takes a hop through."),
     gauge("isobar_link_rtt_seconds", "Smoothed round trip, live or last known."),
@@ -196,6 +202,12 @@ fn counts(out: &mut Exposition, counts: &Counts) {
     out.add("isobar_disk_commit_seconds_total", &[], counts.disk_commit.as_secs_f64());
     out.add("isobar_groups_dropped_total", &[], counts.groups_dropped as f64);
     out.add("isobar_frames_malformed_total", &[], counts.frames_malformed as f64);
+    out.add("isobar_catch_up_ranges_total", &[], counts.ranges_fetched as f64);
+    out.add("isobar_catch_up_bytes_total", &[], counts.range_bytes_fetched as f64);
+    out.add("isobar_catch_up_failures_total", &[], counts.ranges_failed as f64);
+    out.add("isobar_catch_up_served_bytes_total", &[], counts.range_bytes_served as f64);
+    out.add("isobar_log_damaged", &[], counts.damaged as f64);
+    out.add("isobar_log_mended_total", &[], counts.mended as f64);
 }
 
 fn peers(out: &mut Exposition, source: &dyn Source) {

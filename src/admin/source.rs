@@ -29,6 +29,12 @@ pub struct Counts {
     /// Groups of a peer's frame that no replica here took.
     pub groups_dropped: u64,
     pub frames_malformed: u64,
+    pub ranges_fetched: u64,
+    pub range_bytes_fetched: u64,
+    pub ranges_failed: u64,
+    pub range_bytes_served: u64,
+    pub damaged: u64,
+    pub mended: u64,
 }
 
 /// Why another node gave no answer.

@@ -121,6 +121,12 @@ impl Source for Told {
             disk_commit: Duration::from_micros(counters.commit_micros.load(Relaxed)),
             groups_dropped: counters.groups_dropped.load(Relaxed),
             frames_malformed: counters.frames_malformed.load(Relaxed),
+            ranges_fetched: counters.ranges_fetched.load(Relaxed),
+            range_bytes_fetched: counters.range_bytes_fetched.load(Relaxed),
+            ranges_failed: counters.ranges_failed.load(Relaxed),
+            damaged: counters.damaged.load(Relaxed),
+            mended: counters.mended.load(Relaxed),
+            range_bytes_served: counters.range_bytes_served.load(Relaxed),
         }
     }
 

@@ -20,6 +20,10 @@ pub mod method {
     pub const ADMIN: u16 = 4;
     /// To any node: "are you there?", answered at once.
     pub const PING: u16 = 5;
+    /// To any node with a replica, on the bulk lane: committed entries. See `ranges`.
+    pub const RANGE: u16 = 6;
+    /// To any node with a replica: where another replica of the group stands. See `mend`.
+    pub const STANDING: u16 = 7;
 }
 
 /// Answers calls of one method.
@@ -33,6 +37,8 @@ pub struct Switch {
     who: OnceLock<Answer>,
     renew: OnceLock<Answer>,
     admin: OnceLock<Answer>,
+    range: OnceLock<Answer>,
+    standing: OnceLock<Answer>,
 }
 
 impl Switch {
@@ -43,6 +49,8 @@ impl Switch {
             who: OnceLock::new(),
             renew: OnceLock::new(),
             admin: OnceLock::new(),
+            range: OnceLock::new(),
+            standing: OnceLock::new(),
         })
     }
 
@@ -59,6 +67,8 @@ impl Switch {
             method::WHO => Some(&self.who),
             method::RENEW => Some(&self.renew),
             method::ADMIN => Some(&self.admin),
+            method::RANGE => Some(&self.range),
+            method::STANDING => Some(&self.standing),
             _ => None,
         }
     }

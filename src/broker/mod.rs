@@ -9,13 +9,17 @@
 mod admin;
 mod bootstrap;
 mod clients;
+mod disks;
 mod forward;
 mod groups;
 mod inbound;
 mod lease;
+mod mend;
 mod node;
 mod peers;
+mod ranges;
 mod reconcile;
+mod scrub;
 
 pub use node::{Config, Error, Node};
 

@@ -16,11 +16,12 @@ use tokio::task::JoinSet;
 use super::inbound::{Switch, method};
 use super::peers::{Wire, peers};
 use super::reconcile::Reconciler;
-use super::{admin, bootstrap, clients, forward, groups, lease, reconcile};
+use super::{
+    admin, bootstrap, clients, disks, forward, groups, lease, mend, ranges, reconcile, scrub,
+};
 use crate::admin::Recorder;
 use crate::coordinator;
-use crate::log::disk::OsDisk;
-use crate::log::{self, Options, Store};
+use crate::log;
 use crate::metadata::command::FEATURE_LEVEL;
 use crate::metadata::config::OFFSETS_PARTITIONS;
 use crate::metadata::image::{CONSUMER_OFFSETS, DiskId, Image, Listener, Node as Registered};
@@ -41,7 +42,8 @@ const HANDOVER_MAX: Duration = Duration::from_secs(5);
 pub struct Config {
     pub topology: Arc<Topology>,
     pub node: NodeId,
-    pub data_dir: PathBuf,
+    /// At least one.
+    pub data_dirs: Vec<PathBuf>,
     /// What relative paths of certificates in the topology are relative to.
     pub certs_base: PathBuf,
     /// `isobar dev` and tests put a WAN under the transport.
@@ -55,7 +57,7 @@ pub enum Error {
     #[error("node {0} is not in the topology")]
     UnknownNode(NodeId),
     #[error(transparent)]
-    Log(#[from] log::Error),
+    Disks(#[from] disks::Error),
     #[error(transparent)]
     Certificates(#[from] transport::certs::Error),
     #[error(transparent)]
@@ -94,14 +96,11 @@ impl Node {
     /// Starts a node. Returns when its part in `__meta` is open; [`Node::ready`] tells when
     /// clients are well served.
     pub async fn start(config: Config) -> Result<Self, Error> {
-        let Config { topology, node, data_dir, certs_base, wan, seed } = config;
+        let Config { topology, node, data_dirs, certs_base, wan, seed } = config;
         let here = topology.node(node).ok_or(Error::UnknownNode(node))?.clone();
         let listeners = clients::bind(&here).await?;
         let admin = admin::bind(here.admin.bind).await?;
-        let fresh_disk = uuid::Uuid::new_v4().into_bytes();
-        let (store, recovered) =
-            Store::open(Arc::new(OsDisk), &data_dir, node, fresh_disk, Options::default())?;
-        let identity = store.identity().clone();
+        let disks::Opened { stores, disk, cluster_id } = disks::open(&data_dirs, node)?;
         let files = Files {
             ca: certs_base.join(&topology.cluster().ca),
             cert: certs_base.join(&here.tls.cert),
@@ -121,7 +120,7 @@ impl Node {
             wan: wan.clone(),
         };
         let transport = Transport::start(transport, switch.clone()).await?;
-        if let Some(id) = &identity.cluster_id {
+        if let Some(id) = &cluster_id {
             transport.set_cluster_id(id.clone().into());
         }
         let others: Vec<NodeId> = topology.nodes().map(|n| n.id).filter(|id| *id != node).collect();
@@ -133,16 +132,30 @@ impl Node {
             on_fatal: Box::new(end_the_process),
         };
         let network = Wire::new(transport.clone(), others);
-        let on_disk = reconcile::on_disk(&recovered);
-        let has_meta = recovered.iter().any(|r| r.partition == TopicPartition::META);
-        let driver::Started { handle: replicas, orders, counters } =
-            driver::start(replicas, ends, network, store, recovered)?;
+        let recovered = || stores.iter().flat_map(|(_, recovered)| recovered);
+        let on_disk = reconcile::on_disk(recovered());
+        let has_meta = recovered().any(|r| r.partition == TopicPartition::META);
+        let driver::Started { handle: replicas, orders, mender, counters } =
+            driver::start(replicas, ends, network, stores)?;
 
         let service = Arc::new(OnceLock::<service::Handle>::new());
-        take_up(&switch, &service, identity.cluster_id.clone());
+        take_up(&switch, &service, cluster_id.clone());
+        switch.take_up(method::RANGE, ranges::answer(replicas.clone(), Arc::clone(&counters)));
+        switch.take_up(method::STANDING, mend::answer(orders.clone()));
         let (registered_in, registered) = watch::channel(false);
         let (held_in, held) = watch::channel(false);
         let mut tasks = JoinSet::new();
+        let peers = mend::Peers { transport: transport.clone(), dc: here.dc.clone() };
+        let menders = mend::Mending {
+            node,
+            peers,
+            orders: orders.clone(),
+            mender,
+            replicas: replicas.clone(),
+            counters: Arc::clone(&counters),
+        };
+        tasks.spawn(mend::damaged(menders.clone()));
+        tasks.spawn(scrub::watch(menders));
         let recorder = Arc::<Recorder>::default();
         let told = admin::Told {
             node,
@@ -159,7 +172,7 @@ impl Node {
         };
         admin::serve(told, admin, &recorder, &mut tasks);
         if !has_meta {
-            bootstrap::ask(&topology, &transport, node, identity.disk_uuid).await?;
+            bootstrap::ask(&topology, &transport, node, disk).await?;
         }
         if let Some(spec) = bootstrap::meta_spec(&topology, node) {
             orders.open(spec).await?;
@@ -187,10 +200,10 @@ impl Node {
         );
         let (shutdown, _) = watch::channel(false);
         tasks.spawn(end_with(node, running));
-        let me = registration(&topology, node, identity.disk_uuid);
+        let me = registration(&topology, node, disk);
         tasks.spawn(register(me, metadata.clone(), registered_in));
         tasks.spawn(name_cluster(metadata.clone(), transport.clone(), orders.clone()));
-        let reconciler = Reconciler::new(node, identity.disk_uuid, orders.clone(), on_disk);
+        let reconciler = Reconciler::new(node, disk, orders.clone(), on_disk);
         tasks.spawn(follow_image(
             reconciler,
             metadata.clone(),

@@ -27,14 +27,16 @@ pub struct Reconciler {
 }
 
 /// What the disk has, for a reconciler that starts.
-pub fn on_disk(recovered: &[log::Recovered]) -> BTreeMap<TopicPartition, LocalReplica> {
+pub fn on_disk<'a>(
+    recovered: impl Iterator<Item = &'a log::Recovered>,
+) -> BTreeMap<TopicPartition, LocalReplica> {
     let replica = |r: &log::Recovered| LocalReplica {
         id: r.state.replica,
         home_epoch: r.state.home_epoch,
         placement_generation: r.state.placement_generation,
         effective: None,
     };
-    let ours = recovered.iter().filter(|r| r.partition != TopicPartition::META);
+    let ours = recovered.filter(|r| r.partition != TopicPartition::META);
     ours.map(|r| (r.partition, replica(r))).collect()
 }
 

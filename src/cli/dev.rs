@@ -104,7 +104,7 @@ async fn serve(topology: Topology, data_dir: PathBuf) -> anyhow::Result<()> {
         let config = broker::Config {
             topology: Arc::clone(&topology),
             node: node.id,
-            data_dir: data_dir.join(format!("node-{}", node.id)),
+            data_dirs: vec![data_dir.join(format!("node-{}", node.id))],
             certs_base: data_dir.clone(),
             wan: Some(Arc::clone(&wan)),
             seed: rand::random(),

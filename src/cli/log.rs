@@ -15,9 +15,9 @@ pub enum Command {
 
 #[derive(Debug, clap::Args)]
 pub struct Dump {
-    /// Of a stopped node, or of one that runs
-    #[arg(long, value_name = "DIR")]
-    data_dir: PathBuf,
+    /// Of a stopped node, or of one that runs; all of them, if it has several
+    #[arg(long, value_name = "DIR", required = true)]
+    data_dir: Vec<PathBuf>,
     /// A topic's name or uuid; `__meta` too
     #[arg(long)]
     topic: String,
@@ -31,7 +31,11 @@ pub struct Dump {
 
 pub fn run(command: Command) -> anyhow::Result<()> {
     let Command::Dump(Dump { data_dir, topic, partition, json }) = command;
-    let lines = log::dump(Arc::new(OsDisk), &data_dir, &topic, partition)?;
+    let dump = |dir: &PathBuf| log::dump(Arc::new(OsDisk), dir, &topic, partition);
+    let (last, others) = data_dir.split_last().expect("clap requires one");
+    // What the others have not, the last one says in its error.
+    let found = others.iter().find_map(|dir| dump(dir).ok());
+    let lines = found.map_or_else(|| dump(last), Ok)?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     for line in lines {
         let line = line?;

@@ -24,7 +24,7 @@ pub struct Args {
     /// Which of its nodes this is
     #[arg(long, env = NODE, value_name = "N")]
     node: u64,
-    /// Overrides the file's `data_dirs`; several are separated by commas or repeated
+    /// Overrides the file's `data_dirs`; once for each disk, or separated by commas
     #[arg(long, env = DATA_DIR, value_name = "DIR", value_delimiter = ',')]
     data_dir: Vec<PathBuf>,
     /// Print the settings that would be in force, and where each is from, and start nothing
@@ -43,21 +43,14 @@ pub fn run(args: Args, matches: &ArgMatches) -> anyhow::Result<()> {
         return show(&args, here, matches);
     }
     let dirs = if args.data_dir.is_empty() { here.data_dirs.clone() } else { args.data_dir };
-    let data_dir = match dirs.as_slice() {
-        [one] => one.clone(),
-        [] => anyhow::bail!("--data-dir: at least one is needed"),
-        [_, second, ..] => anyhow::bail!(
-            "data directory {}: more than one per node is not built yet",
-            second.display()
-        ),
-    };
+    anyhow::ensure!(!dirs.is_empty(), "--data-dir: at least one is needed");
     let base = args.topology.parent().unwrap_or(Path::new("."));
     let certs_base = base.to_owned();
     run::block_on(async move {
         let config = broker::Config {
             topology: Arc::new(topology),
             node,
-            data_dir,
+            data_dirs: dirs,
             certs_base,
             wan: None,
             seed: rand::random(),

@@ -21,6 +21,9 @@ pub struct Identity {
     /// Random, made with the directory: a replica's identity is (node, disk uuid), so a disk that
     /// was wiped is another replica (R22).
     pub disk_uuid: [u8; 16],
+    /// All data directories of the node, this one among them; the first is the one that the cluster
+    /// knows the node by. Empty in a directory that is used alone.
+    pub disks: Vec<[u8; 16]>,
 }
 
 #[derive(serde::Deserialize)]
@@ -30,6 +33,7 @@ struct File {
     node: u64,
     disk_uuid: String,
     cluster_id: Option<String>,
+    disks: Option<Vec<String>>,
 }
 
 /// A TOML basic string: JSON's escapes are a part of TOML's.
@@ -56,12 +60,16 @@ impl Identity {
         if file.version != VERSION {
             return Err(Error::Version { path, found: file.version, known: VERSION });
         }
+        let uuid = |text: &String| {
+            let parsed = uuid::Uuid::parse_str(text).map_err(|e| malformed(e.to_string()))?;
+            Ok::<_, Error>(parsed.into_bytes())
+        };
+        let disks = file.disks.iter().flatten().map(uuid).collect::<Result<Vec<_>, _>>()?;
         Ok(Some(Self {
             cluster_id: file.cluster_id,
             node: NodeId::new(file.node).map_err(|e| malformed(e.to_string()))?,
-            disk_uuid: uuid::Uuid::parse_str(&file.disk_uuid)
-                .map_err(|e| malformed(e.to_string()))?
-                .into_bytes(),
+            disk_uuid: uuid(&file.disk_uuid)?,
+            disks,
         }))
     }
 
@@ -71,6 +79,11 @@ impl Identity {
         text += &format!("disk_uuid = {}\n", quoted(&self.disk_uuid_text()));
         if let Some(cluster_id) = &self.cluster_id {
             text += &format!("cluster_id = {}\n", quoted(cluster_id));
+        }
+        if !self.disks.is_empty() {
+            let uuid = |disk: &[u8; 16]| quoted(&uuid::Uuid::from_bytes(*disk).to_string());
+            let disks: Vec<String> = self.disks.iter().map(uuid).collect();
+            text += &format!("disks = [{}]\n", disks.join(", "));
         }
         let path = dir.join(FILE);
         disk::replace(disk, &path, text.as_bytes()).context("write", &path)

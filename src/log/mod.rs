@@ -31,9 +31,10 @@
 //!   before a cut stay visible while it is made.
 //! - Where segments end follows from the entries, never from a clock.
 //!
-//! A replica whose log is damaged (`Recovered::corruption`) neither votes nor acknowledges. It
-//! commits `installing` with a truncation at the first damaged entry, refetches from its peers until
-//! it has what it had, and commits `installing = false`. Its votes were never in the log.
+//! A replica whose log is damaged (`Recovered::corruption`) stays closed: it neither votes nor
+//! acknowledges. A `Mend` gathers the entries from its peers beside the log, and `Store::adopt` puts
+//! them in the place of the damaged ones; nothing is cut first. Its votes were never in the log. A
+//! closed segment that rots under an open log is made anew the same way (`Store::swap`).
 //!
 //! Deliberately missing: a cache of recent batches (Raft holds the same `Bytes`), compaction, the
 //! ledger of divergent suffixes, an index of aborted transactions. Removing a segment's file happens
@@ -51,8 +52,10 @@ mod frame;
 mod identity;
 mod index;
 mod journal;
+mod mend;
 mod partition;
 mod producers;
+mod range;
 mod reader;
 mod recovery;
 mod retention;
@@ -74,6 +77,8 @@ pub use dump::{Dump, Line, dump};
 pub use entry::{Discontinuity, Entry, EntryMeta, Kind, NO_TIME_MS, check_continues};
 pub use error::{Error, Fatal, OutOfSpace};
 pub use identity::Identity;
+pub use mend::{Mend, MendError, Spare, Wants};
+pub use range::{BadRange, parse_range};
 pub use reader::{Reader, SegmentMeta, Timestamped};
 pub use retention::{Retention, log_start};
 pub use segment::EpochStart;

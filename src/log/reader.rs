@@ -282,7 +282,7 @@ impl Reader {
 const AHEAD_BYTES_MAX: usize = 8 << 20;
 
 /// How far to read ahead for an answer of `max_bytes`: it begins within an index interval.
-fn ahead(max_bytes: usize) -> Ahead {
+pub(super) fn ahead(max_bytes: usize) -> Ahead {
     if max_bytes > AHEAD_BYTES_MAX {
         return Ahead::ToEnd;
     }
@@ -292,7 +292,7 @@ fn ahead(max_bytes: usize) -> Ahead {
 /// Headers gathered before they are handed on: memory against look-ups.
 const HEADERS_AT_ONCE: usize = 4096;
 
-fn entry(meta: &EntryMeta, payload: Bytes) -> Entry {
+pub(super) fn entry(meta: &EntryMeta, payload: Bytes) -> Entry {
     Entry {
         index: meta.index,
         term: meta.term,
@@ -311,7 +311,7 @@ fn check_offset(view: &View, offset: Offset) -> Result<(), Error> {
     Ok(())
 }
 
-fn check_index(view: &View, index: LogIndex) -> Result<(), Error> {
+pub(super) fn check_index(view: &View, index: LogIndex) -> Result<(), Error> {
     let (first, last) = (view.start.index.next(), view.last().0);
     if index < first {
         return Err(Error::Compacted { index, first });

@@ -33,7 +33,26 @@ pub(super) struct Found {
     pub(super) torn_bytes: u64,
 }
 
+/// What a recovery believes without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Closed segments by their indexes, and payloads before the mark: for a quick start.
+    Indexes,
+    /// The same, but for the segment that holds this entry, which is read from front to back.
+    AllBut(LogIndex),
+}
+
+impl Trust {
+    fn holds_for(self, base: LogIndex, last: LogIndex) -> bool {
+        match self {
+            Self::Indexes => true,
+            Self::AllBut(index) => index < base || last < index,
+        }
+    }
+}
+
 struct Recovery<'a> {
+    trust: Trust,
     files: &'a Arc<Files>,
     dir: &'a Path,
     id: TopicPartition,
@@ -58,6 +77,7 @@ pub(super) fn recover(
     dir: &Path,
     id: TopicPartition,
     kept: &mut Kept,
+    trust: Trust,
 ) -> Result<Found, Error> {
     if let Some(start) = kept.resetting.take() {
         cut::empty(files.disk(), dir)?;
@@ -67,6 +87,7 @@ pub(super) fn recover(
         return Ok(Found { view: View::empty(start), torn_bytes: 0 });
     }
     let mut recovery = Recovery {
+        trust,
         files,
         dir,
         id,
@@ -196,7 +217,10 @@ impl Recovery<'_> {
         let ours = |s: &segment::Summary| {
             s.base_index == header.base_index && s.base_offset == header.base_offset
         };
-        if let Some(head) = known.filter(|head| ours(&head.summary)) {
+        let believed = known.filter(|head| {
+            ours(&head.summary) && self.trust.holds_for(named.base, head.summary.last_index)
+        });
+        if let Some(head) = believed {
             active.summary = head.summary;
             let mut closed = active.close(self.files, true);
             closed.index_entries = head.entries;
@@ -231,12 +255,16 @@ impl Recovery<'_> {
         };
         let mut active =
             Active::new(self.files.id(), named.path.clone(), named.base, header.base_offset);
-        if !self.resume(&mut active, &file, size).context("read", &named.path)? {
+        let is_trusted = self.trust.holds_for(named.base, LogIndex(u64::MAX));
+        let resumes =
+            is_trusted && self.resume(&mut active, &file, size).context("read", &named.path)?;
+        if !resumes {
             active = Active::new(active.file, named.path.clone(), named.base, header.base_offset);
         }
         // From the mark's own entry on payloads are checked too: its batch says the next offset.
+        let check_from = if is_trusted { self.mark } else { LogIndex::ZERO };
         let end = active
-            .extend(&file, self.seed, size, LogIndex(u64::MAX), self.mark)
+            .extend(&file, self.seed, size, LogIndex(u64::MAX), check_from)
             .context("read", &named.path)?;
         let next = active.summary.last_index.next();
         let good = active.summary.size_bytes;

@@ -105,11 +105,16 @@ impl Scan {
 
     /// The payload of the frame that the last step found. Not checked.
     pub(super) fn payload(&mut self) -> io::Result<Bytes> {
+        Ok(self.frame()?.slice(frame::HEADER_BYTES..))
+    }
+
+    /// All of the frame that the last step found.
+    pub(super) fn frame(&mut self) -> io::Result<Bytes> {
         let bytes = self.bytes(self.found_position, self.found_bytes as usize)?;
         if (bytes.len() as u64) < self.found_bytes {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        Ok(bytes.slice(frame::HEADER_BYTES..))
+        Ok(bytes)
     }
 
     /// Whether the payload of the frame that the last step found is what was written.

@@ -17,12 +17,34 @@ impl Reader {
     /// Checks every frame and batch of the closed segment that begins at `base_index`, and hashes
     /// its file: the same in every DC. `None` if there is no such closed segment.
     pub fn scrub(&self, base_index: LogIndex) -> Result<Option<[u8; 32]>, Error> {
+        self.of_closed(base_index, |closed| {
+            self.check_segment(closed)?;
+            self.hash_segment(closed)
+        })
+    }
+
+    /// The same without the hash; whether there is such a segment.
+    pub fn check(&self, base_index: LogIndex) -> Result<bool, Error> {
+        let checked = self.of_closed(base_index, |closed| self.check_segment(closed))?;
+        Ok(checked.is_some())
+    }
+
+    /// The entry that a read has found damaged since this was last asked. Memory only.
+    pub fn take_suspect(&self) -> Option<LogIndex> {
+        self.shared.take_suspect()
+    }
+
+    fn of_closed<T>(
+        &self,
+        base_index: LogIndex,
+        look: impl Fn(&Closed) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
         let closed = {
             let view = self.shared.view();
             view.closed.iter().find(|c| c.summary.base_index == base_index).cloned()
         };
         let Some(closed) = closed else { return Ok(None) };
-        let result = self.scrub_segment(&closed);
+        let result = look(&closed);
         let still_there = {
             let view = self.shared.view();
             view.closed.iter().any(|c| c.file == closed.file)
@@ -31,7 +53,7 @@ impl Reader {
         if still_there { result.map(Some) } else { Ok(None) }
     }
 
-    fn scrub_segment(&self, closed: &Closed) -> Result<[u8; 32], Error> {
+    fn check_segment(&self, closed: &Closed) -> Result<(), Error> {
         let path = &closed.path;
         let file = self.shared.files.open(closed.file, path).context("open", path)?;
         let (first, end) = (segment::HEADER_BYTES as u64, closed.summary.size_bytes);
@@ -52,6 +74,13 @@ impl Reader {
                 return Err(Error::Corrupt { partition, path, position, index: last });
             }
         }
+        Ok(())
+    }
+
+    fn hash_segment(&self, closed: &Closed) -> Result<[u8; 32], Error> {
+        let path = &closed.path;
+        let file = self.shared.files.open(closed.file, path).context("open", path)?;
+        let end = closed.summary.size_bytes;
         let mut hash = Sha256::new();
         let mut chunk = vec![0; CHUNK_BYTES];
         let mut position = 0;

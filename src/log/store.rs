@@ -16,6 +16,7 @@ use super::identity::{self, Identity};
 use super::journal::Journal;
 use super::partition::Partition;
 use super::reader::Reader;
+use super::recovery::Trust;
 use super::segment::EpochStart;
 use super::state::{Change, HighWatermark, Kept, LogStart, ReplicaState};
 use super::sync::Syncer;
@@ -138,6 +139,10 @@ impl Store {
         let lock = lock(&*disk, dir, node)?;
         let identity = identify(&*disk, dir, node, fresh_uuid)?;
         let uuid = identity.disk_uuid;
+        let scratch = dir.join(super::mend::DIR);
+        if disk.exists(&scratch).context("look for", &scratch)? {
+            disk.remove_dir_all(&scratch).context("remove", &scratch)?;
+        }
         let loaded = Journal::load(&*disk, &journal_dir(dir), uuid, true)?;
         let names = finish_removals(&*disk, dir)?;
         let (generation, mut states) = match loaded {
@@ -188,6 +193,15 @@ impl Store {
                 self.identity.save(&*self.disk, &self.dir)
             }
         }
+    }
+
+    /// Records which data directories the node has.
+    pub fn set_disks(&mut self, disks: &[[u8; 16]]) -> Result<(), Error> {
+        if self.identity.disks != disks {
+            self.identity.disks = disks.to_vec();
+            self.identity.save(&*self.disk, &self.dir)?;
+        }
+        Ok(())
     }
 
     /// Makes an empty log for a replica; durable on return. A `__meta` or topic name is for people:
@@ -290,7 +304,7 @@ impl Store {
         Ok(())
     }
 
-    fn poison_on_error<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
+    pub(super) fn poison_on_error<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
         self.is_poisoned |= result.is_err();
         result
     }
@@ -331,7 +345,8 @@ fn identify(
                     return Err(Error::Malformed { path: dir.join(identity::FILE), reason });
                 }
             }
-            let identity = Identity { cluster_id: None, node, disk_uuid: fresh_uuid };
+            let identity =
+                Identity { cluster_id: None, node, disk_uuid: fresh_uuid, disks: Vec::new() };
             identity.save(disk, dir)?;
             Ok(identity)
         }
@@ -404,7 +419,9 @@ fn recover_all(
     threads: usize,
 ) -> Result<Vec<Opened>, Error> {
     let states: Vec<_> = states.into_iter().collect();
-    let one = |(id, kept): &(TopicPartition, Kept)| recover_one(files, dir, *id, kept.clone());
+    let one = |(id, kept): &(TopicPartition, Kept)| {
+        recover_one(files, dir, *id, kept.clone(), Trust::Indexes)
+    };
     if threads < 2 || states.len() < 2 {
         return states.iter().map(one).collect();
     }
@@ -423,24 +440,27 @@ fn recover_all(
     Ok(all)
 }
 
-fn recover_one(
+pub(super) fn recover_one(
     files: &Arc<Files>,
     dir: &Path,
     id: TopicPartition,
     mut kept: Kept,
+    trust: Trust,
 ) -> Result<Opened, Error> {
     let dir = partition_dir(dir, id);
     if !files.disk().exists(&dir.join(PARTITION_FILE)).context("look for", &dir)? {
         // The directory is gone; its log is reported as damaged, and can be refetched into this one.
         make_partition_dir(files.disk(), &dir, &kept.topic_name)?;
     }
-    let found = super::recovery::recover(files, &dir, id, &mut kept)?;
+    let found = super::recovery::recover(files, &dir, id, &mut kept, trust)?;
     let (last, next_offset) = (found.view.last(), found.view.next_offset());
     let corruption = found.view.corruption;
     let epochs = found.view.epochs.clone();
     let (start, torn_bytes) = (kept.start, found.torn_bytes);
     let shared = Arc::new(Shared::new(id, dir.clone().into(), files.clone(), found.view));
     let durable = if corruption.is_some() { kept.durable } else { last.0 };
+    // What a damaged log had is not forgotten: it is to have it again.
+    let (whole_hw, whole_applied) = (kept.hw, kept.state.applied);
     if kept.hw.index > last.0 {
         kept.hw = HighWatermark { index: last.0, offset: next_offset };
     }
@@ -451,7 +471,7 @@ fn recover_one(
         (kept.state.term, kept.state.vote) = (last.1, None);
     }
     kept.durable = durable;
-    let partition = Partition::new(shared, Config::default(), kept, durable);
+    let mut partition = Partition::new(shared, Config::default(), kept, durable);
     let mut tail = Vec::new();
     let after = partition.kept.hw.index.max(start.index).next();
     partition.reader().headers(after, |meta, _| tail.push(*meta))?;
@@ -469,5 +489,9 @@ fn recover_one(
         torn_bytes,
         corruption,
     };
+    if corruption.is_some() {
+        partition.kept.hw = whole_hw;
+        partition.kept.state.applied = whole_applied;
+    }
     Ok((partition, recovered))
 }

@@ -5,6 +5,7 @@
 //! version unchanged after its read has read what the view showed, whole.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::model::{LogIndex, Offset, Term, TopicPartition};
@@ -57,6 +58,8 @@ pub(super) struct Shared {
     pub(super) seed: Seed,
     pub(super) files: Arc<Files>,
     view: RwLock<View>,
+    /// The entry that a reader last found damaged; 0 for none.
+    suspect: AtomicU64,
 }
 
 /// Where to read from.
@@ -68,7 +71,16 @@ pub(super) enum Place {
 
 impl Shared {
     pub(super) fn new(id: TopicPartition, dir: Arc<Path>, files: Arc<Files>, view: View) -> Self {
-        Self { id, dir, seed: Seed::of(id), files, view: RwLock::new(view) }
+        let suspect = AtomicU64::new(0);
+        Self { id, dir, seed: Seed::of(id), files, view: RwLock::new(view), suspect }
+    }
+
+    pub(super) fn suspect(&self, index: LogIndex) {
+        self.suspect.store(index.0, Ordering::Relaxed);
+    }
+
+    pub(super) fn take_suspect(&self) -> Option<LogIndex> {
+        Some(LogIndex(self.suspect.swap(0, Ordering::Relaxed))).filter(|i| *i > LogIndex::ZERO)
     }
 
     pub(super) fn view(&self) -> RwLockReadGuard<'_, View> {

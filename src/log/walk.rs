@@ -81,11 +81,10 @@ impl Reader {
         let mut index = LogIndex::ZERO;
         loop {
             let at = scan.position();
-            let corrupt = |index: LogIndex| Error::Corrupt {
-                partition: self.shared.id,
-                path: path.to_path_buf(),
-                position: at,
-                index,
+            let corrupt = |index: LogIndex| {
+                self.shared.suspect(index);
+                let (partition, path) = (self.shared.id, path.to_path_buf());
+                Error::Corrupt { partition, path, position: at, index }
             };
             match scan.step().context("read", path)? {
                 Step::Frame(frame) => {

@@ -26,4 +26,4 @@ pub mod wire;
 
 pub use handle::{Acks, Handle, ProduceError, Produced};
 pub use leaders::{Leader, Leaders};
-pub use view::{Progress, ReadError, Records, Role, View};
+pub use view::{Progress, RangeError, ReadError, Records, Role, View};

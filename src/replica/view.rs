@@ -2,12 +2,14 @@
 //! below the high watermark.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
+use super::core::config::RANGE_BYTES_MAX;
 use crate::log;
-use crate::model::{LeaderEpoch, LogIndex, Offset, Term, TopicPartition};
+use crate::model::{GroupId, HomeEpoch, LeaderEpoch, LogIndex, Offset, Term, TopicPartition};
 
 /// Bytes of recent batches kept in memory per replica for reads behind the head. A tail of fetches
 /// and learners a few round trips behind never touch the disk: 4 MiB is 100 ms at 40 MB/s.
@@ -60,12 +62,25 @@ pub enum ReadError {
     Log(#[from] log::Error),
 }
 
+/// Why entries were not given to another node.
+#[derive(Debug, thiserror::Error)]
+pub enum RangeError {
+    #[error("entry {from} is beyond the high watermark here, {watermark}")]
+    Behind { from: LogIndex, watermark: LogIndex },
+    #[error("home epoch {wanted} was asked for; the log here is of {here}")]
+    OtherEpoch { wanted: HomeEpoch, here: HomeEpoch },
+    #[error(transparent)]
+    Log(#[from] log::Error),
+}
+
 /// Shared between the replica's loop, which writes, and everybody's reads.
 #[derive(Debug)]
 pub struct View {
     pub partition: TopicPartition,
     progress: watch::Sender<Progress>,
     moved: Notify,
+    /// The high watermark as a log index, inclusive.
+    watermark: AtomicU64,
     recent: Mutex<Recent>,
     epochs: Mutex<Vec<(Term, LogIndex, Offset)>>,
     reader: log::Reader,
@@ -88,6 +103,7 @@ impl View {
             partition,
             progress: watch::Sender::new(progress),
             moved: Notify::new(),
+            watermark: AtomicU64::new(0),
             recent: Mutex::default(),
             epochs: Mutex::new(epochs),
             reader,
@@ -187,7 +203,26 @@ impl View {
         self.reader.segments().iter().map(|segment| segment.size_bytes).sum()
     }
 
-    pub(super) fn reader(&self) -> &log::Reader {
+    /// Entries for a replica on another node: frames from entry `from` up to `to` (exclusive), and not
+    /// beyond the high watermark, of about [`RANGE_BYTES_MAX`] together. Waits for the disk.
+    pub fn range(&self, group: GroupId, from: LogIndex, to: LogIndex) -> Result<Bytes, RangeError> {
+        let home_epoch = self.reader.last().1.home_epoch();
+        if group.home_epoch != home_epoch {
+            return Err(RangeError::OtherEpoch { wanted: group.home_epoch, here: home_epoch });
+        }
+        let watermark = LogIndex(self.watermark.load(Ordering::Relaxed));
+        if from > watermark {
+            return Err(RangeError::Behind { from, watermark });
+        }
+        Ok(self.reader.range(from, to.min(watermark.next()), RANGE_BYTES_MAX)?)
+    }
+
+    pub(super) fn set_watermark(&self, index: LogIndex) {
+        self.watermark.store(index.0, Ordering::Relaxed);
+    }
+
+    /// For whoever looks for what has rotted.
+    pub fn reader(&self) -> &log::Reader {
         &self.reader
     }
 

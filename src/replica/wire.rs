@@ -9,12 +9,15 @@
 //! received from a socket is parsed by rust-protobuf (its recursion on untrusted input is
 //! RUSTSEC-2024-0437), so raft-rs's own messages never travel as such.
 
+pub mod range;
+
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 use prost::Message as _;
 use raft::eraftpb;
 
+use super::core::catch_up::Notice;
 use super::core::entry;
 use crate::model::{GroupId, HomeEpoch, LogIndex, ReplicaId, Term, TopicId, TopicPartition};
 
@@ -50,6 +53,8 @@ pub struct Group {
     raft: Option<Raft>,
     #[prost(message, optional, tag = "7")]
     watermark: Option<Watermark>,
+    #[prost(message, optional, tag = "8")]
+    catch_up: Option<range::CatchUp>,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -181,6 +186,7 @@ pub struct Received {
     pub to: ReplicaId,
     pub raft: Option<eraftpb::Message>,
     pub watermark: Option<(Term, LogIndex)>,
+    pub catch_up: Option<Notice>,
 }
 
 impl Kind {
@@ -251,8 +257,14 @@ impl Group {
             to: to.0,
             raft,
             watermark: watermark.map(|(term, index)| Watermark { term: term.0, index: index.0 }),
+            catch_up: None,
         };
         Some((header, chunks))
+    }
+
+    /// The same, to a replica that is far behind.
+    pub fn with_notice(self, notice: Option<&Notice>) -> Self {
+        Self { catch_up: notice.map(range::CatchUp::of), ..self }
     }
 
     /// Puts the message together again, taking its payloads from the front of `chunks`.
@@ -266,7 +278,8 @@ impl Group {
         };
         let watermark = self.watermark.map(|w| (Term(w.term), LogIndex(w.index)));
         let group = GroupId { partition, home_epoch: epoch };
-        Ok(Received { group, from, to, raft, watermark })
+        let catch_up = self.catch_up.map(range::CatchUp::receive);
+        Ok(Received { group, from, to, raft, watermark, catch_up })
     }
 }
 

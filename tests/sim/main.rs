@@ -26,6 +26,7 @@ mod network;
 mod node;
 mod oracle;
 mod progress;
+mod ranges;
 mod scenario;
 mod show;
 mod trace;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use isobar::log::disk::sim::SimDisk;
 use isobar::log::{self, Options, Reader, Recovered, Store, Write};
 use isobar::model::{NodeId, Term, TopicPartition};
-use isobar::replica::core::effect::Ticket;
+use isobar::replica::core::effect::{RangeWanted, Ticket};
 use isobar::replica::core::raft_log::Wanted;
 use isobar::replica::core::{Now, Queued};
 use isobar::replica::driver::disk::{Done, Note, Writer};
@@ -34,6 +34,7 @@ const DIR: &str = "/data";
 pub struct Inbox {
     pub done: Vec<Done>,
     pub fetched: Vec<(TopicPartition, Wanted, Result<Vec<log::Entry>, log::Error>)>,
+    pub ranged: Vec<(RangeWanted, Option<Vec<log::Entry>>)>,
     pub frames: VecDeque<(usize, Frame)>,
     pub lost: Vec<usize>,
     pub up: Vec<usize>,
@@ -116,6 +117,10 @@ impl Node {
         let wall_ms = wall_ms(now) + scenario.skew_ms[self.index];
         let clock = Now { mono: Duration::ZERO, wall_ms };
         replicas.append_bytes_max = scenario.append_bytes_max;
+        if seed.is_multiple_of(2) {
+            // Whatever memory does not have travels as ranges.
+            replicas.catch_up_bytes_min = 0;
+        }
         replicas.host.lease(clock, self.lease);
         for partition in 0..scenario.partitions.len() {
             let spec = scenario.spec(partition, self.index);
@@ -189,6 +194,9 @@ impl Running {
         }
         for (at, wanted, read) in inbox.fetched {
             self.replicas.fetched(clock, at, wanted, read);
+        }
+        for (wanted, entries) in inbox.ranged {
+            self.replicas.ranged(clock, &wanted, entries);
         }
         for (from, frame) in inbox.frames {
             let from = node_id(from);

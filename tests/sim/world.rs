@@ -23,6 +23,7 @@ use crate::invariants::{Violation, fence, frame_size, gate, progress};
 use crate::network::{Arrival, Lane, Network};
 use crate::node::{Node, Running};
 use crate::oracle::Oracle;
+use crate::ranges::Bulk;
 use crate::scenario::{MILLI, Micros, NODES, SECOND, Scenario, dc_of, node_id, node_of};
 use crate::show;
 use crate::trace::Trace;
@@ -52,6 +53,7 @@ pub enum Event {
     },
     Committed(usize, u64),
     Read(usize, u64, Box<Read>),
+    Bulk(usize, u64, Box<Bulk>),
     Think(usize),
     Retry(usize),
     Request(usize, Box<Request>),
@@ -220,6 +222,7 @@ impl World {
             }
             Event::Committed(node, life) => return self.committed(node, life),
             Event::Read(node, life, read) => self.read(node, life, *read),
+            Event::Bulk(node, life, bulk) => self.take_bulk(node, life, *bulk),
             Event::Think(producer) => self.think(producer),
             Event::Retry(producer) => self.pump(producer),
             Event::Request(node, request) => self.request(node, *request),
@@ -355,6 +358,7 @@ impl World {
             let delay = self.rng.gen_range(100..5 * MILLI);
             self.after(delay, Event::Read(node, life, Box::new((at, wanted, reader))));
         }
+        self.ask_ranges(node, outcome.ranges);
         for (ticket, answer) in replies {
             self.trace.note((self.now, node, format!("{answer:?}")));
             let asked = self.asked(node, ticket);

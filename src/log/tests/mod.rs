@@ -5,6 +5,7 @@ mod beside;
 mod crash;
 mod damage;
 mod lifecycle;
+mod mend;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

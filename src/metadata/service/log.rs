@@ -137,14 +137,17 @@ fn sort(error: ProduceError) -> AppendError {
     }
 }
 
-/// What a read ran into because the log moved on meanwhile, apart from what is wrong with it.
+/// What a read ran into that passes, because the log moved on or is being mended, apart from what is wrong
+/// with it.
 fn gone(error: ReadError) -> FollowError {
     match error {
         ReadError::OutOfRange { .. }
         | ReadError::Log(
             log::Error::OutOfRange { .. }
             | log::Error::Removed(_)
-            | log::Error::UnknownPartition(_),
+            | log::Error::UnknownPartition(_)
+            // What has rotted is made anew from another replica, and can be read then.
+            | log::Error::Corrupt { .. },
         ) => FollowError::Gone,
         error @ ReadError::Log(_) => FollowError::Failed(error),
     }

@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use raft::eraftpb::{ConfState, Message};
 
+use super::catch_up::Notice;
 use super::raft_log::{Start, Wanted};
 use crate::log;
-use crate::model::{LogIndex, Offset, ReplicaId, Term};
+use crate::model::{GroupId, LogIndex, NodeId, Offset, ReplicaId, Term};
 use crate::replica::{ProduceError, Produced};
 
 /// Names a request in its answer; the driver chooses it.
@@ -20,6 +21,8 @@ pub enum Effect {
     Persist(Box<Persist>),
     /// Read from disk, then call `handle_fetched`.
     Read(Wanted),
+    /// Ask another node for entries, then call `handle_range`.
+    Fetch(RangeWanted),
     Reply(Ticket, Result<Produced, ProduceError>),
     Deleted(Ticket, Result<Offset, ProduceError>),
     /// The role, the leader or the set of replicas in sync changed: tell every node.
@@ -32,6 +35,18 @@ pub struct Outgoing {
     pub raft: Option<Message>,
     /// The leader's high watermark, as (term, index) (R27).
     pub watermark: Option<(Term, LogIndex)>,
+    /// To a replica that is far behind.
+    pub catch_up: Option<Box<Notice>>,
+}
+
+/// Entries that another node has, for the bulk lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RangeWanted {
+    pub source: NodeId,
+    pub group: GroupId,
+    pub from: LogIndex,
+    /// Exclusive.
+    pub to: LogIndex,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

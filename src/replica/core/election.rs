@@ -35,6 +35,7 @@ impl Core {
         }
         let was_leader = self.drawn_for.1 == StateRole::Leader;
         self.redraw();
+        self.forget_feeds();
         if self.is_leader() {
             self.own_entry = Some(self.first_of_term());
             self.ready_to_lead = self.own_entry.is_some_and(|own| self.log().applied() >= own);

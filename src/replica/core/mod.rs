@@ -26,6 +26,7 @@
 
 mod appends;
 mod apply;
+pub mod catch_up;
 pub mod config;
 pub mod control;
 pub mod effect;
@@ -52,6 +53,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 pub use self::apply::start_state;
+pub use self::catch_up::Standing;
 use self::config::{APPENDS_IN_FLIGHT_MAX, COMMITTED_BYTES_MAX, Config};
 use self::effect::{Effect, Lead, Outgoing};
 pub use self::exposure::Exposure;
@@ -108,6 +110,8 @@ pub struct Core {
     /// First entries of segments that were begun and are not applied yet.
     segment_begins: VecDeque<LogIndex>,
     lease_valid: bool,
+    feeds: catch_up::Feeds,
+    catching: Option<catch_up::Catching>,
     effects: VecDeque<Effect>,
 }
 
@@ -183,6 +187,8 @@ impl Core {
             unpersisted: VecDeque::new(),
             segment_begins: VecDeque::new(),
             lease_valid: true,
+            feeds: catch_up::Feeds::default(),
+            catching: None,
             effects: VecDeque::new(),
         };
         core.redraw();
@@ -263,6 +269,9 @@ impl Core {
         self.waiters.expire(now.mono, &mut self.effects);
         // A follower's tick, and most of a leader's, change nothing that anyone could see.
         let looks = self.is_leader() && self.ticks.is_multiple_of(config::LOOK_TICKS);
+        if looks {
+            self.watch_feeds();
+        }
         if is_busy || looks {
             self.process(now);
         }
@@ -406,6 +415,7 @@ impl Core {
         self.follow_role();
         self.advance_watermark(now);
         self.watch_in_sync();
+        self.continue_catch_up();
         for wanted in self.raw.mut_store().take_wanted() {
             self.effects.push_back(Effect::Read(wanted));
         }
@@ -413,7 +423,7 @@ impl Core {
 
     fn send(&mut self, to: ReplicaId, raft: Option<Message>) {
         let watermark = self.is_leader().then(|| (self.term(), self.watermark));
-        self.effects.push_back(Effect::Send(Outgoing { to, raft, watermark }));
+        self.effects.push_back(Effect::Send(Outgoing { to, raft, watermark, catch_up: None }));
     }
 
     /// Recomputes who is in sync, and says so when it changed.

@@ -1,16 +1,21 @@
 //! Cores alone, joined by a network and a disk that do what they are told: the protocol as
 //! sentences. Time passes only by ticks.
 
+mod catch_up;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
 use super::config::{APPEND_BYTES_MAX, AckPolicy, Config, Member, Timing};
-use super::effect::{Effect, Outgoing, Ticket};
+use super::effect::{Effect, Outgoing, RangeWanted, Ticket};
 use super::raft_log::Restored;
 use super::{Core, Now, Queued, Restart};
-use crate::model::{DcName, GroupId, HomeEpoch, NodeId, Offset, ReplicaId, TopicPartition, batch};
+use crate::log;
+use crate::model::{
+    DcName, GroupId, HomeEpoch, LogIndex, NodeId, Offset, ReplicaId, TopicPartition, batch,
+};
 use crate::replica::{Acks, ProduceError, Produced};
 
 const TICK: Duration = Duration::from_millis(50);
@@ -27,6 +32,15 @@ struct Cluster {
     /// Replicas whose disk does not answer.
     stuck: BTreeSet<ReplicaId>,
     owed: BTreeMap<ReplicaId, usize>,
+    /// What was written.
+    disks: BTreeMap<ReplicaId, BTreeMap<LogIndex, log::Entry>>,
+    /// Calls for entries, and all that were ever made.
+    fetches: VecDeque<(ReplicaId, RangeWanted)>,
+    fetched: Vec<(ReplicaId, RangeWanted)>,
+    /// No call is answered.
+    holds: bool,
+    /// Entries that travelled as appends, by receiver.
+    appended: BTreeMap<ReplicaId, usize>,
     replies: BTreeMap<Ticket, Result<Produced, ProduceError>>,
     deleted: BTreeMap<Ticket, Result<Offset, ProduceError>>,
     now: Now,
@@ -55,6 +69,11 @@ impl Cluster {
             cut: BTreeSet::new(),
             stuck: BTreeSet::new(),
             owed: BTreeMap::new(),
+            disks: BTreeMap::new(),
+            fetches: VecDeque::new(),
+            fetched: Vec::new(),
+            holds: false,
+            appended: BTreeMap::new(),
             replies: BTreeMap::new(),
             deleted: BTreeMap::new(),
             now: Now::default(),
@@ -93,16 +112,25 @@ impl Cluster {
             for id in ids {
                 self.drain(id);
             }
-            let Some((from, outgoing)) = self.wire.pop_front() else { return };
+            let Some((from, outgoing)) = self.wire.pop_front() else {
+                let due = if self.holds { None } else { self.fetches.pop_front() };
+                let Some((to, wanted)) = due else { return };
+                self.fetch(to, wanted);
+                continue;
+            };
             if self.cut.contains(&from) || self.cut.contains(&outgoing.to) {
                 continue;
             }
             let to = self.cores.get_mut(&outgoing.to).unwrap();
             if let Some(message) = outgoing.raft {
+                *self.appended.entry(outgoing.to).or_default() += message.entries.len();
                 to.handle_message(self.now, from, message);
             }
             if let Some((term, index)) = outgoing.watermark {
                 to.handle_watermark(self.now, term, index);
+            }
+            if let Some(notice) = outgoing.catch_up {
+                to.handle_notice(self.now, from, *notice);
             }
         }
     }
@@ -112,11 +140,30 @@ impl Cluster {
         while let Some(effect) = core.poll_effect() {
             match effect {
                 Effect::Send(outgoing) => self.wire.push_back((id, outgoing)),
-                Effect::Persist(_) if self.stuck.contains(&id) => {
-                    *self.owed.entry(id).or_default() += 1;
+                Effect::Persist(persist) => {
+                    let disk = self.disks.entry(id).or_default();
+                    if let Some(cut) = persist.truncate_from {
+                        disk.split_off(&cut);
+                    }
+                    disk.extend(persist.entries.iter().map(|e| (e.index, e.clone())));
+                    if self.stuck.contains(&id) {
+                        *self.owed.entry(id).or_default() += 1;
+                    } else {
+                        core.handle_persisted(self.now);
+                    }
                 }
-                Effect::Persist(_) => core.handle_persisted(self.now),
-                Effect::Read(_) | Effect::Lead(_) => {}
+                Effect::Read(wanted) => {
+                    if !core.begin_catch_up(&wanted) {
+                        let there = self.disks[&id].range(wanted.low..wanted.high).take(8);
+                        let entries: Vec<log::Entry> = there.map(|(_, e)| e.clone()).collect();
+                        core.handle_fetched(self.now, wanted, &entries);
+                    }
+                }
+                Effect::Fetch(wanted) => {
+                    self.fetched.push((id, wanted));
+                    self.fetches.push_back((id, wanted));
+                }
+                Effect::Lead(_) => {}
                 Effect::Reply(ticket, answer) => {
                     self.replies.insert(ticket, answer);
                 }
@@ -125,6 +172,19 @@ impl Cluster {
                 }
             }
         }
+    }
+
+    /// Answers a call for entries, a few at a time. Replica and node have the same number.
+    fn fetch(&mut self, to: ReplicaId, wanted: RangeWanted) {
+        let source = r(u64::from(wanted.source.as_u32()));
+        let past = wanted.to.min(self.cores[&source].watermark().0.next());
+        let is_cut = self.cut.contains(&source) || self.cut.contains(&to);
+        let entries = (!is_cut && wanted.from < past).then(|| {
+            let there = self.disks[&source].range(wanted.from..past).take(10);
+            there.map(|(_, e)| e.clone()).collect()
+        });
+        let core = self.cores.get_mut(&to).unwrap();
+        core.handle_range(self.now, wanted.from, entries);
     }
 
     /// The disks that were stuck do what they owe.
@@ -182,8 +242,13 @@ impl Cluster {
 
 /// A batch of `records`, of producer 7 if it has a sequence.
 fn sample(records: i32, sequence: Option<i32>) -> Bytes {
-    let mut b = BytesMut::zeroed(batch::HEADER_BYTES);
-    b[8..12].copy_from_slice(&49i32.to_be_bytes());
+    sized(records, sequence, 0)
+}
+
+/// The same, with as many bytes behind its header.
+fn sized(records: i32, sequence: Option<i32>, bytes: usize) -> Bytes {
+    let mut b = BytesMut::zeroed(batch::HEADER_BYTES + bytes);
+    b[8..12].copy_from_slice(&(49 + bytes as i32).to_be_bytes());
     b[16] = 2;
     b[23..27].copy_from_slice(&(records - 1).to_be_bytes());
     let (id, epoch, sequence) = sequence.map_or((-1i64, -1i16, -1), |s| (7, 0, s));

@@ -1,17 +1,19 @@
 //! Carrying out what a round wants, and taking in what came of it.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use bytes::Bytes;
 use isobar_topology::NodeId;
 use isobar_transport::Frame;
 
 use super::disk::{self, Done, Note};
 use super::replicas::{Outcome, lead_frames};
 use super::{Driver, Internal, Network, Waiting};
-use crate::log::Reader;
+use crate::log::{self, Reader};
 use crate::model::{Offset, Term, TopicPartition};
 use crate::replica::core::Now;
-use crate::replica::core::effect::Ticket;
+use crate::replica::core::effect::{RangeWanted, Ticket};
 use crate::replica::core::raft_log::Wanted;
 use crate::replica::{Leader, ProduceError, Produced, wire};
 
@@ -19,8 +21,9 @@ impl<N: Network> Driver<N> {
     /// Ends the round and carries it out.
     pub(super) fn end_round(&mut self) {
         let now = self.now();
-        let Outcome { replication, control, leads, writes, reads, replies, deleted, elections } =
-            self.replicas.end_round(now);
+        let outcome = self.replicas.end_round(now);
+        let Outcome { replication, control, leads, writes, reads, ranges, .. } = outcome;
+        let Outcome { replies, deleted, elections, .. } = outcome;
         self.counters.elections.fetch_add(elections, Relaxed);
         for (to, key, frame) in replication {
             self.network.replication(to, key, frame);
@@ -30,12 +33,14 @@ impl<N: Network> Driver<N> {
         }
         self.tell_everyone(&leads);
         for write in writes {
-            // The disk thread ends only with the process.
-            let _ = self.disk.send(disk::Command::Commit(write, Note::Persist));
+            self.disks.tell(write.partition, disk::Command::Commit(write, Note::Persist));
         }
         self.answer(replies, deleted);
         for (at, wanted, reader) in reads {
             self.fetch(at, wanted, reader);
+        }
+        for wanted in ranges {
+            self.fetch_range(wanted);
         }
     }
 
@@ -121,9 +126,39 @@ impl<N: Network> Driver<N> {
         });
     }
 
+    /// Asks another node for entries; its answer is checked before this loop sees it.
+    fn fetch_range(&self, wanted: RangeWanted) {
+        let (internal, counters) = (self.internal.clone(), Arc::clone(&self.counters));
+        let take = move |range: Option<Bytes>| {
+            let bytes = range.as_ref().map_or(0, Bytes::len);
+            let at = wanted.group.partition;
+            let parsed = range.map(|range| log::parse_range(at, &range));
+            let entries = match parsed {
+                Some(Ok(entries)) => Some(entries),
+                Some(Err(bad)) => {
+                    tracing::warn!(partition = %at, source = %wanted.source, %bad, "a range was refused");
+                    None
+                }
+                None => None,
+            };
+            match &entries {
+                Some(_) => {
+                    counters.ranges_fetched.fetch_add(1, Relaxed);
+                    counters.range_bytes_fetched.fetch_add(bytes as u64, Relaxed);
+                }
+                None => {
+                    counters.ranges_failed.fetch_add(1, Relaxed);
+                }
+            }
+            // The loop has ended: nobody waits.
+            let _ = internal.send(Internal::Ranged(wanted, entries));
+        };
+        self.network.range(wanted.source, wire::range::Want::of(&wanted), Box::new(take));
+    }
+
     pub(super) fn checkpoint(&mut self) {
         for write in self.replicas.checkpoint() {
-            let _ = self.disk.send(disk::Command::Commit(write, Note::Checkpoint));
+            self.disks.tell(write.partition, disk::Command::Commit(write, Note::Checkpoint));
         }
     }
 }

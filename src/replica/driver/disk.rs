@@ -11,7 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc as async_mpsc, oneshot};
 
-use crate::log::{self, Fatal, LogStart, Reader, ReplicaState, Space, Store, Write};
+use crate::log::{
+    self, Fatal, LogStart, Mend, Reader, Recovered, ReplicaState, Space, Spare, Store, Write,
+};
 use crate::model::{LogIndex, TopicPartition};
 use crate::replica::core::raft_log::Start;
 
@@ -33,6 +35,12 @@ pub enum Command {
     },
     SetConfig(TopicPartition, log::Config),
     Remove(TopicPartition, oneshot::Sender<Result<(), log::Error>>),
+    /// Reads a log again that cannot be opened from what the start has read.
+    Doubt(TopicPartition, LogIndex, oneshot::Sender<Result<(Box<Recovered>, Reader), log::Error>>),
+    /// Begins to mend a damaged log; `None` if it is not damaged.
+    Mend(TopicPartition, log::Config, oneshot::Sender<Result<Option<Mend>, log::Error>>),
+    Adopt(Box<Mend>, oneshot::Sender<Result<(Box<Recovered>, Reader), log::Error>>),
+    Swap(Box<Spare>, oneshot::Sender<Result<bool, log::Error>>),
     SetClusterId(String, oneshot::Sender<Result<(), log::Error>>),
     Close(oneshot::Sender<()>),
 }
@@ -55,12 +63,15 @@ pub struct Done {
     /// Logs that begin elsewhere now, and the producers' state there.
     pub started: Vec<(TopicPartition, Start, Bytes)>,
     pub space: Option<Space>,
+    /// Which of the node's disks it was, from 0.
+    pub disk: usize,
     pub files_synced: usize,
     pub bytes_appended: u64,
     pub took: Duration,
 }
 
 pub struct Disk {
+    number: usize,
     writer: Writer,
     commands: mpsc::Receiver<Command>,
     done: async_mpsc::UnboundedSender<Done>,
@@ -78,12 +89,13 @@ pub struct Writer {
 
 impl Disk {
     pub fn new(
+        number: usize,
         store: Store,
         commands: mpsc::Receiver<Command>,
         done: async_mpsc::UnboundedSender<Done>,
         clock: fn() -> Duration,
     ) -> Self {
-        Self { writer: Writer::new(store), commands, done, clock }
+        Self { number, writer: Writer::new(store), commands, done, clock }
     }
 
     /// Runs until it is told to close or nobody can tell it anything more. An error means that the
@@ -120,6 +132,7 @@ impl Disk {
     fn commit(&mut self, writes: Vec<(Write, Note)>) -> Result<(), Fatal> {
         let from = (self.clock)();
         let Some(mut done) = self.writer.commit(writes)? else { return Ok(()) };
+        done.disk = self.number;
         done.took = (self.clock)().saturating_sub(from);
         // The loop has ended: nobody is left to be told.
         let _ = self.done.send(done);
@@ -163,6 +176,20 @@ impl Writer {
                 self.waiting.retain(|(write, _)| write.partition != partition);
                 let _ = reply.send(self.store.remove(partition));
             }
+            Command::Doubt(partition, index, reply) => {
+                let found = self.store.doubt(partition, index);
+                let _ = reply.send(found.map(|(recovered, by)| (Box::new(recovered), by)));
+            }
+            Command::Mend(partition, config, reply) => {
+                let _ = reply.send(self.store.mend(partition, config));
+            }
+            Command::Adopt(mend, reply) => {
+                let adopted = self.store.adopt(*mend);
+                let _ = reply.send(adopted.map(|(recovered, by)| (Box::new(recovered), by)));
+            }
+            Command::Swap(spare, reply) => {
+                let _ = reply.send(self.store.swap(*spare));
+            }
             Command::SetClusterId(id, reply) => {
                 let _ = reply.send(self.store.set_cluster_id(&id));
             }
@@ -195,6 +222,7 @@ impl Writer {
             rolled: committed.rolled,
             started: moved.into_iter().filter_map(|at| self.started(at)).collect(),
             space: Some(self.store.space()),
+            disk: 0,
             files_synced: committed.files_synced,
             bytes_appended: committed.bytes_appended,
             took: Duration::ZERO,

@@ -12,7 +12,9 @@
 //! The loop never waits for a disk: reads go to the blocking pool, writes to the disk thread.
 
 mod carry;
+mod damaged;
 pub mod disk;
+mod disks;
 mod orders;
 mod raft_logger;
 pub mod replicas;
@@ -21,8 +23,8 @@ mod silence;
 pub mod slot;
 mod spec;
 
-use std::collections::HashMap;
-use std::sync::{Arc, RwLock, mpsc as thread_mpsc};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, RwLock, mpsc as thread_mpsc};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -31,13 +33,16 @@ use isobar_transport::Frame;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 
+pub use self::damaged::Damaged;
 use self::disk::Done;
+use self::disks::Disks;
+pub use self::disks::Mender;
 use self::orders::Order;
 pub use self::orders::{Orders, Refused};
 use self::replicas::Replicas;
 use self::silence::Silence;
 pub use self::spec::{Policy, Spec};
-use super::core::effect::Ticket;
+use super::core::effect::{RangeWanted, Ticket};
 use super::core::raft_log::Wanted;
 use super::core::{Now, Queued};
 use super::handle::{INBOX_REQUESTS_MAX, Produce, Request};
@@ -71,6 +76,11 @@ pub trait Network: Send + 'static {
     /// Never blocks. A frame that cannot be queued is lost, as on any network.
     fn control(&self, to: NodeId, frame: Frame);
     fn replication(&self, to: NodeId, key: u64, frame: Frame);
+    /// Asks another node for entries, on the bulk lane: [`wire::range`] is the body, frames are the
+    /// answer. Calls `then` with it on any thread but the caller's, or with nothing.
+    ///
+    /// [`wire::range`]: super::wire::range
+    fn range(&self, to: NodeId, body: Bytes, then: Box<dyn FnOnce(Option<Bytes>) + Send>);
     /// Every other node of the cluster.
     fn peers(&self) -> Vec<NodeId>;
     /// A node of this DC leads something and says nothing.
@@ -125,6 +135,15 @@ pub struct Counters {
     pub commit_micros: std::sync::atomic::AtomicU64,
     pub groups_dropped: std::sync::atomic::AtomicU64,
     pub frames_malformed: std::sync::atomic::AtomicU64,
+    /// Ranges that other nodes gave, and their bytes; and those that came to nothing.
+    pub ranges_fetched: std::sync::atomic::AtomicU64,
+    pub range_bytes_fetched: std::sync::atomic::AtomicU64,
+    pub ranges_failed: std::sync::atomic::AtomicU64,
+    /// Replicas that stay closed because their logs are damaged; and how often damage was mended.
+    pub damaged: std::sync::atomic::AtomicU64,
+    pub mended: std::sync::atomic::AtomicU64,
+    /// Bytes of ranges that this node gave others.
+    pub range_bytes_served: std::sync::atomic::AtomicU64,
 }
 
 pub struct Config {
@@ -140,12 +159,14 @@ pub struct Config {
 pub struct Started {
     pub handle: Handle,
     pub orders: Orders,
+    pub mender: Mender,
     pub counters: Arc<Counters>,
 }
 
 enum Internal {
     Done(Done),
     Fetched(TopicPartition, Wanted, Result<Vec<log::Entry>, log::Error>),
+    Ranged(RangeWanted, Option<Vec<log::Entry>>),
 }
 
 pub(super) enum Waiting {
@@ -162,7 +183,7 @@ pub(super) struct Driver<N> {
     leaders: Arc<Leaders>,
     waiting: HashMap<Ticket, Waiting>,
     tickets: u64,
-    disk: thread_mpsc::Sender<disk::Command>,
+    disks: Disks,
     internal: mpsc::UnboundedSender<Internal>,
     counters: Arc<Counters>,
     silence: Silence,
@@ -175,33 +196,48 @@ fn monotonic() -> Duration {
     BEGUN.get_or_init(std::time::Instant::now).elapsed()
 }
 
-/// Starts the disk thread and the loop's thread over an opened store.
+/// Starts a thread for each disk, and the loop's, over opened stores: one for each data directory.
 pub fn start<N: Network>(
     config: Config,
     ends: Ends,
     network: N,
-    store: Store,
-    recovered: Vec<log::Recovered>,
+    stores: Vec<(Store, Vec<log::Recovered>)>,
 ) -> std::io::Result<Started> {
     let (requests_in, requests) = mpsc::channel(INBOX_REQUESTS_MAX);
     let (orders_in, orders) = mpsc::unbounded_channel();
     let (internal_in, internal) = mpsc::unbounded_channel();
     let (done_in, mut done) = mpsc::unbounded_channel();
-    let (disk_in, disk_commands) = thread_mpsc::channel();
     let views: Arc<RwLock<HashMap<TopicPartition, Arc<View>>>> = Arc::default();
     let leaders = Arc::<Leaders>::default();
     let counters = Arc::<Counters>::default();
-    let recovered = recovered.into_iter();
-    let recovered = recovered.filter_map(|r| store.reader(r.partition).ok().map(|by| (r, by)));
-    let recovered: Vec<(log::Recovered, log::Reader)> = recovered.collect();
     let node = config.node;
-    let on_fatal = config.on_fatal;
-    let disk = disk::Disk::new(store, disk_commands, done_in, monotonic);
-    std::thread::Builder::new().name(format!("disk-{node}")).spawn(move || {
-        if let Err(fatal) = disk.run() {
-            on_fatal(fatal);
+    // Whichever disk fails first ends the process.
+    let on_fatal = Arc::new(Mutex::new(Some(config.on_fatal)));
+    let mut senders = Vec::new();
+    let mut on_disks = BTreeMap::new();
+    let mut recovered = Vec::new();
+    for (number, (store, found)) in stores.into_iter().enumerate() {
+        let (commands_in, commands) = thread_mpsc::channel();
+        senders.push(commands_in);
+        for one in found {
+            if let Ok(reader) = store.reader(one.partition) {
+                on_disks.insert(one.partition, number);
+                recovered.push((one, reader));
+            }
         }
-    })?;
+        let disk = disk::Disk::new(number, store, commands, done_in.clone(), monotonic);
+        let on_fatal = Arc::clone(&on_fatal);
+        std::thread::Builder::new().name(format!("disk-{node}-{number}")).spawn(move || {
+            if let Err(fatal) = disk.run()
+                && let Some(end) = on_fatal.lock().expect("no panic while held").take()
+            {
+                end(fatal);
+            }
+        })?;
+    }
+    drop(done_in);
+    let disks = Disks::new(senders, on_disks);
+    let mender = Mender::new(disks.clone());
     let shared = (Arc::clone(&views), Arc::clone(&leaders), Arc::clone(&counters));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name(format!("replicas-{node}")).spawn(move || {
@@ -215,7 +251,7 @@ pub fn start<N: Network>(
                 leaders,
                 waiting: HashMap::new(),
                 tickets: 0,
-                disk: disk_in,
+                disks,
                 internal: internal_in.clone(),
                 counters,
                 silence: Silence::new(config.neighbours),
@@ -231,7 +267,7 @@ pub fn start<N: Network>(
         });
     })?;
     let handle = Handle::new(requests_in, views, leaders);
-    Ok(Started { handle, orders: Orders::new(orders_in), counters })
+    Ok(Started { handle, orders: Orders::new(orders_in), mender, counters })
 }
 
 struct Inputs {
@@ -338,7 +374,12 @@ impl<N: Network> Driver<N> {
         let Produce { partition, batches, acks, timeout, reply } = produce;
         let ticket = self.ticket(Waiting::Produce(reply));
         let queued = Queued { ticket, batches, acks, deadline: now.mono + timeout };
-        if let Err(refused) = self.replicas.produce(partition, queued) {
+        let has_room = self.disks.of(partition).is_none_or(|disk| self.replicas.has_room(disk));
+        let taken = match has_room {
+            true => self.replicas.produce(partition, queued),
+            false => Err(ProduceError::DiskFull),
+        };
+        if let Err(refused) = taken {
             self.answer(vec![(ticket, Err(refused))], Vec::new());
         }
     }
@@ -348,6 +389,7 @@ impl<N: Network> Driver<N> {
         match input {
             Internal::Done(done) => self.take_done(now, done),
             Internal::Fetched(at, wanted, read) => self.replicas.fetched(now, at, wanted, read),
+            Internal::Ranged(wanted, entries) => self.replicas.ranged(now, &wanted, entries),
         }
     }
 

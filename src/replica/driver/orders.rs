@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::damaged::Damaged;
 use super::replicas::Opening;
 use super::restart;
 use super::spec::{Policy, Spec};
 use super::{Driver, Network, disk};
 use crate::log;
-use crate::model::{ReplicaId, TopicPartition};
+use crate::model::{GroupId, ReplicaId, TopicPartition};
 use crate::replica::core::config::Member;
+use crate::replica::core::{Core, Standing};
 use crate::replica::host::Status;
 
 #[derive(Debug, thiserror::Error)]
@@ -24,9 +26,7 @@ pub enum Refused {
         epoch: crate::model::HomeEpoch,
         wanted: ReplicaId,
     },
-    #[error(
-        "{partition}: {corruption:?}; it must refetch the range from its peers, which is not built yet"
-    )]
+    #[error("the log of {partition} is damaged from entry {} on, up to {}", .corruption.first, .corruption.last)]
     Corrupt { partition: TopicPartition, corruption: log::Corruption },
     #[error(transparent)]
     Restart(#[from] restart::Error),
@@ -45,6 +45,10 @@ pub(super) enum Order {
     StepDown,
     Statuses(oneshot::Sender<Vec<Status>>),
     OnDisk(oneshot::Sender<Vec<TopicPartition>>),
+    Damaged(oneshot::Sender<Vec<Damaged>>),
+    Mended(Box<log::Recovered>, log::Reader, oneshot::Sender<Result<(), Refused>>),
+    Members(TopicPartition, oneshot::Sender<Option<(GroupId, Vec<Member>)>>),
+    Standing(TopicPartition, ReplicaId, oneshot::Sender<Option<Standing>>),
     ClusterId(String, oneshot::Sender<Result<(), Refused>>),
     Close(oneshot::Sender<()>),
 }
@@ -97,6 +101,30 @@ impl Orders {
         self.ask(Order::OnDisk).await
     }
 
+    /// Replicas that are not open because their logs are damaged.
+    pub async fn damaged(&self) -> Result<Vec<Damaged>, Refused> {
+        self.ask(Order::Damaged).await
+    }
+
+    /// Opens a replica whose log has been mended, unless it was removed meanwhile.
+    pub async fn mended(
+        &self,
+        recovered: Box<log::Recovered>,
+        reader: log::Reader,
+    ) -> Result<(), Refused> {
+        self.ask(|reply| Order::Mended(recovered, reader, reply)).await?
+    }
+
+    /// The group of an open replica and who else is in it.
+    pub async fn members(&self, at: TopicPartition) -> Option<(GroupId, Vec<Member>)> {
+        self.ask(|reply| Order::Members(at, reply)).await.ok().flatten()
+    }
+
+    /// What this node's replica knows of another one.
+    pub async fn standing(&self, at: TopicPartition, of: ReplicaId) -> Option<Standing> {
+        self.ask(|reply| Order::Standing(at, of, reply)).await.ok().flatten()
+    }
+
     /// Writes the cluster's id into the data directory; another one than is there is refused.
     pub async fn cluster_id(&self, id: String) -> Result<(), Refused> {
         self.ask(|reply| Order::ClusterId(id, reply)).await?
@@ -133,11 +161,15 @@ impl<N: Network> Driver<N> {
                 let _ = reply.send(removed);
             }
             Order::Policy(at, policy) => {
+                self.replicas.policy_of_damaged(at, policy);
                 if self.replicas.policy(now, at, policy) {
-                    let _ = self.disk.send(disk::Command::SetConfig(at, policy.log));
+                    self.disks.tell(at, disk::Command::SetConfig(at, policy.log));
                 }
             }
-            Order::Placement(at, members) => self.replicas.host.placement(now, at, members),
+            Order::Placement(at, members) => {
+                self.replicas.placement_of_damaged(at, &members);
+                self.replicas.host.placement(now, at, members);
+            }
             Order::Lease(valid) => self.replicas.host.lease(now, valid),
             Order::StepDown => self.replicas.host.step_down(now),
             Order::Statuses(reply) => {
@@ -148,13 +180,32 @@ impl<N: Network> Driver<N> {
             Order::OnDisk(reply) => {
                 let _ = reply.send(self.replicas.on_disk());
             }
+            Order::Damaged(reply) => {
+                let _ = reply.send(self.replicas.damaged());
+            }
+            Order::Mended(recovered, reader, reply) => {
+                let opened = self.open_mended(*recovered, reader).await;
+                let _ = reply.send(opened);
+            }
+            Order::Members(at, reply) => {
+                let config = self.replicas.host.core(at).map(Core::config);
+                let _ = reply.send(config.map(|c| {
+                    let others = c.members.iter().filter(|(id, _)| **id != c.me);
+                    (c.group, others.map(|(_, member)| member.clone()).collect())
+                }));
+            }
+            Order::Standing(at, of, reply) => {
+                let core = self.replicas.host.core(at);
+                let _ = reply.send(core.map(|core| core.standing(of)));
+            }
             Order::ClusterId(id, reply) => {
-                let set = self.ask_disk(|reply| disk::Command::SetClusterId(id, reply)).await;
-                let _ = reply.send(set.and_then(|r| r.map_err(Refused::Log)));
+                let _ = reply.send(self.name_cluster(id).await);
             }
             Order::Close(reply) => {
                 self.checkpoint();
-                let _ = self.ask_disk(disk::Command::Close).await;
+                for number in self.disks.numbers() {
+                    let _ = self.disks.ask(number, disk::Command::Close).await;
+                }
                 let _ = reply.send(());
                 return true;
             }
@@ -162,23 +213,40 @@ impl<N: Network> Driver<N> {
         false
     }
 
-    /// Waits for the disk thread between two commits. The loop stands still meanwhile, for as long
-    /// as one commit takes; it is asked for when replicas come and go only.
-    async fn ask_disk<T>(
-        &self,
-        command: impl FnOnce(oneshot::Sender<T>) -> disk::Command,
-    ) -> Result<T, Refused> {
-        let (reply, answer) = oneshot::channel();
-        self.disk.send(command(reply)).map_err(|_| Refused::ShuttingDown)?;
-        answer.await.map_err(|_| Refused::ShuttingDown)
+    async fn name_cluster(&self, id: String) -> Result<(), Refused> {
+        for number in self.disks.numbers() {
+            let command = |reply| disk::Command::SetClusterId(id.clone(), reply);
+            self.disks.ask(number, command).await??;
+        }
+        Ok(())
     }
 
     async fn open(&mut self, spec: Spec) -> Result<(), Refused> {
         let at = spec.group.partition;
-        let opening = match self.replicas.resume(&spec)? {
+        let mut resumed = self.replicas.resume(&spec);
+        if let Err(Refused::Restart(restart::Error::Log(log::Error::Corrupt { index, .. }))) =
+            &resumed
+            && let Some(number) = self.disks.of(at)
+        {
+            let index = *index;
+            let doubt = |reply| disk::Command::Doubt(at, index, reply);
+            let (recovered, reader) = self.disks.ask(number, doubt).await??;
+            self.replicas.put_back(*recovered, reader);
+            resumed = self.replicas.resume(&spec);
+        }
+        let resumed = match resumed {
+            Err(damaged @ Refused::Corrupt { .. }) => {
+                // It neither votes nor answers until it is whole again (R21).
+                tracing::error!(node = %self.node, %damaged, "a replica stays closed until it is mended");
+                self.replicas.keep_damaged(spec);
+                return Ok(());
+            }
+            resumed => resumed?,
+        };
+        let opening = match resumed {
             Some(resumed) => {
                 // A store that was just opened cuts segments as the defaults say.
-                let _ = self.disk.send(disk::Command::SetConfig(at, spec.policy.log));
+                self.disks.tell(at, disk::Command::SetConfig(at, spec.policy.log));
                 resumed
             }
             None => self.create(&spec).await?,
@@ -188,16 +256,30 @@ impl<N: Network> Driver<N> {
         Ok(())
     }
 
+    async fn open_mended(
+        &mut self,
+        recovered: log::Recovered,
+        reader: log::Reader,
+    ) -> Result<(), Refused> {
+        match self.replicas.mended(recovered, reader) {
+            Some(spec) => self.open(spec).await,
+            None => Ok(()),
+        }
+    }
+
     async fn create(&mut self, spec: &Spec) -> Result<Opening, Refused> {
         let state = restart::new_state(spec);
+        let at = spec.group.partition;
         let command = |reply| disk::Command::Create {
-            partition: spec.group.partition,
+            partition: at,
             topic_name: spec.topic_name.clone(),
             state: state.clone(),
             config: spec.policy.log,
             reply,
         };
-        let reader = self.ask_disk(command).await??;
+        let number = self.disks.least_used();
+        let reader = self.disks.ask(number, command).await??;
+        self.disks.put(at, number);
         Ok(Opening::fresh(state, reader))
     }
 
@@ -206,7 +288,10 @@ impl<N: Network> Driver<N> {
         self.answer(last.replies, last.deleted);
         self.views.write().expect("no panic while held").remove(&at);
         self.leaders.forget(at);
-        self.ask_disk(|reply| disk::Command::Remove(at, reply)).await??;
+        if let Some(number) = self.disks.of(at) {
+            self.disks.ask(number, |reply| disk::Command::Remove(at, reply)).await??;
+            self.disks.forget(at);
+        }
         Ok(())
     }
 }

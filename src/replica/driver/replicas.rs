@@ -17,7 +17,7 @@ use super::spec::{Policy, Spec};
 use super::{PRODUCER_EXPIRATION, frame};
 use crate::log::{self, LogStart, Reader, ReplicaState, Space, Write};
 use crate::model::{Offset, TopicPartition};
-use crate::replica::core::effect::Ticket;
+use crate::replica::core::effect::{RangeWanted, Ticket};
 use crate::replica::core::raft_log::{ENTRY_OVERHEAD_BYTES, Wanted};
 use crate::replica::core::{Core, Now, Queued, Restart, config};
 use crate::replica::host::{Host, Round};
@@ -37,13 +37,18 @@ pub struct Replicas {
     logger: slog::Logger,
     /// Ordered, as all that a loop goes over is, so that a run repeats.
     pub(super) slots: BTreeMap<TopicPartition, Slot>,
-    recovered: BTreeMap<TopicPartition, log::Recovered>,
-    readers: BTreeMap<TopicPartition, Reader>,
+    pub(super) recovered: BTreeMap<TopicPartition, log::Recovered>,
+    pub(super) readers: BTreeMap<TopicPartition, Reader>,
+    /// To be opened when their logs are whole again.
+    pub(super) closed: BTreeMap<TopicPartition, Spec>,
     /// Replicas opened so far: no two draw the same random numbers.
     opened: u64,
-    pub space: Space,
+    /// By disk; one that has not said yet has room.
+    spaces: BTreeMap<usize, Space>,
     /// Of replicas that are opened from here on; smaller in the simulator.
     pub append_bytes_max: u64,
+    /// What a replica must lack at least to catch up on the bulk lane.
+    pub catch_up_bytes_min: u64,
 }
 
 /// What a replica is opened from.
@@ -65,6 +70,8 @@ pub struct Outcome {
     pub writes: Vec<Write>,
     /// To be answered with [`Replicas::fetched`].
     pub reads: Vec<(TopicPartition, Wanted, Reader)>,
+    /// To be asked of other nodes, and answered with [`Replicas::ranged`].
+    pub ranges: Vec<RangeWanted>,
     pub replies: Vec<(Ticket, Result<Produced, ProduceError>)>,
     pub deleted: Vec<(Ticket, Result<Offset, ProduceError>)>,
     /// Elections that replicas here have won.
@@ -105,9 +112,11 @@ impl Replicas {
             slots: BTreeMap::new(),
             recovered: recovered.into_iter().collect(),
             readers,
+            closed: BTreeMap::new(),
             opened: 0,
-            space: Space::Ample,
+            spaces: BTreeMap::new(),
             append_bytes_max: config::APPEND_BYTES_MAX,
+            catch_up_bytes_min: config::CATCH_UP_BYTES_MIN,
         }
     }
 
@@ -182,6 +191,7 @@ impl Replicas {
         }
         self.readers.remove(&at);
         self.recovered.remove(&at);
+        self.closed.remove(&at);
         self.host.remove(at)
     }
 
@@ -193,14 +203,15 @@ impl Replicas {
         true
     }
 
+    /// Whether a disk has room for more than what is already acknowledged elsewhere (R22).
+    pub fn has_room(&self, disk: usize) -> bool {
+        self.spaces.get(&disk).is_none_or(|space| *space == Space::Ample)
+    }
+
     /// Queues a produce for the end of the round.
     pub fn produce(&mut self, at: TopicPartition, queued: Queued) -> Result<(), ProduceError> {
         if !self.slots.contains_key(&at) {
             return Err(ProduceError::UnknownPartition);
-        }
-        // The last room is for what is already acknowledged elsewhere (R22).
-        if self.space != Space::Ample {
-            return Err(ProduceError::DiskFull);
         }
         self.host.produce(at, queued);
         Ok(())
@@ -216,10 +227,10 @@ impl Replicas {
     /// A commit has ended.
     pub fn done(&mut self, now: Now, done: Done) {
         if let Some(space) = done.space {
-            if space != self.space {
-                tracing::warn!(node = %self.node, ?space, "room on the disk changed");
+            let before = self.spaces.insert(done.disk, space).unwrap_or(Space::Ample);
+            if space != before {
+                tracing::warn!(node = %self.node, disk = done.disk, ?space, "room on the disk changed");
             }
-            self.space = space;
         }
         // Segments first: their first entries are not applied before the write is done.
         for (at, first) in done.rolled {
@@ -254,9 +265,19 @@ impl Replicas {
     /// Ends the round, and publishes what it changed.
     pub fn end_round(&mut self, now: Now) -> Outcome {
         let round = self.host.take_round(now);
-        let Round { control, appends, leads, writes, reads, replies, deleted, progress, .. } =
-            round;
-        let mut outcome = Outcome { leads, replies, deleted, ..Outcome::default() };
+        let Round {
+            control,
+            appends,
+            leads,
+            writes,
+            reads,
+            ranges,
+            replies,
+            deleted,
+            progress,
+            ..
+        } = round;
+        let mut outcome = Outcome { leads, replies, deleted, ranges, ..Outcome::default() };
         for append in appends {
             let header = wire::Envelope::of(vec![append.group], Vec::new()).to_header();
             outcome.replication.push((append.to, append.key, frame(header, append.chunks, true)));
@@ -277,13 +298,32 @@ impl Replicas {
         for (at, progress) in progress {
             if let Some(slot) = self.slots.get(&at) {
                 outcome.elections += u64::from(slot.view.progress().is_won_by(progress));
+                if let Some(core) = self.host.core(at) {
+                    slot.view.set_watermark(core.watermark().0);
+                }
                 slot.view.publish(progress);
             }
         }
-        let reader = |at: &TopicPartition| Some(self.slots.get(at)?.view.reader().clone());
-        let reads = reads.into_iter();
-        outcome.reads = reads.filter_map(|(at, wanted)| Some((at, wanted, reader(&at)?))).collect();
+        for (at, wanted) in reads {
+            let Some(slot) = self.slots.get(&at) else { continue };
+            let reader = slot.view.reader().clone();
+            if !self.catches_up(at, &wanted, &reader) {
+                outcome.reads.push((at, wanted, reader));
+            }
+        }
         outcome
+    }
+
+    /// Whether whoever needs these entries is so far behind that they do not travel as appends.
+    fn catches_up(&mut self, at: TopicPartition, wanted: &Wanted, reader: &Reader) -> bool {
+        let Some(core) = self.host.core(at) else { return false };
+        let lacks = reader.bytes_between(wanted.low, core.watermark().0.next());
+        lacks >= self.catch_up_bytes_min && self.host.begin_catch_up(at, wanted)
+    }
+
+    /// The answer to a range that was wanted; nothing if none came, or none that is whole.
+    pub fn ranged(&mut self, now: Now, wanted: &RangeWanted, entries: Option<Vec<log::Entry>>) {
+        self.host.ranged(now, wanted.group.partition, wanted.from, entries);
     }
 
     /// How far the replicas had come, for a restart; nobody waits for these writes.

@@ -78,7 +78,11 @@ impl Host {
                 match effect {
                     Effect::Reply(ticket, answer) => last.replies.push((ticket, answer)),
                     Effect::Deleted(ticket, answer) => last.deleted.push((ticket, answer)),
-                    Effect::Send(_) | Effect::Persist(_) | Effect::Read(_) | Effect::Lead(_) => {}
+                    Effect::Send(_)
+                    | Effect::Persist(_)
+                    | Effect::Read(_)
+                    | Effect::Fetch(_)
+                    | Effect::Lead(_) => {}
                 }
             }
         }
@@ -139,6 +143,10 @@ impl Host {
         if moved {
             self.touched.insert(at);
         }
+        if let Some(notice) = received.catch_up {
+            core.handle_notice(now, received.from, notice);
+            self.touched.insert(at);
+        }
         true
     }
 
@@ -187,6 +195,25 @@ impl Host {
         entries: &[log::Entry],
     ) {
         self.with(at, |core| core.handle_fetched(now, wanted, entries));
+    }
+
+    /// Lets the replicas that a read is for catch up on the bulk lane instead; see
+    /// [`Core::begin_catch_up`].
+    pub fn begin_catch_up(&mut self, at: TopicPartition, wanted: &Wanted) -> bool {
+        let mut began = false;
+        self.with(at, |core| began = core.begin_catch_up(wanted));
+        began
+    }
+
+    /// What came of a fetch from another node.
+    pub fn ranged(
+        &mut self,
+        now: Now,
+        at: TopicPartition,
+        from: LogIndex,
+        entries: Option<Vec<log::Entry>>,
+    ) {
+        self.with(at, |core| core.handle_range(now, from, entries));
     }
 
     /// Frames to a node were lost: probe its replicas before sending them more.
@@ -298,6 +325,7 @@ impl Round {
             Effect::Send(outgoing) => self.send(core, at, outgoing),
             Effect::Persist(persist) => self.writes.push((at, persist)),
             Effect::Read(wanted) => self.reads.push((at, wanted)),
+            Effect::Fetch(wanted) => self.ranges.push(wanted),
             Effect::Reply(ticket, answer) => self.replies.push((ticket, answer)),
             Effect::Deleted(ticket, answer) => self.deleted.push((ticket, answer)),
             Effect::Lead(_) => self.leads.push(round::lead(core)),
@@ -308,13 +336,14 @@ impl Round {
         let config = core.config();
         // A replica that left the placement is not told; Raft's removal does not need it.
         let Some(member) = config.members.get(&outgoing.to) else { return };
-        let Outgoing { to, raft, watermark } = outgoing;
+        let Outgoing { to, raft, watermark, catch_up } = outgoing;
         let appends = raft.as_ref().is_some_and(|m| !m.entries.is_empty());
         let beats = raft.as_ref().is_some_and(|m| m.get_msg_type() == MessageType::MsgHeartbeat);
         let Some((group, chunks)) = wire::Group::new(config.group, config.me, to, raft, watermark)
         else {
             return;
         };
+        let group = group.with_notice(catch_up.as_deref());
         if appends {
             self.appends.push(round::Append {
                 to: member.node,

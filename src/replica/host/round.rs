@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::model::{DcName, LogIndex, NodeId, Offset, ReplicaId, Term, TopicPartition};
-use crate::replica::core::effect::{Persist, Ticket};
+use crate::replica::core::effect::{Persist, RangeWanted, Ticket};
 use crate::replica::core::raft_log::Wanted;
 use crate::replica::core::{Core, Exposure};
 use crate::replica::{ProduceError, Produced, Progress, wire};
@@ -24,6 +24,8 @@ pub struct Round {
     pub leads: Vec<wire::Lead>,
     pub writes: Vec<(TopicPartition, Box<Persist>)>,
     pub reads: Vec<(TopicPartition, Wanted)>,
+    /// To be asked of other nodes.
+    pub ranges: Vec<RangeWanted>,
     pub replies: Vec<(Ticket, Result<Produced, ProduceError>)>,
     pub deleted: Vec<(Ticket, Result<Offset, ProduceError>)>,
     /// Of every replica that was touched.

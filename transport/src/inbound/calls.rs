@@ -65,6 +65,8 @@ async fn answer(
             Ok(result) => result?,
             Err(_) => Err(RpcError::Timeout),
         };
+    // What the answer's owner counts against a limit stays counted until it is sent, compressed or not.
+    let _held = result.as_ref().ok().cloned();
     let zstd = lane == Lane::Bulk && peer.config.link.compression == Compression::Zstd;
     let mut chunks = match zstd {
         false => Answer::encode(result, false),

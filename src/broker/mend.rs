@@ -1,0 +1,319 @@
+//! Damaged logs take again from healthy replicas what they have lost (R21).
+//!
+//! ```text
+//!   a segment inside the log      any replica's committed entries, checked against those before it
+//!   the log's end                 as much as the leader says that this replica has promised:
+//!                                 max(its high watermark, what it counts of this disk)
+//! ```
+//!
+//! Why that much. Whatever this disk had acknowledged, it did in a term not above the one that its
+//! journal has. A leader of that term or a later one, whose own first entry is committed, has all of it
+//! that any majority ever had: the entries of earlier terms by Raft's leader completeness, those of its
+//! own because it counted them itself. Up to its high watermark that log is this replica's promise, and
+//! up to `matched` its leader relies on this disk. Until both are on disk again the replica stays
+//! closed: it neither votes nor answers. Where no such leader is to be had it waits; if this vote is
+//! what the group lacks, a promise may be lost for good, and only an operator can say so.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use bytes::Bytes;
+use isobar_transport::{RpcError, Transport};
+
+use super::inbound::{Answer, method};
+use crate::log::{self, Entry, Mend, MendError};
+use crate::model::{DcName, GroupId, LogIndex, NodeId, ReplicaId, Term};
+use crate::replica::core::Standing;
+use crate::replica::core::config::Member;
+use crate::replica::core::effect::RangeWanted;
+use crate::replica::driver::{Counters, Damaged, Mender, Orders, Refused};
+use crate::replica::wire::range::{Ask, Stands, Want};
+use crate::replica::{self, wire};
+
+/// How often it is looked for damaged logs, and how long an attempt that failed waits: somebody may
+/// have to come back, or to be elected.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// For one range, as when catching up.
+const RANGE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// For a word about where a replica stands: a WAN round trip or two.
+const STANDING_TIMEOUT: Duration = Duration::from_secs(2);
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("no replica gives entry {index}; the last one asked, {node}: {source}")]
+    NoSource { index: LogIndex, node: NodeId, source: SourceError },
+    #[error("entry {0} is to be fetched, and no other replica is known")]
+    Alone(LogIndex),
+    #[error("no leader of term {0} or later says what this replica had promised")]
+    NoLeader(Term),
+    #[error(transparent)]
+    Mend(#[from] MendError),
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+/// Why one peer's answer was of no use.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SourceError {
+    #[error(transparent)]
+    Call(#[from] RpcError),
+    #[error(transparent)]
+    Wire(#[from] wire::Error),
+    #[error(transparent)]
+    Range(#[from] log::BadRange),
+    #[error("it has term {found} at entry {index}, and here it is {here}")]
+    OtherHistory { index: LogIndex, here: Term, found: Term },
+    #[error("it gave nothing")]
+    Empty,
+}
+
+/// How entries come from other nodes.
+#[derive(Clone)]
+pub(super) struct Peers {
+    pub(super) transport: Transport,
+    pub(super) dc: DcName,
+}
+
+#[derive(Clone)]
+pub(super) struct Mending {
+    pub(super) node: NodeId,
+    pub(super) peers: Peers,
+    pub(super) orders: Orders,
+    pub(super) mender: Mender,
+    pub(super) replicas: replica::Handle,
+    pub(super) counters: Arc<Counters>,
+}
+
+/// Answers where a replica stands, as the one here knows.
+pub(super) fn answer(orders: Orders) -> Answer {
+    Box::new(move |_from, body| {
+        let orders = orders.clone();
+        Box::pin(async move {
+            let (group, of) = Ask::receive(body).map_err(|_| RpcError::Malformed)?;
+            let standing = orders.standing(group.partition, of).await;
+            let standing = standing.ok_or_else(|| RpcError::Refused {
+                code: 0,
+                message: "no open replica here".into(),
+            })?;
+            Ok(Stands::of(&standing))
+        })
+    })
+}
+
+/// Mends whatever stays closed, for as long as the node runs.
+pub(super) async fn damaged(mending: Mending) {
+    let mut every = tokio::time::interval(LOOK_EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut said = std::collections::BTreeMap::new();
+    loop {
+        every.tick().await;
+        let Ok(waiting) = mending.orders.damaged().await else { return };
+        mending.counters.damaged.store(waiting.len() as u64, Relaxed);
+        for damaged in waiting {
+            let at = damaged.spec.group.partition;
+            let Err(error) = mending.mend(damaged).await else {
+                said.remove(&at);
+                continue;
+            };
+            // Once for each reason; it may last.
+            let text = error.to_string();
+            if said.get(&at) != Some(&text) {
+                tracing::warn!(node = %mending.node, partition = %at, %error, "not mended yet");
+                said.insert(at, text);
+            }
+        }
+    }
+}
+
+impl Mending {
+    async fn mend(&self, Damaged { spec, term }: Damaged) -> Result<(), Error> {
+        let (group, me) = (spec.group, spec.me);
+        let at = group.partition;
+        let Some(mut mend) = self.mender.begin(at, spec.policy.log).await? else { return Ok(()) };
+        let others: Vec<Member> =
+            spec.members.iter().filter(|(id, _)| **id != me).map(|(_, m)| m.clone()).collect();
+        let wants = mend.wants().clone();
+        let upto = match wants.last {
+            Some(last) => last,
+            None => self.peers.promised(group, me, term, &others).await?,
+        };
+        let fetched = self.fetch(&mut mend, group, upto, &others).await?;
+        let mend = off_the_runtime(move || mend.settle().map(|()| mend)).await?;
+        let (recovered, reader) = self.mender.adopt(mend).await?;
+        self.counters.mended.fetch_add(1, Relaxed);
+        tracing::warn!(
+            node = %self.node, partition = %at, file = %wants.path.display(),
+            first_damaged = %wants.damaged, from = %wants.after.0.next(), to = %upto, bytes = fetched,
+            "a damaged log was mended with other replicas' entries"
+        );
+        Ok(self.orders.mended(recovered, reader).await?)
+    }
+
+    /// Fetches what a mend wants, up to `upto`; how many bytes.
+    pub(super) async fn fetch(
+        &self,
+        mend: &mut Mend,
+        group: GroupId,
+        upto: LogIndex,
+        others: &[Member],
+    ) -> Result<usize, Error> {
+        let mut bytes = 0;
+        let mut first = Some(mend.wants().after).filter(|(index, _)| *index > LogIndex::ZERO);
+        while let Some(next) = mend.next().filter(|next| *next <= upto) {
+            let range = self.peers.range(group, next, upto, first.take(), others).await;
+            let (entries, size) = range.inspect_err(|_| {
+                self.counters.ranges_failed.fetch_add(1, Relaxed);
+            })?;
+            self.counters.ranges_fetched.fetch_add(1, Relaxed);
+            self.counters.range_bytes_fetched.fetch_add(size as u64, Relaxed);
+            bytes += size;
+            tokio::task::block_in_place(|| mend.take(entries))?;
+        }
+        Ok(bytes)
+    }
+}
+
+async fn off_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, log::Error> + Send + 'static,
+) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(work).await.map_err(|_| Error::Stopping)?;
+    done.map_err(|error| MendError::Log(error).into())
+}
+
+impl Peers {
+    /// Those of this DC first.
+    fn nearest_first<'a>(&self, others: &'a [Member]) -> impl Iterator<Item = &'a Member> {
+        let mut others: Vec<&Member> = others.iter().collect();
+        others.sort_by_key(|m| m.dc != self.dc);
+        others.into_iter()
+    }
+
+    /// Entries from `next` on, and their bytes, from whoever has them. `before` is the entry before
+    /// them here: whoever has another one there has another history, or this log has.
+    async fn range(
+        &self,
+        group: GroupId,
+        next: LogIndex,
+        upto: LogIndex,
+        before: Option<(LogIndex, Term)>,
+        others: &[Member],
+    ) -> Result<(Vec<Entry>, usize), Error> {
+        let mut last = None;
+        for member in self.nearest_first(others) {
+            match self.range_of(group, next, upto, before, member.node).await {
+                Ok(range) => return Ok(range),
+                Err(error) => last = Some((member.node, error)),
+            }
+        }
+        Err(match last {
+            Some((node, source)) => Error::NoSource { index: next, node, source },
+            None => Error::Alone(next),
+        })
+    }
+
+    async fn range_of(
+        &self,
+        group: GroupId,
+        next: LogIndex,
+        upto: LogIndex,
+        before: Option<(LogIndex, Term)>,
+        source: NodeId,
+    ) -> Result<(Vec<Entry>, usize), SourceError> {
+        let from = before.map_or(next, |(index, _)| index);
+        let (mut entries, mut bytes) = self.call(group, from, upto, source).await?;
+        if let Some((index, here)) = before {
+            let found =
+                entries.first().filter(|e| e.index == index).ok_or(SourceError::Empty)?.term;
+            if found != here {
+                return Err(SourceError::OtherHistory { index, here, found });
+            }
+            entries.remove(0);
+            if entries.is_empty() {
+                // A segment ends there.
+                (entries, bytes) = self.call(group, next, upto, source).await?;
+            }
+        }
+        Ok((entries, bytes))
+    }
+
+    async fn call(
+        &self,
+        group: GroupId,
+        from: LogIndex,
+        upto: LogIndex,
+        source: NodeId,
+    ) -> Result<(Vec<Entry>, usize), SourceError> {
+        let wanted = RangeWanted { source, group, from, to: upto.next() };
+        let body = Want::of(&wanted);
+        let range = self.transport.bulk(source, method::RANGE, body, RANGE_TIMEOUT).await?;
+        let entries = log::parse_range(group.partition, &range)?;
+        if entries.is_empty() {
+            return Err(SourceError::Empty);
+        }
+        Ok((entries, range.len()))
+    }
+
+    /// Up to where this replica must have the log again, as its leader says.
+    async fn promised(
+        &self,
+        group: GroupId,
+        me: ReplicaId,
+        term: Term,
+        others: &[Member],
+    ) -> Result<LogIndex, Error> {
+        for member in self.nearest_first(others).filter(|m| m.voter) {
+            let Ok(standing) = self.standing(group, me, member.node).await else { continue };
+            if let Some(upto) = promised(&standing, term) {
+                return Ok(upto);
+            }
+        }
+        Err(Error::NoLeader(term))
+    }
+
+    async fn standing(
+        &self,
+        group: GroupId,
+        me: ReplicaId,
+        node: NodeId,
+    ) -> Result<Standing, SourceError> {
+        let body: Bytes = Ask::of(group, me);
+        let answer = self.transport.call(node, method::STANDING, body, STANDING_TIMEOUT).await?;
+        Ok(Stands::receive(answer)?)
+    }
+}
+
+/// What a leader's word comes to for a replica that may have promised in `term`; nothing if it is no
+/// such leader's.
+fn promised(standing: &Standing, term: Term) -> Option<LogIndex> {
+    let counts = standing.leads && standing.term >= term;
+    Some(standing.watermark.filter(|_| counts)?.max(standing.matched))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_leader_of_its_last_term_or_later_that_knows_its_watermark_can_say_what_was_promised()
+    {
+        let term = Term(7);
+        let leader =
+            Standing { leads: true, term, watermark: Some(LogIndex(20)), matched: LogIndex(15) };
+        assert_eq!(promised(&leader, term), Some(LogIndex(20)));
+        let relied_on = Standing { matched: LogIndex(23), ..leader };
+        assert_eq!(promised(&relied_on, term), Some(LogIndex(23)), "its leader counts on it");
+        assert_eq!(promised(&Standing { term: Term(9), ..leader }, term), Some(LogIndex(20)));
+        for no_such in [
+            Standing { leads: false, ..leader },
+            Standing { term: Term(6), ..leader },
+            Standing { watermark: None, ..leader },
+        ] {
+            assert_eq!(promised(&no_such, term), None, "{no_such:?}");
+        }
+    }
+}

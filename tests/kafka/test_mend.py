@@ -1,0 +1,114 @@
+"""Damaged disks take again from the others what they have lost, and say so."""
+
+import os
+import tomllib
+
+import pytest
+
+from harness import dumps, http, kafka, wait
+
+SEGMENT_BYTES = 1 << 20
+
+
+def value(one, node, name, **labels):
+    return sum(value for _, value in http.samples(one.admin(node), name, **labels))
+
+
+def segments(one, node, topic):
+    """The segment files of the topic's only partition on a node, oldest first."""
+    for directory in (one.data_dir(node) / "partitions").iterdir():
+        named = tomllib.loads((directory / "partition.toml").read_text())
+        if named["topic"] == topic:
+            return sorted(directory.glob("*.log"))
+    raise AssertionError(f"node {node} has nothing of {topic}")
+
+
+def flip(path, position):
+    with open(path, "r+b") as file:
+        file.seek(position)
+        byte = file.read(1)[0]
+        file.seek(position)
+        file.write(bytes([byte ^ 0x10]))
+
+
+def filled(cluster, topic, per_dc):
+    one = cluster(per_dc)
+    kafka.create_topic(one.bootstrap(), topic, segment_bytes=SEGMENT_BYTES)
+    kafka.send(one.bootstrap("fra"), topic, (os.urandom(16 << 10) for _ in range(512)))
+    kafka.wait_in_sync(one.kafka(1), topic, 1)
+    wait.until("the first checkpoint", lambda: one.dump(1, topic, 0).strip())
+    dumps.wait_same(one, topic, 1)
+    return one
+
+
+def wait_mended(one, node, topic):
+    wait.until(
+        lambda: f"node {node} mends its log:\n{one.processes[node].tail(15)}",
+        lambda: value(one, node, "isobar_log_mended_total") >= 1 and value(one, node, "isobar_log_damaged") == 0,
+        60,
+        errors=(OSError,),
+    )
+    dumps.wait_same(one, topic, 1)
+
+
+@pytest.mark.timeout(300)
+def test_a_flipped_bit_in_a_closed_segment_is_found_and_the_segment_made_anew(cluster, topic):
+    one = filled(cluster, topic, {"fra": 3, "iad": 1, "sin": 1})
+    follower = next(n for n in one.in_dc("fra") if n != kafka.leader(one.kafka(1), topic)[0])
+    for node in (one.in_dc("iad")[0], follower):
+        one.shut_down(node)
+        rotten = segments(one, node, topic)[2]
+        whole = rotten.read_bytes()
+        flip(rotten, SEGMENT_BYTES // 2)
+        one.start(node)
+        wait_mended(one, node, topic)
+        assert rotten.read_bytes() == whole
+        assert str(rotten) in one.processes[node].tail(1000), "the log names the file"
+        assert value(one, node, "isobar_catch_up_bytes_total") < 2 * SEGMENT_BYTES, "only what was damaged"
+
+
+@pytest.mark.timeout(300)
+def test_a_log_that_cannot_be_read_at_the_start_is_closed_until_it_is_whole_again(cluster, topic):
+    one = filled(cluster, topic, {"fra": 3, "iad": 2, "sin": 1})
+    node = one.in_dc("iad")[0]
+    one.kill9(node)
+    files = segments(one, node, topic)
+    flip(files[1], SEGMENT_BYTES // 3)
+    files[1].with_suffix(".index").unlink()
+    files[4].unlink()
+    one.start(node)
+    wait_mended(one, node, topic)
+    kafka.send(one.bootstrap("fra"), topic, [b"after"])
+    dumps.wait_same(one, topic, 1)
+
+
+@pytest.mark.timeout(300)
+def test_a_voter_that_lost_the_end_of_its_log_does_not_vote_before_it_has_it_again(cluster, topic):
+    """Its vote is what the group lacks, and it gives none: else what it had acknowledged could be lost."""
+    one = filled(cluster, topic, {"fra": 3, "iad": 1, "sin": 1})
+    leader, _ = kafka.leader(one.kafka(1), topic)
+    damaged, other = [n for n in one.in_dc("fra") if n != leader]
+    one.kill9(other)
+    acknowledged = kafka.send(one.bootstrap("fra"), topic, [b"on two disks of three"] * 100, acks="all")
+    # Orderly, so that the durable mark is at the end of the log.
+    one.shut_down(damaged)
+    one.kill9(leader)
+    last = segments(one, damaged, topic)[-1]
+    size = last.stat().st_size
+    os.truncate(last, size // 2)
+    one.start(damaged, other, ready=False)
+
+    def is_damaged():
+        return value(one, damaged, "isobar_log_damaged") == 1
+
+    wait.until("the damaged replica stays closed", is_damaged, 60, errors=(OSError,))
+    # Without its leader nobody can say what it promised, and these two are a majority of voters.
+    terms = lambda: http.samples(one.admin(other), "isobar_raft_role", topic=topic, role="leader")
+    wait.for_seconds(8, lambda: not terms() or pytest.fail("elected without the damaged one's promise"))
+    assert is_damaged()
+    one.start(leader)
+    wait_mended(one, damaged, topic)
+    assert last.stat().st_size >= size
+    assert kafka.end_offset(one.bootstrap("fra"), topic) >= acknowledged[-1] + 1
+    assert kafka.send(one.bootstrap("fra"), topic, [b"after"], acks="all")
+    dumps.wait_same(one, topic, 1)
