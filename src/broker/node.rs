@@ -169,6 +169,7 @@ impl Node {
         let options = service::Options {
             node,
             own_topology: Arc::clone(&topology),
+            founders: Default::default(),
             cluster_id: service::cluster_id(uuid::Uuid::new_v4().into_bytes()),
             live: Box::new(move || {
                 all.iter().copied().filter(|id| *id == node || live.is_reachable(*id)).collect()

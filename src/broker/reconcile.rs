@@ -90,7 +90,8 @@ impl Reconciler {
             Action::UpdatePlacement { partition, members } => {
                 if let Some(replica) = self.replicas.get_mut(&partition) {
                     replica.placement_generation = members.placement_generation;
-                    self.orders.placement(partition, members_by_id(&members));
+                    let generation = members.placement_generation;
+                    self.orders.placement(partition, generation, members_by_id(&members));
                 }
             }
             Action::UpdatePolicy { partition, effective } => {

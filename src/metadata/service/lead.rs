@@ -197,8 +197,8 @@ impl<L: Log> Lead<L> {
         deadline: Instant,
     ) -> Result<bool, Chore> {
         let image = &applied.image;
-        let Options { cluster_id, own_topology, .. } = &self.options;
-        let mut commands = controller::first_topology(image, cluster_id, own_topology);
+        let Options { cluster_id, own_topology, founders, .. } = &self.options;
+        let mut commands = controller::first_topology(image, cluster_id, own_topology, founders);
         if commands.is_empty() {
             commands.extend(controller::repair(image).into_iter().map(Command::ReplacePlacement));
         }

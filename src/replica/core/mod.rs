@@ -108,6 +108,8 @@ pub struct Core {
     /// First entries of segments that were begun and are not applied yet.
     segment_begins: VecDeque<LogIndex>,
     lease_valid: bool,
+    /// Of the newest placement that Raft's configuration was changed for.
+    conf_generation: u64,
     effects: VecDeque<Effect>,
 }
 
@@ -121,6 +123,8 @@ pub struct Restart {
     pub watermark: (LogIndex, Offset),
     /// Every entry after the watermark.
     pub beyond: Vec<Position>,
+    /// Of the newest placement that Raft's configuration follows.
+    pub conf_generation: u64,
 }
 
 /// Where an entry beyond the watermark ends.
@@ -183,6 +187,7 @@ impl Core {
             unpersisted: VecDeque::new(),
             segment_begins: VecDeque::new(),
             lease_valid: true,
+            conf_generation: restart.conf_generation,
             effects: VecDeque::new(),
         };
         core.redraw();

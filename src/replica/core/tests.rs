@@ -1,6 +1,8 @@
 //! Cores alone, joined by a network and a disk that do what they are told: the protocol as
 //! sentences. Time passes only by ticks.
 
+mod placement;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use super::effect::{Effect, Outgoing, Ticket};
 use super::raft_log::Restored;
 use super::{Core, Now, Queued, Restart};
 use crate::model::{DcName, GroupId, HomeEpoch, NodeId, Offset, ReplicaId, TopicPartition, batch};
-use crate::replica::{Acks, ProduceError, Produced};
+use crate::replica::{Acks, ProduceError, Produced, Role};
 
 const TICK: Duration = Duration::from_millis(50);
 
@@ -66,6 +68,7 @@ impl Cluster {
                 me: r(id),
                 home: dc(1),
                 members: members.clone(),
+                placement_generation: 1,
                 preferred: id == 1,
                 ack,
                 timing: Timing {
