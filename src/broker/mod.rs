@@ -15,6 +15,7 @@ mod inbound;
 mod lease;
 mod node;
 mod peers;
+mod promote;
 mod reconcile;
 
 pub use node::{Config, Error, Node};

@@ -172,9 +172,7 @@ fn check_step(old: &Partition, new: &Partition) -> Outcome {
     let same = |id| (old.replicas.iter().find(|r| r.id == id), id < old.next_replica_id);
     // A disk that nobody knew yet may become known.
     let moved = new.replicas.iter().any(|r| match same(r.id) {
-        (Some(known), _) => {
-            known.node != r.node || known.disk.is_some() && known.disk != r.disk
-        }
+        (Some(known), _) => known.node != r.node || known.disk.is_some() && known.disk != r.disk,
         (None, given_before) => given_before,
     });
     let voters = |p: &Partition| p.voters().map(|r| r.id).collect::<Vec<_>>();

@@ -125,9 +125,8 @@ pub fn decode(bytes: &[u8], first_offset: Offset) -> Result<Image, Error> {
         }
     };
     let meta = wire.meta.map(Partition::try_from).transpose()?.map(Arc::new);
-    let retired = wire::all(wire.retired, |r| {
-        Ok((wire::disk_id(&r.disk)?, wire::node_id(r.node)?))
-    })?;
+    let retired =
+        wire::all(wire.retired, |r| Ok((wire::disk_id(&r.disk)?, wire::node_id(r.node)?)))?;
     let nodes = wire::all(wire.nodes, Node::try_from)?;
     let topics = wire::all(wire.topics, Topic::try_from)?;
     let topic_ids: BTreeMap<_, _> = topics.iter().map(|t| (t.name.clone(), t.id)).collect();

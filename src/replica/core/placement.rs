@@ -25,6 +25,10 @@ impl Core {
         generation: u64,
         members: BTreeMap<ReplicaId, Member>,
     ) {
+        // After a restart the image is read from an older one on.
+        if generation < self.config.placement_generation {
+            return;
+        }
         self.config.members = members;
         self.config.placement_generation = generation;
         self.propose_placement();

@@ -317,12 +317,7 @@ impl Round {
             return;
         };
         if appends {
-            self.appends.push(round::Append {
-                to: node,
-                key: stream_key(at),
-                group,
-                chunks,
-            });
+            self.appends.push(round::Append { to: node, key: stream_key(at), group, chunks });
         } else {
             let lane = if beats { &mut self.heartbeats } else { &mut self.control };
             lane.entry(node).or_default().push(group);
