@@ -258,7 +258,8 @@ impl Core {
 
     pub fn handle_tick(&mut self, now: Now) {
         self.ticks += 1;
-        if self.wants_first_term() {
+        let asks = self.wants_first_term();
+        if asks {
             self.campaign();
         }
         if self.ticks.is_multiple_of(config::PLACEMENT_TICKS) {
@@ -268,7 +269,7 @@ impl Core {
         self.waiters.expire(now.mono, &mut self.effects);
         // A follower's tick, and most of a leader's, change nothing that anyone could see.
         let looks = self.is_leader() && self.ticks.is_multiple_of(config::LOOK_TICKS);
-        if is_busy || looks {
+        if is_busy || looks || asks {
             self.process(now);
         }
     }
