@@ -17,8 +17,7 @@ mod spec;
 mod who;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use isobar_topology::Topology;
@@ -34,16 +33,24 @@ use crate::metadata::image::DiskId;
 use crate::metadata::refusal::{Reason, Refusal};
 use crate::metadata::request::{Admitted, Reply, Request, Response};
 use crate::model::NodeId;
+use crate::replica::driver::Spec;
 
 /// How long a node waits for an answer to WHO, and between two questions. A WAN round trip and a
 /// handshake fit.
 const WHO_TIMEOUT: Duration = Duration::from_secs(2);
 const WHO_EVERY: Duration = Duration::from_millis(250);
 
+/// How long a node waits before it says what for, and between two sentences about it.
+const SAY_EVERY: Duration = Duration::from_secs(2);
+
 /// How long a majority of empty voters waits for the rest to say that there is a cluster already,
 /// before it founds one without them. Five connection attempts; it is waited only where a node is
 /// down on the very first start. Nobody acknowledges anything meanwhile.
 const FOUND_WITHOUT_SOME: Duration = Duration::from_secs(10);
+
+/// How long a node that must not begin goes on answering: others who are empty, too, come to the same
+/// end only when they have heard it. Two questions and their answers fit.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// How long one request for admission may take: a few WAN round trips. It is asked again, and asking
 /// twice is as good as once.
@@ -90,8 +97,14 @@ pub struct Newcomer<'a> {
     pub accept_loss: bool,
 }
 
-/// Whether this node has a replica of `__meta` yet; shared with who answers WHO.
-pub type Begun = Arc<AtomicBool>;
+/// Set when this node has a replica of `__meta`: who voted in it when it was opened. Shared with who
+/// answers WHO.
+pub type Begun = Arc<OnceLock<Vec<NodeId>>>;
+
+/// The nodes that vote, as a replica that is opened knows it.
+pub fn voters(spec: &Spec) -> Vec<NodeId> {
+    spec.members.values().filter(|member| member.voter).map(|member| member.node).collect()
+}
 
 impl Newcomer<'_> {
     /// Asks until it is clear how this node may begin.
@@ -105,7 +118,7 @@ impl Newcomer<'_> {
         let mut answers = Answers::new(self.topology, self.node);
         let mut look = tokio::time::interval(WHO_EVERY);
         let mut agreed_since: Option<Instant> = None;
-        let mut said = String::new();
+        let (mut said, mut say_at) = (String::new(), Instant::now() + SAY_EVERY);
         loop {
             tokio::select! {
                 answer = answered.recv() => {
@@ -132,7 +145,10 @@ impl Newcomer<'_> {
                     }
                 }
                 Verdict::Wait => agreed_since = None,
-                Verdict::Lost(lost) => return Err(lost),
+                Verdict::Lost(lost) => {
+                    tokio::time::sleep(LAST_WORDS).await;
+                    return Err(lost);
+                }
                 Verdict::Join => {
                     if let Some(admitted) = self.ask(&answers).await? {
                         return Ok(Beginning::Admitted(admitted));
@@ -142,7 +158,8 @@ impl Newcomer<'_> {
                 }
             }
             let waits = answers.waits_for();
-            if waits != said {
+            if waits != said && Instant::now() >= say_at {
+                say_at = Instant::now() + SAY_EVERY;
                 tracing::info!(node = %self.node, "this disk is empty: {waits}");
                 said = waits;
             }

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -142,7 +141,8 @@ impl Node {
         let on_disk = reconcile::on_disk(&recovered);
         let meta = recovered.iter().find(|r| r.partition == TopicPartition::META);
         let resumed = meta.and_then(|meta| bootstrap::resumed_spec(&topology, node, meta));
-        let begun = Begun::new(resumed.is_some().into());
+        let begun = resumed.as_ref().map(bootstrap::voters).map(OnceLock::from).unwrap_or_default();
+        let begun = Begun::new(begun);
         let driver::Started { handle: replicas, orders, counters } =
             driver::start(replicas, ends, network, store, recovered)?;
 
@@ -174,8 +174,9 @@ impl Node {
             None => begin(&newcomer, identity.cluster_id.clone()).await?,
         };
         if let Some(spec) = spec {
+            let voters = bootstrap::voters(&spec);
             orders.open(spec).await?;
-            begun.store(true, Relaxed);
+            begun.get_or_init(|| voters);
         }
         let live = transport.clone();
         let all: Vec<NodeId> = topology.nodes().map(|n| n.id).collect();
@@ -317,8 +318,7 @@ fn take_up(
         method::WHO,
         Box::new(move |_from, _body| {
             let image = service.get().map(service::Handle::image).unwrap_or_default();
-            let has_begun = begun.load(Relaxed);
-            let answer = bootstrap::answer(&image, cluster_id.as_deref(), disk, has_begun);
+            let answer = bootstrap::answer(&image, cluster_id.as_deref(), disk, begun.get());
             Box::pin(async move { Ok(answer) })
         }),
     );

@@ -98,3 +98,84 @@ pub async fn run(node: NodeId, metadata: service::Handle, orders: Orders) {
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::command::Command;
+    use crate::metadata::controller;
+    use crate::metadata::fixture::{World, n, topic};
+    use crate::model::{LeaderEpoch, Offset, Term};
+    use crate::replica::Progress;
+    use crate::replica::host::MemberStatus;
+
+    /// A topic whose voter on node 2 was replaced.
+    fn world() -> (World, TopicPartition) {
+        let mut world = World::new();
+        world.create(topic("t", 1, &[])).unwrap();
+        assert!(!anybody_waits(&world.image));
+        let at = TopicPartition { topic: world.image.topic("t").unwrap().id, partition: 0 };
+        world.replace_disk(2, [0xee; 16]);
+        for placement in controller::repair(&world.image) {
+            world.apply(Command::ReplacePlacement(placement)).unwrap();
+        }
+        (world, at)
+    }
+
+    /// As a replica of the partition sees its members, of which node 2's has come to `matched`.
+    fn status(
+        world: &World,
+        at: TopicPartition,
+        role: Role,
+        committed: u64,
+        matched: Option<u64>,
+    ) -> Status {
+        let members = world.image.partition(at).unwrap().replicas.iter().map(|r| MemberStatus {
+            replica: r.id,
+            node: r.node,
+            dc: "fra".parse().unwrap(),
+            voter: r.voter,
+            matched: if r.node == n(2) { matched.map(LogIndex) } else { Some(LogIndex(committed)) },
+        });
+        Status {
+            partition: at,
+            replica: ReplicaId(1),
+            progress: Progress {
+                role,
+                leader_epoch: LeaderEpoch::default(),
+                log_start: Offset(0),
+                high_watermark: Offset(0),
+                watermark_known: true,
+                log_end: Offset(0),
+            },
+            term: Term(0),
+            leader: None,
+            committed: LogIndex(committed),
+            applied: LogIndex(committed),
+            last: LogIndex(committed),
+            in_sync: Vec::new(),
+            members: members.collect(),
+            exposure: BTreeMap::new(),
+            staleness: None,
+        }
+    }
+
+    #[test]
+    fn a_learner_is_promoted_when_it_has_what_was_committed_at_the_look_before() {
+        let (mut world, at) = world();
+        assert!(anybody_waits(&world.image));
+        let mut looks = Looks::default();
+        let mut look = |world: &World, role, committed, matched| {
+            looks.look(&world.image, &[status(world, at, role, committed, matched)])
+        };
+        assert_eq!(look(&world, Role::Leader, 100, Some(100)), [], "one look says nothing");
+        assert_eq!(look(&world, Role::Leader, 200, Some(99)), [], "it lags");
+        assert_eq!(look(&world, Role::Leader, 300, None), [], "Raft has not heard of it yet");
+        assert_eq!(look(&world, Role::Follower, 300, Some(300)), [], "not for others to say");
+        assert_eq!(look(&world, Role::Leader, 300, Some(300)), [], "another leader's first look");
+        let asked = look(&world, Role::Leader, 400, Some(300));
+        let [request @ Request::PromoteReplica { .. }] = &asked[..] else { panic!("{asked:?}") };
+        world.ask(request.clone()).unwrap();
+        assert_eq!(look(&world, Role::Leader, 500, Some(500)), [], "it votes");
+    }
+}

@@ -33,7 +33,7 @@ pub mod command;
 pub mod config;
 pub mod controller;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 pub mod image;
 pub mod lease;
 pub mod quorum;

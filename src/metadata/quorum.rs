@@ -79,19 +79,13 @@ pub fn bound(image: &Image, founders: &BTreeMap<NodeId, DiskId>) -> Option<Place
 /// With a replica for a disk that comes empty, and its id; `None` in place of a placement that has
 /// it already.
 ///
-/// A voter that nobody knows the disk of may have voted with another before: it gets a new id, as
-/// one whose disk was lost does. A learner promises nothing and keeps its own.
+/// A replica that nobody knows the disk of may have been there on another before: it gets a new id, as
+/// one whose disk was lost does.
 pub fn admitted(meta: &Partition, node: NodeId, disk: DiskId) -> (ReplicaId, Option<Placement>) {
     let mut next = placement(meta);
     let at = next.replicas.iter().position(|r| r.node == node);
-    if let Some(replica) = at.map(|at| &mut next.replicas[at]) {
-        if replica.disk == Some(disk) {
-            return (replica.id, None);
-        }
-        if replica.disk.is_none() && !replica.voter {
-            replica.disk = Some(disk);
-            return (replica.id, Some(next));
-        }
+    if let Some(known) = at.map(|at| &next.replicas[at]).filter(|r| r.disk == Some(disk)) {
+        return (known.id, None);
     }
     let id = ReplicaId(next.next_replica_id.0 | u64::from(node.as_u32()));
     let replica = Replica { id, node, voter: false, disk: Some(disk) };

@@ -26,7 +26,8 @@ pub struct Known {
     /// It has a replica of `__meta`: its disk is not empty.
     #[prost(bool, tag = "5")]
     has_begun: bool,
-    /// Who votes in `__meta`, as far as its image says, and how new that is.
+    /// Who votes in `__meta`, as far as its image says, and how new that is; without an image, as its
+    /// disk says.
     #[prost(uint32, repeated, tag = "6")]
     voters: Vec<u32>,
     #[prost(int64, tag = "7")]
@@ -34,13 +35,21 @@ pub struct Known {
 }
 
 /// The answer, from the image, which may be empty, and from what the data directory says.
-pub fn answer(image: &Image, cluster_id: Option<&str>, disk: DiskId, has_begun: bool) -> Bytes {
-    let voters = image.meta.iter().flat_map(|meta| meta.voters());
+pub fn answer(
+    image: &Image,
+    cluster_id: Option<&str>,
+    disk: DiskId,
+    begun: Option<&Vec<NodeId>>,
+) -> Bytes {
+    let voters: Vec<NodeId> = match &image.meta {
+        Some(meta) => meta.voters().map(|replica| replica.node).collect(),
+        None => begun.cloned().unwrap_or_default(),
+    };
     let known = Known {
         cluster_id: image.cluster_id.as_deref().or(cluster_id).unwrap_or_default().to_owned(),
         disk: disk.to_vec(),
-        has_begun,
-        voters: voters.map(|r| r.node.as_u32()).collect(),
+        has_begun: begun.is_some(),
+        voters: voters.into_iter().map(NodeId::as_u32).collect(),
         at: image.next_offset.0,
     };
     known.encode_to_vec().into()
