@@ -34,7 +34,10 @@ pub fn apply(image: &mut Image, offset: Offset, command: Command) -> Outcome {
             image.topology_generation += 1;
             let topology = Arc::unwrap_or_clone(topology);
             match &mut image.meta {
-                Some(meta) => quorum::follow(meta, &topology),
+                Some(meta) => {
+                    let gone = quorum::follow(meta, &topology);
+                    disks::leave(image, gone);
+                }
                 None => image.meta = quorum::founded(&topology).map(Arc::new),
             }
             image.topology = Some(Arc::new(topology.with_generation(image.topology_generation)));

@@ -41,14 +41,17 @@ pub(super) fn founded(topology: &Topology) -> Option<Partition> {
     })
 }
 
-/// Nodes that a topology no longer has leave; new ones come when they ask to be admitted.
-pub(super) fn follow(meta: &mut Arc<Partition>, topology: &Topology) {
-    let stays = |r: &Replica| topology.node(r.node).is_some();
-    if !meta.replicas.iter().all(stays) {
+/// Nodes that a topology no longer has leave, and are returned; new ones come when they ask to be
+/// admitted.
+pub(super) fn follow(meta: &mut Arc<Partition>, topology: &Topology) -> Vec<Replica> {
+    let leaves = |r: &Replica| topology.node(r.node).is_none();
+    let gone: Vec<Replica> = meta.replicas.iter().copied().filter(leaves).collect();
+    if !gone.is_empty() {
         let meta = Arc::make_mut(meta);
-        meta.replicas.retain(stays);
+        meta.replicas.retain(|r| !leaves(r));
         meta.placement_generation += 1;
     }
+    gone
 }
 
 /// As it stands, to be changed.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::{Outcome, compare, placed, replaced};
 use crate::metadata::command::AdmitDisk;
-use crate::metadata::image::{DiskId, Image, Node, Partition};
+use crate::metadata::image::{DiskId, Image, Node, Partition, Replica};
 use crate::metadata::refusal::{Reason, Refusal};
 use crate::model::{NodeId, TopicPartition};
 
@@ -17,9 +17,9 @@ use crate::model::{NodeId, TopicPartition};
 pub fn check(image: &Image, node: NodeId, disk: DiskId) -> Outcome {
     if image.retired.contains_key(&disk) {
         let message = format!(
-            "this data directory of node {node} (disk {}) was replaced: the cluster has gone on with \
-             another one and counts on nothing that this one holds. Start the node with the \
-             directory that it had last, or with an empty one",
+            "this data directory of node {node} (disk {}) was replaced, or the node was removed: \
+             the cluster has gone on without it and counts on nothing that it holds. Start the \
+             node with the directory that it had last, or with an empty one",
             text(disk)
         );
         return Err(Refusal::new(Reason::DiskReplaced, message));
@@ -98,6 +98,16 @@ pub(super) fn admit(image: &mut Image, admit: AdmitDisk) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// Nodes leave the topology. If one comes back it is with another disk: what it had of `__meta` is
+/// followed by nobody any more.
+pub(super) fn leave(image: &mut Image, gone: Vec<Replica>) {
+    for replica in gone {
+        let registered = image.nodes.remove(&replica.node).map(|node| node.disk);
+        let disks = registered.into_iter().chain(replica.disk);
+        image.retired.extend(disks.map(|disk| (disk, replica.node)));
+    }
 }
 
 #[cfg(test)]

@@ -106,8 +106,8 @@ fn a_home_that_has_its_majority_again_may_lose_the_next_disk() {
     assert_eq!(disks, [Some([0xe1; 16]), Some([0xe2; 16]), Some([0xe3; 16])]);
 }
 
-/// Five nodes in fra: 1, 2, 3, 10 and 11.
-fn five_at_home() -> String {
+/// Five nodes in fra: 1, 2, 3, 10 and 11; three of them have replicas.
+fn five_in_fra() -> String {
     let text = text();
     let blocks: Vec<&str> = text.split("[[node]]").collect();
     let like = |id: u16, block: &str| {
@@ -120,12 +120,32 @@ fn five_at_home() -> String {
     };
     let more = format!("[[node]]{}[[node]]{}", like(10, blocks[1]), like(11, blocks[1]));
     let at = text.find("[[node]]").unwrap();
-    format!("{}{more}{}", &text[..at], &text[at..]).replace("fra = 3", "fra = 5")
+    format!("{}{more}{}", &text[..at], &text[at..])
+}
+
+fn apply(world: &mut World, text: String) {
+    let (expected_generation, validate_only) = (None, false);
+    world.ask(Request::ApplyTopology { text, expected_generation, validate_only }).unwrap();
+}
+
+#[test]
+fn a_node_that_left_the_topology_comes_back_only_with_another_disk() {
+    let mut world = World::of(&five_in_fra());
+    let ten = crate::metadata::image::Node { id: n(10), disk: [10; 16], ..node(1) };
+    world.ask(Request::RegisterNode(ten.clone())).unwrap();
+    apply(&mut world, text());
+    assert!(!world.image.nodes.contains_key(&n(10)));
+    assert_eq!(world.image.meta.as_ref().unwrap().replica_on(n(10)), None);
+    apply(&mut world, five_in_fra());
+    let refused = world.ask(Request::RegisterNode(ten)).unwrap_err();
+    assert_eq!(refused.reason, Reason::DiskReplaced);
+    let admitted = admit(&mut world, 10, 0xea, false).unwrap();
+    assert_eq!(admitted.replica, ReplicaId::of_meta(1, n(10)));
 }
 
 #[test]
 fn the_next_voter_is_dropped_only_when_the_last_one_votes_again() {
-    let mut world = World::of(&five_at_home());
+    let mut world = World::of(&five_in_fra().replace("fra = 3", "fra = 5"));
     for id in [10, 11] {
         let fra = crate::metadata::image::Node { id: n(id), disk: [id as u8; 16], ..node(1) };
         world.ask(Request::RegisterNode(fra)).unwrap();
