@@ -3,216 +3,203 @@
 //!
 //! ```text
 //! data directory has __meta ──▶ resume it
-//! empty ─▶ ask every node WHO ─┬─ one knows a cluster and this node with another disk ─▶ refused
-//!                              └─ a majority of __meta's voters (this one counted) knows none, or
-//!                                 knows a cluster and not this node ─▶ begin with an empty __meta
+//! empty ─▶ ask every node WHO ─┬─ nobody knows a cluster ──▶ found it: an empty __meta
+//!                              ├─ somebody knows one ──▶ ask its leader for admission: a learner of
+//!                              │                         __meta under a new replica id
+//!                              └─ too many of __meta's voters are empty ──▶ refused
 //! ```
 //!
-//! A wiped voter has forgotten its votes (H31), so it must not come back under its old replica id.
-//! The cluster's id travels in the transport's handshake too: nodes of two clusters never talk.
+//! A wiped voter has forgotten its votes (H31), so it never comes back under its old replica id. Only
+//! those who found the cluster begin with a vote. The cluster's id travels in the transport's
+//! handshake too: nodes of two clusters never talk.
+
+mod spec;
+mod who;
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::Bytes;
-use isobar_topology::{Topology, meta_voters, quorum, timing};
-use isobar_transport::{RpcError, Transport};
-use prost::Message as _;
+use isobar_topology::Topology;
+use isobar_transport::Transport;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
+pub use self::spec::{admitted_spec, founding_spec, resumed_spec, ticks};
+pub use self::who::answer;
+use self::who::{Answers, Verdict};
 use super::inbound::method;
-use crate::log;
-use crate::metadata::image::{DiskId, Image};
-use crate::model::{GroupId, HomeEpoch, NodeId, ReplicaId, TopicPartition};
-use crate::replica::core::config::{AckPolicy, Member, Timing};
-use crate::replica::driver::{Policy, Spec};
+use crate::metadata::image::DiskId;
+use crate::metadata::refusal::{Reason, Refusal};
+use crate::metadata::request::{Admitted, Reply, Request, Response};
+use crate::model::NodeId;
+use crate::replica::driver::Spec;
 
-/// How long a node waits for an answer to WHO, and between two rounds of asking. A WAN round trip
-/// and a handshake fit.
+/// How long a node waits for an answer to WHO, and between two questions. A WAN round trip and a
+/// handshake fit.
 const WHO_TIMEOUT: Duration = Duration::from_secs(2);
 const WHO_EVERY: Duration = Duration::from_millis(250);
 
-/// Segments of `__meta`: small, so that log start can follow its snapshots closely.
-const META_SEGMENT_BYTES: u32 = 4 << 20;
+/// How long a node waits before it says what for, and between two sentences about it.
+const SAY_EVERY: Duration = Duration::from_secs(2);
 
-#[derive(Clone, PartialEq, prost::Message)]
-struct Who {
-    /// The asker's data directory.
-    #[prost(bytes = "vec", tag = "1")]
-    disk: Vec<u8>,
-}
+/// How long a majority of empty voters waits for the rest to say that there is a cluster already,
+/// before it founds one without them. Five connection attempts; it is waited only where a node is
+/// down on the very first start. Nobody acknowledges anything meanwhile.
+const FOUND_WITHOUT_SOME: Duration = Duration::from_secs(10);
 
-/// What a node knows.
-#[derive(Clone, PartialEq, prost::Message)]
-struct Known {
-    /// Empty: no cluster.
-    #[prost(string, tag = "1")]
-    cluster_id: String,
-    /// The asker's disk, as registered; empty if it never was.
-    #[prost(bytes = "vec", tag = "2")]
-    disk: Vec<u8>,
-    /// The node has been in a cluster and has not read its `__meta` yet: it says nothing of the asker.
-    #[prost(bool, tag = "3")]
-    is_unsure: bool,
-}
+/// How long a node that must not begin goes on answering: others who are empty, too, come to the same
+/// end only when they have heard it. Two questions and their answers fit.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// How long one request for admission may take: a few WAN round trips. It is asked again, and asking
+/// twice is as good as once.
+const ADMIT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often one request is sent on to another node that is said to lead.
+const HOPS_MAX: usize = 3;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    #[error("node {node} is not admitted: {refusal}")]
+    Refused { node: NodeId, refusal: Refusal },
     #[error(
-        "node {node} is registered in cluster {cluster_id} with another data directory: this one \
-         is empty, so what the old disk voted and promised is forgotten. Put the old directory \
-         back, or remove the node and add it under a new id"
+        "node {node} comes with an empty disk, and so do others: of the voters of __meta in cluster \
+         {cluster_id} ({voters}), {empty} have lost their disks, and without a majority nobody may say \
+         what was decided. Nothing was changed. Put the old data directories back, at least of so many \
+         that a majority has them"
     )]
-    DiskReplaced { node: NodeId, cluster_id: String },
+    MajorityLost { node: NodeId, cluster_id: String, voters: String, empty: String },
+    #[error(
+        "the data directory of node {node} has been in cluster {cluster_id} and has no __meta any more: \
+         a part of it is gone. Put it back whole, or empty it whole, {identity} too: the node is then \
+         admitted with a new disk",
+        identity = crate::log::IDENTITY_FILE
+    )]
+    Emptied { node: NodeId, cluster_id: String },
 }
 
-/// Answers WHO from the image, which may be empty, and from what the data directory says.
-pub fn answer(image: &Image, cluster_id: Option<&str>, from: NodeId) -> Bytes {
-    let id = image.cluster_id.as_deref().or(cluster_id).unwrap_or_default().to_owned();
-    let disk = image.nodes.get(&from).map(|node| node.disk.to_vec()).unwrap_or_default();
-    let is_unsure = image.cluster_id.is_none() && cluster_id.is_some();
-    Known { cluster_id: id, disk, is_unsure }.encode_to_vec().into()
+/// How a node with an empty disk begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Beginning {
+    /// With these nodes, on these disks, and an empty `__meta`.
+    Founded(BTreeMap<NodeId, DiskId>),
+    /// As a replica of a `__meta` that there is.
+    Admitted(Admitted),
 }
 
-/// Asks until it is clear that this node may begin with an empty `__meta`.
-pub async fn ask(
-    topology: &Topology,
-    transport: &Transport,
-    node: NodeId,
-    disk: DiskId,
-) -> Result<(), Error> {
-    let voters = meta_voters(topology);
-    let mut answered: BTreeMap<NodeId, Known> = BTreeMap::new();
-    let mut said = false;
-    loop {
-        let mut calls = tokio::task::JoinSet::new();
-        for peer in topology.nodes().map(|n| n.id).filter(|id| *id != node) {
-            let (transport, who) = (transport.clone(), Who { disk: disk.to_vec() });
-            calls.spawn(async move { (peer, who_is(&transport, peer, who).await) });
+/// Who asks, and on whose word.
+pub struct Newcomer<'a> {
+    pub topology: &'a Topology,
+    pub transport: &'a Transport,
+    pub node: NodeId,
+    pub disk: DiskId,
+    pub accept_loss: bool,
+}
+
+/// Set when this node has a replica of `__meta`: who voted in it when it was opened. Shared with who
+/// answers WHO.
+pub type Begun = Arc<OnceLock<Vec<NodeId>>>;
+
+/// The nodes that vote, as a replica that is opened knows it.
+pub fn voters(spec: &Spec) -> Vec<NodeId> {
+    spec.members.values().filter(|member| member.voter).map(|member| member.node).collect()
+}
+
+impl Newcomer<'_> {
+    /// Asks until it is clear how this node may begin.
+    pub async fn begin(&self) -> Result<Beginning, Error> {
+        let (answers_in, mut answered) = mpsc::channel(64);
+        let mut asking = tokio::task::JoinSet::new();
+        for peer in self.topology.nodes().map(|n| n.id).filter(|id| *id != self.node) {
+            let (transport, answers) = (self.transport.clone(), answers_in.clone());
+            asking.spawn(who::keep_asking(transport, peer, answers));
         }
-        // Slow answers do not hold back a verdict: it is looked for after each.
+        let mut answers = Answers::new(self.topology, self.node);
+        let mut look = tokio::time::interval(WHO_EVERY);
+        let mut agreed_since: Option<Instant> = None;
+        let (mut said, mut say_at) = (String::new(), Instant::now() + SAY_EVERY);
         loop {
-            if let Some(verdict) = judge(node, disk, &voters, &answered) {
-                return verdict;
+            tokio::select! {
+                answer = answered.recv() => {
+                    let answer = answer.expect("this end is held here too");
+                    answers.take(Instant::now(), answer);
+                }
+                _ = look.tick() => {}
             }
-            let Some(joined) = calls.join_next().await else { break };
-            if let Ok((peer, Ok(known))) = joined {
-                answered.insert(peer, known);
+            // Those that came while admission was asked for count before it is asked for again.
+            while let Ok(answer) = answered.try_recv() {
+                answers.take(Instant::now(), answer);
+            }
+            match answers.judge() {
+                Verdict::Found => return Ok(self.found(&answers)),
+                Verdict::Agreed => {
+                    let since = *agreed_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= FOUND_WITHOUT_SOME {
+                        tracing::warn!(
+                            node = %self.node,
+                            missing = %who::list(&answers.missing()),
+                            "founding a new cluster without nodes that do not answer"
+                        );
+                        return Ok(self.found(&answers));
+                    }
+                }
+                Verdict::Wait => agreed_since = None,
+                Verdict::Lost(lost) => {
+                    tokio::time::sleep(LAST_WORDS).await;
+                    return Err(lost);
+                }
+                Verdict::Join => {
+                    if let Some(admitted) = self.ask(&answers).await? {
+                        return Ok(Beginning::Admitted(admitted));
+                    }
+                    // Else every answer would be one more request.
+                    tokio::time::sleep(WHO_EVERY).await;
+                }
+            }
+            let waits = answers.waits_for();
+            if waits != said && Instant::now() >= say_at {
+                say_at = Instant::now() + SAY_EVERY;
+                tracing::info!(node = %self.node, "this disk is empty: {waits}");
+                said = waits;
             }
         }
-        if !said {
-            said = true;
-            tracing::info!(%node, answered = answered.len(), "waiting for a majority of __meta's voters");
+    }
+
+    fn found(&self, answers: &Answers) -> Beginning {
+        let mut founders = answers.disks();
+        founders.insert(self.node, self.disk);
+        Beginning::Founded(founders)
+    }
+
+    /// One attempt at being admitted; `None` if it is to be made again.
+    async fn ask(&self, answers: &Answers) -> Result<Option<Admitted>, Error> {
+        let (node, disk, accept_loss) = (self.node, self.disk, self.accept_loss);
+        let request = Request::AdmitDisk { node, disk, accept_loss }.encode();
+        for first in answers.who_know() {
+            let mut to = first;
+            for _ in 0..HOPS_MAX {
+                let call = request.clone().into();
+                let reply = self.transport.call(to, method::METADATA, call, ADMIT_TIMEOUT).await;
+                let reply = reply.ok().and_then(|reply| Reply::decode(&reply).ok());
+                match reply {
+                    Some(Reply::Done { response: Response::Admitted(admitted), .. }) => {
+                        tracing::info!(%node, replica = %admitted.replica, "admitted to __meta");
+                        return Ok(Some(admitted));
+                    }
+                    Some(Reply::Refused(refusal)) if is_for_ever(refusal.reason) => {
+                        return Err(Error::Refused { node, refusal });
+                    }
+                    Some(Reply::NotLeader { hint: Some(leader) }) if leader != to => to = leader,
+                    _ => break,
+                }
+            }
         }
-        tokio::time::sleep(WHO_EVERY).await;
+        Ok(None)
     }
 }
 
-/// What the answers so far come to; `None` while they are too few.
-fn judge(
-    node: NodeId,
-    disk: DiskId,
-    voters: &[NodeId],
-    answered: &BTreeMap<NodeId, Known>,
-) -> Option<Result<(), Error>> {
-    let other = |known: &&Known| !known.disk.is_empty() && known.disk != disk;
-    if let Some(known) = answered.values().find(other) {
-        let cluster_id = known.cluster_id.clone();
-        return Some(Err(Error::DiskReplaced { node, cluster_id }));
-    }
-    let sure = |voter: &&NodeId| {
-        **voter == node || answered.get(*voter).is_some_and(|known| !known.is_unsure)
-    };
-    let agreed = voters.iter().filter(sure).count();
-    (agreed >= quorum::majority(voters.len())).then_some(Ok(()))
-}
-
-async fn who_is(transport: &Transport, peer: NodeId, who: Who) -> Result<Known, RpcError> {
-    let body = Bytes::from(who.encode_to_vec());
-    let answer = transport.call(peer, method::WHO, body, WHO_TIMEOUT).await?;
-    Known::decode(answer).map_err(|_| RpcError::Malformed)
-}
-
-/// The replica of `__meta` on this node: its replica ids are the node ids, its voters follow from
-/// the topology that the cluster began with.
-pub fn meta_spec(topology: &Topology, node: NodeId) -> Option<Spec> {
-    let voters = meta_voters(topology);
-    let member = |n: &isobar_topology::Node| {
-        let member = Member { node: n.id, dc: n.dc.clone(), voter: voters.contains(&n.id) };
-        (ReplicaId(u64::from(n.id.as_u32())), member)
-    };
-    let preferred = *voters.first()?;
-    Some(Spec {
-        group: GroupId { partition: TopicPartition::META, home_epoch: HomeEpoch::FIRST },
-        topic_name: "__meta".into(),
-        me: ReplicaId(u64::from(node.as_u32())),
-        // It spans the DCs, and no gate counts for it: any name serves.
-        home: topology.dc_of(preferred)?.clone(),
-        members: topology.nodes().map(member).collect(),
-        preferred: preferred == node,
-        placement_generation: 0,
-        timing: ticks(timing(topology.max_rtt(&voters))),
-        policy: Policy {
-            ack: AckPolicy { sync_to: 0, min_in_sync: 1, fence: false, log_append_time: false },
-            flush: true,
-            log: log::Config { segment_bytes: META_SEGMENT_BYTES, ..log::Config::default() },
-            retention: log::Retention { ms: None, bytes: None },
-        },
-    })
-}
-
-pub fn ticks(timing: isobar_topology::Timing) -> Timing {
-    Timing {
-        heartbeat_ticks: timing.heartbeat_ticks,
-        election_ticks_min: timing.election_ticks_min,
-        election_ticks_max: timing.election_ticks_max,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const DISK: DiskId = [7; 16];
-
-    fn id(node: u64) -> NodeId {
-        NodeId::new(node).unwrap()
-    }
-
-    fn known(cluster_id: &str, disk: &[u8], is_unsure: bool) -> Known {
-        Known { cluster_id: cluster_id.into(), disk: disk.to_vec(), is_unsure }
-    }
-
-    fn verdict(answers: &[(u64, Known)]) -> Option<bool> {
-        let answered = answers.iter().map(|(node, known)| (id(*node), known.clone())).collect();
-        judge(id(1), DISK, &[id(1), id(2), id(3)], &answered).map(|v| v.is_ok())
-    }
-
-    #[test]
-    fn an_empty_node_begins_when_a_majority_of_voters_does_not_know_it() {
-        assert_eq!(verdict(&[]), None);
-        assert_eq!(verdict(&[(9, known("", &[], false))]), None, "a learner is no voter");
-        assert_eq!(verdict(&[(2, known("", &[], false))]), Some(true));
-        assert_eq!(
-            verdict(&[(2, known("c", &[], false))]),
-            Some(true),
-            "it joins for the first time"
-        );
-    }
-
-    #[test]
-    fn a_node_that_comes_back_with_another_disk_is_refused_by_whoever_remembers() {
-        assert_eq!(verdict(&[(9, known("c", &[1; 16], false))]), Some(false));
-        assert_eq!(verdict(&[(2, known("c", &DISK, false))]), Some(true));
-    }
-
-    #[test]
-    fn who_has_not_read_its_own_log_yet_says_nothing() {
-        let unsure = known("c", &[], true);
-        assert_eq!(verdict(&[(2, unsure.clone()), (3, unsure)]), None);
-    }
-
-    #[test]
-    fn a_cluster_of_one_waits_for_nobody() {
-        assert!(judge(id(1), DISK, &[id(1)], &BTreeMap::new()).is_some_and(|v| v.is_ok()));
-    }
+/// Whether the answer is the same however often one asks.
+fn is_for_ever(reason: Reason) -> bool {
+    !matches!(reason, Reason::NotReady | Reason::Stale | Reason::Unknown)
 }

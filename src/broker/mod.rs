@@ -17,6 +17,7 @@ mod lease;
 mod mend;
 mod node;
 mod peers;
+mod promote;
 mod ranges;
 mod reconcile;
 mod scrub;

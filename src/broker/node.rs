@@ -1,6 +1,6 @@
 //! One node, from its data directory up.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -13,11 +13,13 @@ use isobar_transport::{self as transport, Transport};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::bootstrap::{Beginning, Begun, Newcomer};
 use super::inbound::{Switch, method};
 use super::peers::{Wire, peers};
 use super::reconcile::Reconciler;
 use super::{
-    admin, bootstrap, clients, disks, forward, groups, lease, mend, ranges, reconcile, scrub,
+    admin, bootstrap, clients, disks, forward, groups, lease, mend, promote, ranges, reconcile,
+    scrub,
 };
 use crate::admin::Recorder;
 use crate::coordinator;
@@ -25,10 +27,11 @@ use crate::log;
 use crate::metadata::command::FEATURE_LEVEL;
 use crate::metadata::config::OFFSETS_PARTITIONS;
 use crate::metadata::image::{CONSUMER_OFFSETS, DiskId, Image, Listener, Node as Registered};
+use crate::metadata::refusal::Reason;
 use crate::metadata::request::Request;
 use crate::metadata::service;
 use crate::model::{NodeId, TopicId, TopicPartition};
-use crate::replica::driver::{self, Ends, Orders, Refused};
+use crate::replica::driver::{self, Ends, Orders, Refused, Spec};
 use crate::replica::{self, Role};
 
 /// How long a registration may take before it is tried again: `__meta` may have no leader yet.
@@ -50,6 +53,9 @@ pub struct Config {
     pub wan: Option<Arc<Wan>>,
     /// Of Raft's election timeouts and of session ids.
     pub seed: u64,
+    /// The operator's word, where this disk is empty: the one before is gone for good, also if
+    /// partitions are left without a majority of their voters' disks.
+    pub accept_loss: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +102,7 @@ impl Node {
     /// Starts a node. Returns when its part in `__meta` is open; [`Node::ready`] tells when
     /// clients are well served.
     pub async fn start(config: Config) -> Result<Self, Error> {
-        let Config { topology, node, data_dirs, certs_base, wan, seed } = config;
+        let Config { topology, node, data_dirs, certs_base, wan, seed, accept_loss } = config;
         let here = topology.node(node).ok_or(Error::UnknownNode(node))?.clone();
         let listeners = clients::bind(&here).await?;
         let admin = admin::bind(here.admin.bind).await?;
@@ -134,12 +140,15 @@ impl Node {
         let network = Wire::new(transport.clone(), others);
         let recovered = || stores.iter().flat_map(|(_, recovered)| recovered);
         let on_disk = reconcile::on_disk(recovered());
-        let has_meta = recovered().any(|r| r.partition == TopicPartition::META);
+        let meta = recovered().find(|r| r.partition == TopicPartition::META);
+        let resumed = meta.and_then(|meta| bootstrap::resumed_spec(&topology, node, meta));
+        let begun = resumed.as_ref().map(bootstrap::voters).map(OnceLock::from).unwrap_or_default();
+        let begun = Begun::new(begun);
         let driver::Started { handle: replicas, orders, mender, counters } =
             driver::start(replicas, ends, network, stores)?;
 
         let service = Arc::new(OnceLock::<service::Handle>::new());
-        take_up(&switch, &service, cluster_id.clone());
+        take_up(&switch, &service, disk, cluster_id.clone(), &begun);
         switch.take_up(method::RANGE, ranges::answer(replicas.clone(), Arc::clone(&counters)));
         switch.take_up(method::STANDING, mend::answer(orders.clone()));
         let (registered_in, registered) = watch::channel(false);
@@ -171,17 +180,23 @@ impl Node {
             wan: wan.clone(),
         };
         admin::serve(told, admin, &recorder, &mut tasks);
-        if !has_meta {
-            bootstrap::ask(&topology, &transport, node, disk).await?;
-        }
-        if let Some(spec) = bootstrap::meta_spec(&topology, node) {
+        let newcomer =
+            Newcomer { topology: &topology, transport: &transport, node, disk, accept_loss };
+        let (spec, founders) = match resumed {
+            Some(spec) => (Some(spec), BTreeMap::new()),
+            None => begin(&newcomer, cluster_id).await?,
+        };
+        if let Some(spec) = spec {
+            let voters = bootstrap::voters(&spec);
             orders.open(spec).await?;
+            begun.get_or_init(|| voters);
         }
         let live = transport.clone();
         let all: Vec<NodeId> = topology.nodes().map(|n| n.id).collect();
         let options = service::Options {
             node,
             own_topology: Arc::clone(&topology),
+            founders,
             cluster_id: service::cluster_id(uuid::Uuid::new_v4().into_bytes()),
             live: Box::new(move || {
                 all.iter().copied().filter(|id| *id == node || live.is_reachable(*id)).collect()
@@ -202,6 +217,7 @@ impl Node {
         tasks.spawn(end_with(node, running));
         let me = registration(&topology, node, disk);
         tasks.spawn(register(me, metadata.clone(), registered_in));
+        tasks.spawn(promote::run(node, metadata.clone(), orders.clone()));
         tasks.spawn(name_cluster(metadata.clone(), transport.clone(), orders.clone()));
         let reconciler = Reconciler::new(node, disk, orders.clone(), on_disk);
         tasks.spawn(follow_image(
@@ -285,14 +301,37 @@ async fn end_with(node: NodeId, mut running: service::Running) {
     std::process::exit(70); // EX_SOFTWARE
 }
 
-fn take_up(switch: &Switch, service: &Arc<OnceLock<service::Handle>>, cluster_id: Option<String>) {
+/// How a node with an empty disk begins: its replica of `__meta`, and who founds the cluster with it.
+async fn begin(
+    newcomer: &Newcomer<'_>,
+    joined: Option<String>,
+) -> Result<(Option<Spec>, BTreeMap<NodeId, DiskId>), bootstrap::Error> {
+    let Newcomer { topology, node, .. } = *newcomer;
+    if let Some(cluster_id) = joined {
+        return Err(bootstrap::Error::Emptied { node, cluster_id });
+    }
+    Ok(match newcomer.begin().await? {
+        Beginning::Founded(founders) => (bootstrap::founding_spec(topology, node), founders),
+        Beginning::Admitted(admitted) => {
+            (bootstrap::admitted_spec(topology, node, &admitted), BTreeMap::new())
+        }
+    })
+}
+
+fn take_up(
+    switch: &Switch,
+    service: &Arc<OnceLock<service::Handle>>,
+    disk: DiskId,
+    cluster_id: Option<String>,
+    begun: &Begun,
+) {
     switch.take_up(method::METADATA, forward::answer(Arc::clone(service)));
-    let service = Arc::clone(service);
+    let (service, begun) = (Arc::clone(service), Arc::clone(begun));
     switch.take_up(
         method::WHO,
-        Box::new(move |from, _body| {
+        Box::new(move |_from, _body| {
             let image = service.get().map(service::Handle::image).unwrap_or_default();
-            let answer = bootstrap::answer(&image, cluster_id.as_deref(), from);
+            let answer = bootstrap::answer(&image, cluster_id.as_deref(), disk, begun.get());
             Box::pin(async move { Ok(answer) })
         }),
     );
@@ -329,6 +368,12 @@ async fn tell_ready(
     }
 }
 
+/// The cluster has gone on without this disk. What it holds is left as it is.
+fn end_fenced(node: NodeId, why: &str) -> ! {
+    tracing::error!(%node, "{why}; the process ends");
+    std::process::exit(78) // EX_CONFIG
+}
+
 /// Registers until it has worked; then the image is current.
 async fn register(me: Registered, metadata: service::Handle, registered: watch::Sender<bool>) {
     let mut said = None;
@@ -338,6 +383,9 @@ async fn register(me: Registered, metadata: service::Handle, registered: watch::
                 tracing::info!(node = %me.id, "registered");
                 let _ = registered.send(true);
                 return;
+            }
+            Err(service::Error::Refused(refusal)) if refusal.reason == Reason::DiskReplaced => {
+                end_fenced(me.id, &refusal.message);
             }
             Err(error) => {
                 let text = error.to_string();
@@ -379,6 +427,9 @@ async fn follow_image(
     loop {
         let image = images.borrow_and_update().clone();
         let is_current = *registered.borrow_and_update();
+        if let Err(refusal) = reconciler.check(&image) {
+            end_fenced(reconciler.node(), &refusal.message);
+        }
         reconciler.follow(&image, is_current).await;
         for view in offsets_views(&image, &replicas) {
             if followed.insert(view.partition.partition) {

@@ -8,9 +8,13 @@ use isobar_topology::{Topology, timing};
 
 use super::bootstrap::ticks;
 use crate::log;
+use crate::metadata::apply::disks;
 use crate::metadata::config::Effective;
 use crate::metadata::image::{DiskId, Image};
-use crate::metadata::reconciler::{Action, Create, Local, LocalReplica, Members, reconcile};
+use crate::metadata::reconciler::{
+    Action, Create, Local, LocalReplica, Members, members, reconcile,
+};
+use crate::metadata::refusal::Refusal;
 use crate::model::{GroupId, NodeId, ReplicaId, TopicPartition};
 use crate::replica::core::config::{AckPolicy, Member};
 use crate::replica::driver::{Orders, Policy, Refused, Spec};
@@ -24,6 +28,8 @@ pub struct Reconciler {
     replicas: BTreeMap<TopicPartition, LocalReplica>,
     /// On the disk since an earlier life, and not opened yet.
     asleep: BTreeMap<TopicPartition, LocalReplica>,
+    /// Of the placement of `__meta` that its replica was told of.
+    meta_generation: u64,
 }
 
 /// What the disk has, for a reconciler that starts.
@@ -47,15 +53,25 @@ impl Reconciler {
         orders: Orders,
         asleep: BTreeMap<TopicPartition, LocalReplica>,
     ) -> Self {
-        Self { node, disk, orders, replicas: BTreeMap::new(), asleep }
+        Self { node, disk, orders, replicas: BTreeMap::new(), asleep, meta_generation: 0 }
+    }
+
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// Refuses an image that says that this disk was replaced.
+    pub fn check(&self, image: &Image) -> Result<(), Refusal> {
+        disks::check(image, self.node, self.disk)
     }
 
     /// Follows one image. `is_current`: it is at least as new as what was committed when this node
     /// registered, so that what it lacks is gone and not merely not here yet.
     pub async fn follow(&mut self, image: &Image, is_current: bool) {
+        let Some(topology) = image.topology.clone() else { return };
+        self.place_meta(image);
         let local =
             Local { node: self.node, disk: self.disk, replicas: &self.replicas, is_current };
-        let Some(topology) = image.topology.clone() else { return };
         let actions = reconcile(image, &local);
         // What slept and is no longer placed here goes, once it is certain that it is not merely
         // unknown yet; what is placed here was opened from the disk by the actions.
@@ -66,6 +82,16 @@ impl Reconciler {
             if let Err(error) = self.carry_out(&topology, action).await {
                 tracing::error!(node = %self.node, %error, "a replica could not be opened or removed");
             }
+        }
+    }
+
+    /// The replica of `__meta` is there before the image is; who the others are comes with it.
+    fn place_meta(&mut self, image: &Image) {
+        let Some(meta) = &image.meta else { return };
+        if meta.placement_generation > self.meta_generation {
+            self.meta_generation = meta.placement_generation;
+            let members = members_by_id(&members(image, meta));
+            self.orders.placement(TopicPartition::META, self.meta_generation, members);
         }
     }
 
@@ -92,7 +118,8 @@ impl Reconciler {
             Action::UpdatePlacement { partition, members } => {
                 if let Some(replica) = self.replicas.get_mut(&partition) {
                     replica.placement_generation = members.placement_generation;
-                    self.orders.placement(partition, members_by_id(&members));
+                    let generation = members.placement_generation;
+                    self.orders.placement(partition, generation, members_by_id(&members));
                 }
             }
             Action::UpdatePolicy { partition, effective } => {

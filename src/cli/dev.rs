@@ -108,6 +108,7 @@ async fn serve(topology: Topology, data_dir: PathBuf) -> anyhow::Result<()> {
             certs_base: data_dir.clone(),
             wan: Some(Arc::clone(&wan)),
             seed: rand::random(),
+            accept_loss: false,
         };
         starting.spawn(Node::start(config));
     }

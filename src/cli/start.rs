@@ -30,6 +30,10 @@ pub struct Args {
     /// Print the settings that would be in force, and where each is from, and start nothing
     #[arg(long)]
     show: bool,
+    /// The node's disk is empty and the one before is gone for good: come back even where that
+    /// leaves partitions without a majority of their voters' disks; those stay unavailable
+    #[arg(long)]
+    accept_loss: bool,
 }
 
 pub fn run(args: Args, matches: &ArgMatches) -> anyhow::Result<()> {
@@ -54,6 +58,7 @@ pub fn run(args: Args, matches: &ArgMatches) -> anyhow::Result<()> {
             certs_base,
             wan: None,
             seed: rand::random(),
+            accept_loss: args.accept_loss,
         };
         let running = Node::start(config).await?;
         run::told_to_stop().await?;

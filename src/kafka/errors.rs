@@ -91,9 +91,11 @@ impl ToCode for Reason {
             Self::InvalidReplicaAssignment => ErrorCode::InvalidReplicaAssignment,
             Self::InvalidConfig => ErrorCode::InvalidConfig,
             Self::InternalTopic => ErrorCode::InvalidTopicException,
-            Self::InvalidRequest | Self::UnknownNode | Self::InvalidTopology => {
-                ErrorCode::InvalidRequest
-            }
+            Self::InvalidRequest
+            | Self::UnknownNode
+            | Self::InvalidTopology
+            | Self::DiskReplaced
+            | Self::MajorityLost => ErrorCode::InvalidRequest,
             Self::NotBuilt | Self::FeatureLevel => ErrorCode::UnsupportedVersion,
             // Retriable: the next attempt decides on what is true then.
             Self::Stale | Self::NotReady => ErrorCode::NotController,

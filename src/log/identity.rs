@@ -10,7 +10,7 @@ use super::error::{Context, Error};
 /// Version of the file's format.
 const VERSION: u16 = 1;
 
-pub(super) const FILE: &str = "identity.toml";
+pub const FILE: &str = "identity.toml";
 
 /// Whose directory it is.
 #[derive(Debug, Clone, PartialEq, Eq)]

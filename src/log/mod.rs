@@ -76,7 +76,7 @@ pub(crate) mod tests;
 pub use dump::{Dump, Line, dump};
 pub use entry::{Discontinuity, Entry, EntryMeta, Kind, NO_TIME_MS, check_continues};
 pub use error::{Error, Fatal, OutOfSpace};
-pub use identity::Identity;
+pub use identity::{FILE as IDENTITY_FILE, Identity};
 pub use mend::{Mend, MendError, Spare, Wants};
 pub use range::{BadRange, parse_range};
 pub use reader::{Reader, SegmentMeta, Timestamped};

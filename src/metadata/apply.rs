@@ -5,12 +5,15 @@
 //! its own image, and a command of another leader may have come in between. What does not hold any
 //! more is refused, by every node alike, and changes nothing but the image's offset.
 
+pub mod disks;
+
 use std::sync::Arc;
 
 use super::command::{Command, Placement};
-use super::image::{Image, Node, Partition, Phase, Topic};
+use super::image::{Image, Partition, Phase, Topic};
+use super::quorum;
 use super::refusal::{Reason, Refusal};
-use crate::model::{Offset, TopicId};
+use crate::model::{Offset, TopicId, TopicPartition};
 
 /// What became of a command: done, or refused without a trace.
 pub type Outcome = Result<(), Refusal>;
@@ -24,11 +27,19 @@ pub fn apply(image: &mut Image, offset: Offset, command: Command) -> Outcome {
     image.next_offset = offset.plus(1);
     match command {
         Command::NameCluster { id } => name_cluster(image, id),
-        Command::RegisterNode(node) => register(image, node),
+        Command::RegisterNode(node) => disks::register(image, node),
+        Command::AdmitDisk(admit) => disks::admit(image, admit),
         Command::ApplyTopology { expected, topology } => {
             compare("topology generation", expected, image.topology_generation)?;
             image.topology_generation += 1;
             let topology = Arc::unwrap_or_clone(topology);
+            match &mut image.meta {
+                Some(meta) => {
+                    let gone = quorum::follow(meta, &topology);
+                    disks::leave(image, gone);
+                }
+                None => image.meta = quorum::founded(&topology).map(Arc::new),
+            }
             image.topology = Some(Arc::new(topology.with_generation(image.topology_generation)));
             Ok(())
         }
@@ -72,35 +83,6 @@ fn name_cluster(image: &mut Image, id: Arc<str>) -> Outcome {
     }
 }
 
-fn register(image: &mut Image, node: Arc<Node>) -> Outcome {
-    if let Some(other) = image.nodes.values().find(|n| n.disk == node.disk && n.id != node.id) {
-        let message = format!(
-            "node {} shows the data directory of node {}: give each node a directory of its own",
-            node.id, other.id
-        );
-        return Err(Refusal::new(Reason::UnknownNode, message));
-    }
-    if !image.nodes.contains_key(&node.id) {
-        bind(image, &node);
-    }
-    image.nodes.insert(node.id, node);
-    Ok(())
-}
-
-/// Replicas that were placed on the node before it had ever started get its disk.
-fn bind(image: &mut Image, node: &Node) {
-    let unbound = |p: &Arc<Partition>| p.replica_on(node.id).is_some_and(|r| r.disk.is_none());
-    for topic in image.topics.values_mut().filter(|t| t.partitions.iter().any(unbound)) {
-        for partition in Arc::make_mut(topic).partitions.iter_mut().filter(|p| unbound(p)) {
-            for replica in &mut Arc::make_mut(partition).replicas {
-                if replica.node == node.id {
-                    replica.disk = Some(node.disk);
-                }
-            }
-        }
-    }
-}
-
 fn create_topic(image: &mut Image, topic: Arc<Topic>) -> Outcome {
     if image.topic_ids.contains_key(&topic.name) || image.topics.contains_key(&topic.id) {
         let message = format!("topic {:?} exists already", topic.name);
@@ -131,27 +113,41 @@ fn create_partitions(
 
 fn replace_placement(image: &mut Image, new: Placement) -> Outcome {
     let at = new.partition;
+    let slot = placed(image, at)?;
+    *slot = replaced(slot, new)?.into();
+    Ok(())
+}
+
+fn placed(image: &mut Image, at: TopicPartition) -> Result<&mut Arc<Partition>, Refusal> {
+    if at == TopicPartition::META {
+        let none = || Refusal::new(Reason::NotReady, "__meta has no placement yet");
+        return image.meta.as_mut().ok_or_else(none);
+    }
     let topic = topic_mut(image, at.topic)?;
     let index = usize::try_from(at.partition).ok().filter(|i| *i < topic.partitions.len());
     let index = index.ok_or_else(|| {
         let message = format!("topic {:?} has no partition {}", topic.name, at.partition);
         Refusal::new(Reason::UnknownTopic, message)
     })?;
-    let old = &topic.partitions[index];
+    Ok(&mut Arc::make_mut(topic).partitions[index])
+}
+
+/// What a placement becomes by a change that was decided on it.
+fn replaced(old: &Partition, new: Placement) -> Result<Partition, Refusal> {
+    let at = new.partition;
     if old.phase != Phase::Active {
-        let message = format!("the home of {}-{} is moving", topic.name, at.partition);
+        let message = format!("the home of {at} is moving");
         return Err(Refusal::new(Reason::Stale, message));
     }
     compare("home epoch", new.home_epoch, old.home_epoch)?;
     compare("placement generation", new.placement_generation, old.placement_generation)?;
-    let mut next = Partition::clone(old);
+    let mut next = old.clone();
     next.placement_generation += 1;
     next.replicas = new.replicas;
     next.next_replica_id = new.next_replica_id;
     check(&next)?;
     check_step(old, &next)?;
-    Arc::make_mut(topic).partitions[index] = Arc::new(next);
-    Ok(())
+    Ok(next)
 }
 
 /// What holds of every placement.
@@ -177,8 +173,9 @@ fn check(partition: &Partition) -> Outcome {
 /// every majority of the old meets every majority of the new (R4).
 fn check_step(old: &Partition, new: &Partition) -> Outcome {
     let same = |id| (old.replicas.iter().find(|r| r.id == id), id < old.next_replica_id);
+    // A disk that nobody knew yet may become known.
     let moved = new.replicas.iter().any(|r| match same(r.id) {
-        (Some(known), _) => (known.node, known.disk) != (r.node, r.disk),
+        (Some(known), _) => known.node != r.node || known.disk.is_some() && known.disk != r.disk,
         (None, given_before) => given_before,
     });
     let voters = |p: &Partition| p.voters().map(|r| r.id).collect::<Vec<_>>();

@@ -16,16 +16,18 @@ use bytes::Bytes;
 use isobar_topology::{Problems, Topology};
 use prost::Message;
 
-use super::image::{Node, Partition, Replica, Topic};
+use super::image::{DiskId, Node, Partition, Replica, Topic};
 use super::snapshot::Part;
 use super::wire::{self, ConfigWire, Malformed, NodeWire, PartitionWire, ReplicaWire, TopicWire};
-use crate::model::{HomeEpoch, ReplicaId, TopicId, TopicPartition};
+use crate::model::{HomeEpoch, NodeId, ReplicaId, TopicId, TopicPartition};
 
 /// Of the envelope.
 const VERSION: u32 = 1;
 
 /// The highest feature level that this software can apply.
-pub const FEATURE_LEVEL: u32 = 1;
+///
+/// 2: disks are replaced, and `__meta` has a placement of its own.
+pub const FEATURE_LEVEL: u32 = 2;
 
 /// Longest encoded command, in bytes: a topology at its limit of 1 MiB, with room. Everything else
 /// is smaller (topics of many partitions come in several commands), and an entry of this size passes
@@ -69,6 +71,8 @@ pub enum Command {
     },
     /// Changes the replicas of a partition, if nobody else has since (R3).
     ReplacePlacement(Placement),
+    /// A node comes with another disk than before, or with its first.
+    AdmitDisk(AdmitDisk),
     /// A part of a snapshot of the image as it was before the first part. Changes nothing.
     Snapshot(Part),
 }
@@ -81,6 +85,16 @@ pub struct Placement {
     pub placement_generation: u64,
     pub replicas: Vec<Replica>,
     pub next_replica_id: ReplicaId,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdmitDisk {
+    pub node: NodeId,
+    /// The disk that the node had when this was decided.
+    pub expected: Option<DiskId>,
+    pub disk: DiskId,
+    /// Of `__meta`: with a replica of its own for the new disk.
+    pub meta: Placement,
 }
 
 /// Why a committed record of `__meta` cannot be applied. There is no going on after one.
@@ -105,7 +119,11 @@ pub enum Error {
 impl Command {
     /// The feature level that a node needs to apply it.
     pub fn feature_level(&self) -> u32 {
-        1
+        match self {
+            Self::AdmitDisk(_) => 2,
+            Self::ReplacePlacement(p) if p.partition == TopicPartition::META => 2,
+            _ => 1,
+        }
     }
 
     pub fn encode(&self) -> Bytes {
@@ -144,7 +162,7 @@ struct Envelope {
     version: u32,
     #[prost(uint32, tag = "2")]
     feature_level: u32,
-    #[prost(oneof = "CommandWire", tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
+    #[prost(oneof = "CommandWire", tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
     command: Option<CommandWire>,
 }
 
@@ -170,6 +188,21 @@ enum CommandWire {
     ReplacePlacement(PlacementWire),
     #[prost(message, tag = "12")]
     Snapshot(Part),
+    #[prost(message, tag = "13")]
+    AdmitDisk(AdmitDiskWire),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct AdmitDiskWire {
+    #[prost(uint32, tag = "1")]
+    node: u32,
+    /// Empty: none.
+    #[prost(bytes = "vec", tag = "2")]
+    expected: Vec<u8>,
+    #[prost(bytes = "vec", tag = "3")]
+    disk: Vec<u8>,
+    #[prost(message, required, tag = "4")]
+    meta: PlacementWire,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -254,6 +287,12 @@ impl From<&Command> for CommandWire {
                 Self::AllocateProducerIds(AllocateProducerIdsWire { first, count })
             }
             Command::ReplacePlacement(placement) => Self::ReplacePlacement(placement.into()),
+            Command::AdmitDisk(a) => Self::AdmitDisk(AdmitDiskWire {
+                node: a.node.as_u32(),
+                expected: a.expected.map(|disk| disk.to_vec()).unwrap_or_default(),
+                disk: a.disk.to_vec(),
+                meta: (&a.meta).into(),
+            }),
             Command::Snapshot(part) => Self::Snapshot(part.clone()),
         }
     }
@@ -286,6 +325,14 @@ impl TryFrom<CommandWire> for Command {
                 Self::AllocateProducerIds { first, count }
             }
             CommandWire::ReplacePlacement(p) => Self::ReplacePlacement(p.try_into()?),
+            CommandWire::AdmitDisk(a) => Self::AdmitDisk(AdmitDisk {
+                node: wire::node_id(a.node)?,
+                expected: (!a.expected.is_empty())
+                    .then(|| wire::disk_id(&a.expected))
+                    .transpose()?,
+                disk: wire::disk_id(&a.disk)?,
+                meta: a.meta.try_into()?,
+            }),
             CommandWire::Snapshot(part) => Self::Snapshot(part),
         })
     }

@@ -1,15 +1,15 @@
 //! A cluster for tests: the topology of `isobar dev`, nine nodes, no log.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use isobar_topology::{Topology, dev};
 
 use super::apply::apply;
 use super::command::Command;
 use super::controller::{self, Context};
-use super::image::{Image, Listener, Node};
+use super::image::{DiskId, Image, Listener, Node};
 use super::refusal::Refusal;
-use super::request::{NewTopic, Request, Response};
+use super::request::{Admitted, NewTopic, Request, Response};
 use crate::model::{NodeId, TopicId};
 
 pub fn text() -> String {
@@ -79,7 +79,10 @@ impl World {
             ids: 0,
         };
         let own = topology(text).into();
-        for command in controller::first_topology(&world.image.clone(), "cluster", &own) {
+        for command in {
+            let (image, none) = (world.image.clone(), BTreeMap::new());
+            controller::first_topology(&image, "cluster", &own, &none)
+        } {
             world.apply(command).unwrap();
         }
         world
@@ -119,6 +122,14 @@ impl World {
         let commands: Vec<Command> = decision.commands.iter().map(|(_, c)| c.clone()).collect();
         let outcomes = commands.into_iter().map(|command| self.apply(command)).collect();
         controller::answer(decision, outcomes)
+    }
+
+    /// A node comes back with another disk, whatever that leaves without a majority.
+    pub fn replace_disk(&mut self, id: u64, disk: DiskId) -> Admitted {
+        let admit = Request::AdmitDisk { node: n(id), disk, accept_loss: true };
+        let Response::Admitted(admitted) = self.ask(admit).unwrap() else { panic!() };
+        self.ask(Request::RegisterNode(Node { disk, ..node(id) })).unwrap();
+        admitted
     }
 
     /// Creates one topic; its refusal, if it has one.

@@ -23,6 +23,11 @@ pub struct Image {
     /// Grows by one with every applied topology.
     pub topology_generation: u64,
     pub nodes: BTreeMap<NodeId, Arc<Node>>,
+    /// Where the replicas of `__meta` itself are; `None` until the first topology was applied.
+    pub meta: Option<Arc<Partition>>,
+    /// Disks that were replaced, with the nodes that had them. They never come back: what they hold
+    /// is counted on by nobody any more.
+    pub retired: BTreeMap<DiskId, NodeId>,
     pub topics: BTreeMap<TopicId, Arc<Topic>>,
     pub topic_ids: BTreeMap<Arc<str>, TopicId>,
     /// The next producer id that nobody was given.
@@ -126,6 +131,9 @@ impl Image {
     }
 
     pub fn partition(&self, at: TopicPartition) -> Option<&Arc<Partition>> {
+        if at == TopicPartition::META {
+            return self.meta.as_ref();
+        }
         self.topics.get(&at.topic)?.partitions.get(usize::try_from(at.partition).ok()?)
     }
 }

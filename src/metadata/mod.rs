@@ -22,17 +22,21 @@
 //! Not here: who leads a partition. Raft elects, the leader tells everyone over the control lane
 //! (`replica::leaders`), and nothing is written for it: an election costs no WAN round trip.
 //!
-//! Deliberately missing yet: moving a home, switching a topic between sync and async, changing the
-//! voters of `__meta` itself (which follow from the topology), reassignment. Each is refused by name.
+//! - A disk that was replaced never comes back, and a node counts in no group before it has what the
+//!   group has: its replicas on the new disk are new ones (`quorum`, `controller::repair`).
+//!
+//! Deliberately missing yet: moving a home, switching a topic between sync and async, changing which
+//! nodes vote in `__meta` (which follows from the topology), reassignment. Each is refused by name.
 
 pub mod apply;
 pub mod command;
 pub mod config;
 pub mod controller;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 pub mod image;
 pub mod lease;
+pub mod quorum;
 pub mod reconciler;
 pub mod refusal;
 pub mod replay;

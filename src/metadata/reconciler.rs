@@ -219,7 +219,6 @@ mod tests {
     use super::*;
     use crate::metadata::command::{Command, Placement};
     use crate::metadata::fixture::{World, n, node, topic};
-    use crate::metadata::image::Node;
     use crate::metadata::request::{Request, TopicRef};
     use crate::metadata::{controller, request};
 
@@ -270,6 +269,18 @@ mod tests {
         world.create(topic("t", 1, &[("retention.ms", "5000")])).unwrap();
         let topic = world.image.topic("t").unwrap().id;
         (world, TopicPartition { topic, partition: 0 })
+    }
+
+    /// As it stands, to be changed.
+    fn placement(world: &World, partition: TopicPartition) -> Placement {
+        let now = world.image.partition(partition).unwrap();
+        Placement {
+            partition,
+            home_epoch: now.home_epoch,
+            placement_generation: now.placement_generation,
+            replicas: now.replicas.clone(),
+            next_replica_id: now.next_replica_id,
+        }
     }
 
     #[test]
@@ -346,7 +357,7 @@ mod tests {
         let mut others = Replicas::new();
         settle(&world.image, 1, &mut others);
         let disk = [0xab; 16];
-        world.ask(Request::RegisterNode(Node { disk, ..node(2) })).unwrap();
+        world.replace_disk(2, disk);
         let empty = Replicas::new();
         let fresh = Local { disk, ..local(2, &empty) };
         assert_eq!(reconcile(&world.image, &fresh), [], "it would vote against what it promised");
@@ -367,23 +378,23 @@ mod tests {
     }
 
     #[test]
-    fn an_old_disk_that_comes_back_is_emptied_before_it_holds_the_new_replica() {
+    fn what_stands_under_an_id_that_was_dropped_is_emptied_before_the_new_replica_is_made() {
         let (mut world, at) = one_topic();
         let mut replicas = Replicas::new();
-        settle(&world.image, 2, &mut replicas);
-        for disk in [[0xab; 16], node(2).disk] {
-            world.ask(Request::RegisterNode(Node { disk, ..node(2) })).unwrap();
-            let repairs = controller::repair(&world.image);
-            world.apply(Command::ReplacePlacement(repairs[0].clone())).unwrap();
-        }
-        let stale = Local { is_current: false, ..local(2, &replicas) };
+        settle(&world.image, 9, &mut replicas);
+        let mut placement = placement(&world, at);
+        let replica = placement.replicas.iter_mut().find(|r| r.node == n(9)).unwrap();
+        replica.id = ReplicaId(10);
+        placement.next_replica_id = ReplicaId(11);
+        world.apply(Command::ReplacePlacement(placement)).unwrap();
+        let stale = Local { is_current: false, ..local(9, &replicas) };
         assert_eq!(reconcile(&world.image, &stale), [], "not before the image is current");
-        let actions = settle(&world.image, 2, &mut replicas);
+        let actions = settle(&world.image, 9, &mut replicas);
         let [Action::Remove { replica, reason, .. }, Action::Create(create)] = &actions[..] else {
             panic!("{actions:?}")
         };
-        assert_eq!((*replica, *reason), (ReplicaId(2), RemoveReason::Replaced));
-        assert_eq!((create.partition, create.replica), (at, ReplicaId(11)));
+        assert_eq!((*replica, *reason), (ReplicaId(9), RemoveReason::Replaced));
+        assert_eq!((create.partition, create.replica), (at, ReplicaId(10)));
     }
 
     #[test]
@@ -391,15 +402,8 @@ mod tests {
         let (mut world, at) = one_topic();
         let mut replicas = Replicas::new();
         settle(&world.image, 9, &mut replicas);
-        let now = world.image.partition(at).unwrap().clone();
-        let left = now.replicas.iter().filter(|r| r.node != n(9)).copied().collect();
-        let placement = Placement {
-            partition: at,
-            home_epoch: now.home_epoch,
-            placement_generation: now.placement_generation,
-            replicas: left,
-            next_replica_id: now.next_replica_id,
-        };
+        let mut placement = placement(&world, at);
+        placement.replicas.retain(|r| r.node != n(9));
         world.apply(Command::ReplacePlacement(placement)).unwrap();
         let mut moving = world.image.clone();
         let topic = moving.topics.get_mut(&at.topic).unwrap();

@@ -32,6 +32,10 @@ pub enum Reason {
     LimitExceeded = 15,
     /// A node is too old for this command; finish the rolling upgrade first.
     FeatureLevel = 16,
+    /// The disk was replaced: it may not come back, or has to be admitted first.
+    DiskReplaced = 17,
+    /// Partitions would be left without a majority of their voters' disks.
+    MajorityLost = 18,
 }
 
 /// A refused request: nothing of it was done.

@@ -165,8 +165,12 @@ mod tests {
                 validate_only: false,
             }
         });
-        let register = (1..=9u64, 0..3u8).prop_map(|(id, disk)| {
-            Request::RegisterNode(Node { disk: [disk * 16 + id as u8; 16], ..node(id) })
+        let register = (1..=9u64, 0..3u8, any::<bool>()).prop_map(|(id, disk, admit)| {
+            let disk = [disk * 16 + id as u8; 16];
+            match admit {
+                true => Request::AdmitDisk { node: n(id), disk, accept_loss: true },
+                false => Request::RegisterNode(Node { disk, ..node(id) }),
+            }
         });
         let apply = (0..2u8).prop_map(|which| Request::ApplyTopology {
             text: if which == 0 { text() } else { text_with_sync() },

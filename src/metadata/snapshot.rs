@@ -17,9 +17,10 @@ use bytes::Bytes;
 use isobar_topology::{Problems, Topology};
 use prost::Message;
 
-use super::image::{Image, Node, Topic};
-use super::wire::{self, Malformed, NodeWire, TopicWire};
-use crate::model::Offset;
+use super::image::{DiskId, Image, Node, Partition, Topic};
+use super::quorum;
+use super::wire::{self, Malformed, NodeWire, PartitionWire, TopicWire};
+use crate::model::{NodeId, Offset};
 
 /// Of the snapshot's own message.
 const VERSION: u32 = 1;
@@ -76,6 +77,18 @@ struct ImageWire {
     topics: Vec<TopicWire>,
     #[prost(int64, tag = "7")]
     next_producer_id: i64,
+    #[prost(message, optional, tag = "8")]
+    meta: Option<PartitionWire>,
+    #[prost(message, repeated, tag = "9")]
+    retired: Vec<RetiredWire>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct RetiredWire {
+    #[prost(bytes = "vec", tag = "1")]
+    disk: Vec<u8>,
+    #[prost(uint32, tag = "2")]
+    node: u32,
 }
 
 /// The image but for its offset. Equal images give equal bytes.
@@ -88,8 +101,14 @@ pub fn encode(image: &Image) -> Vec<u8> {
         nodes: image.nodes.values().map(|n| NodeWire::from(&**n)).collect(),
         topics: image.topics.values().map(|t| TopicWire::from(&**t)).collect(),
         next_producer_id: image.next_producer_id,
+        meta: image.meta.as_ref().map(|meta| PartitionWire::from(&**meta)),
+        retired: image.retired.iter().map(retired_to_wire).collect(),
     };
     wire.encode_to_vec()
+}
+
+fn retired_to_wire((disk, node): (&DiskId, &NodeId)) -> RetiredWire {
+    RetiredWire { disk: disk.to_vec(), node: node.as_u32() }
 }
 
 /// The image of a snapshot that begins at `first_offset`.
@@ -105,19 +124,34 @@ pub fn decode(bytes: &[u8], first_offset: Offset) -> Result<Image, Error> {
             Some(Arc::new(topology.with_generation(wire.topology_generation)))
         }
     };
+    let meta = wire.meta.map(Partition::try_from).transpose()?.map(Arc::new);
+    let retired =
+        wire::all(wire.retired, |r| Ok((wire::disk_id(&r.disk)?, wire::node_id(r.node)?)))?;
     let nodes = wire::all(wire.nodes, Node::try_from)?;
     let topics = wire::all(wire.topics, Topic::try_from)?;
     let topic_ids: BTreeMap<_, _> = topics.iter().map(|t| (t.name.clone(), t.id)).collect();
-    Ok(Image {
+    let mut image = Image {
         next_offset: first_offset,
         cluster_id: wire.cluster_id.map(Arc::from),
         topology,
         topology_generation: wire.topology_generation,
+        meta,
+        retired: retired.into_iter().collect(),
         nodes: nodes.into_iter().map(|n| (n.id, Arc::new(n))).collect(),
         topics: topics.into_iter().map(|t| (t.id, Arc::new(t))).collect(),
         topic_ids,
         next_producer_id: wire.next_producer_id,
-    })
+    };
+    // Of a release that did not write it: it was as the topology says, on the disks registered.
+    if image.meta.is_none() {
+        image.meta = image.topology.as_ref().and_then(|t| quorum::founded(t)).map(Arc::new);
+        let disks = image.nodes.values().map(|n| (n.id, n.disk)).collect();
+        let bound = quorum::bound(&image, &disks);
+        if let Some((meta, bound)) = image.meta.as_mut().zip(bound) {
+            Arc::make_mut(meta).replicas = bound.replicas;
+        }
+    }
+    Ok(image)
 }
 
 /// The image as parts, to be appended in one go at the image's next offset.

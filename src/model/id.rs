@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::HomeEpoch;
+use super::{HomeEpoch, NodeId};
 
 /// A topic's id (KIP-516): a topic that is deleted and created again is another topic.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -29,6 +29,20 @@ pub struct GroupId {
 /// whose disk was replaced gets another one (R22), so what the lost disk promised binds nobody.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct ReplicaId(pub u64);
+
+impl ReplicaId {
+    /// The replica of `__meta` on a node: `incarnation << 32 | node`. The first life of a node has
+    /// incarnation 0; a later one is given by `__meta` and is higher than all before. The id names
+    /// its node, because who follows `__meta` cannot ask `__meta` where its leader is.
+    pub fn of_meta(incarnation: u32, node: NodeId) -> Self {
+        Self(u64::from(incarnation) << 32 | u64::from(node.as_u32()))
+    }
+
+    /// The node of a replica of `__meta`; `None` if no version of ours gave that id.
+    pub fn meta_node(self) -> Option<NodeId> {
+        NodeId::new(self.0 & u64::from(u32::MAX)).ok()
+    }
+}
 
 impl TopicId {
     /// Kafka's zero id: "no id".

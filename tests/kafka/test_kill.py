@@ -120,27 +120,6 @@ def test_without_a_majority_nothing_is_acknowledged(cluster, topic):
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("dc", ["fra", "iad"])
-def test_a_wiped_node_costs_nothing_and_is_refused(dc, cluster, topic):
-    """What the lost disk promised is forgotten (R22), so it must not come back as if nothing had
-    been; giving the node a new replica is not built yet, and said so."""
-    one = cluster()
-    kafka.create_topic(one.bootstrap(), topic, PARTITIONS)
-    with Load(one.bootstrap(), topic, PARTITIONS, rate=300) as load:
-        load.wait_acknowledged(300)
-        victim = one.in_dc(dc)[0]
-        one.kill9(victim)
-        one.wipe(victim)
-        load.wait_acknowledged(300)
-        one.start(victim, ready=False)
-        assert one.processes[victim].wait_end(30) != 0
-        assert "another data directory" in one.processes.pop(victim).output()
-        load.wait_acknowledged(100)
-    check(load.sends(), read_back(bootstraps(one), topic, PARTITIONS), list(bootstraps(one)))
-    dumps.wait_same(one, topic, PARTITIONS, without=(victim,))
-
-
-@pytest.mark.timeout(300)
 def test_an_ordered_end_moves_its_leaders_first(cluster, topic, figure):
     one = cluster({"fra": 3, "iad": 1, "sin": 1})
     kafka.create_topic(one.bootstrap(), topic)

@@ -1,14 +1,16 @@
 //! Nodes, producer ids and the topology.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use isobar_topology::policy::policy_of;
 use isobar_topology::{Replication, TEXT_BYTES_MAX, Topology, meta_voters};
 
 use super::{Context, Decision, topology};
+use crate::metadata::apply::disks;
 use crate::metadata::command::Command;
-use crate::metadata::image::{Image, Node, Topic};
+use crate::metadata::image::{DiskId, Image, Node, Topic};
+use crate::metadata::quorum;
 use crate::metadata::refusal::{Reason, Refusal};
 use crate::metadata::request::{ProducerIds, Response, TopologyApplied};
 use crate::model::NodeId;
@@ -20,8 +22,14 @@ pub const PRODUCER_IDS: u32 = 1000;
 /// Topics named in one refusal; the rest is a number.
 const NAMED_MAX: usize = 5;
 
-/// What the first leader of a cluster proposes: a name, and the topology that it was started with.
-pub fn first_topology(image: &Image, cluster_id: &str, own: &Arc<Topology>) -> Vec<Command> {
+/// What the first leader of a cluster proposes: a name, the topology that it was started with, and
+/// then the disks of those who founded the cluster with it.
+pub fn first_topology(
+    image: &Image,
+    cluster_id: &str,
+    own: &Arc<Topology>,
+    founders: &BTreeMap<NodeId, DiskId>,
+) -> Vec<Command> {
     let mut commands = Vec::new();
     if image.cluster_id.is_none() {
         commands.push(Command::NameCluster { id: cluster_id.into() });
@@ -30,6 +38,7 @@ pub fn first_topology(image: &Image, cluster_id: &str, own: &Arc<Topology>) -> V
         let (expected, topology) = (image.topology_generation, own.clone());
         commands.push(Command::ApplyTopology { expected, topology });
     }
+    commands.extend(quorum::bound(image, founders).map(Command::ReplacePlacement));
     commands
 }
 
@@ -48,13 +57,7 @@ pub fn register(context: &Context<'_>, node: Node) -> Result<Decision, Refusal> 
             node.id, node.dc, declared.dc
         ));
     }
-    let other = context.image.nodes.values().find(|n| n.disk == node.disk && n.id != node.id);
-    if let Some(other) = other {
-        return refused(format!(
-            "node {} shows the data directory of node {}: give each node a directory of its own",
-            node.id, other.id
-        ));
-    }
+    disks::check_registered(context.image, node.id, node.disk)?;
     let known = context.image.nodes.get(&node.id).is_some_and(|known| **known == node);
     let command = (!known).then(|| (0, Command::RegisterNode(Arc::new(node))));
     Ok(Decision { commands: command.into_iter().collect(), response: Response::Registered })

@@ -8,6 +8,7 @@
 
 mod cluster;
 mod configs;
+mod disks;
 mod partitions;
 mod repair;
 #[cfg(test)]
@@ -26,7 +27,7 @@ use super::request::{Request, Response};
 use crate::model::{NodeId, TopicId};
 
 pub use cluster::{PRODUCER_IDS, first_topology};
-pub use repair::repair;
+pub use repair::{is_to_vote, repair};
 
 /// Partitions of all topics together. Design §7 measures 5,000 groups; ten times as many is where
 /// this would have to be thought through again, so it ends there with a clear word.
@@ -53,6 +54,9 @@ pub struct Decision {
 pub fn decide(context: &mut Context<'_>, request: Request) -> Result<Decision, Refusal> {
     let decision = match request {
         Request::RegisterNode(node) => cluster::register(context, node)?,
+        Request::AdmitDisk { node, disk, accept_loss } => {
+            disks::admit(context, node, disk, accept_loss)?
+        }
         Request::CreateTopics { topics, validate_only } => {
             topics::create(context, topics, validate_only)?
         }
@@ -88,6 +92,7 @@ pub fn answer(decision: Decision, outcomes: Vec<Outcome>) -> Result<Response, Re
             Response::PartitionsCreated(items) => items[item] = Err(refusal),
             Response::ConfigsAltered(items) => items[item] = Err(refusal),
             Response::Registered
+            | Response::Admitted(_)
             | Response::ProducerIds(_)
             | Response::Topology(_)
             | Response::Promoted => return Err(refusal),

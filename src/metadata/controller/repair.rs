@@ -11,6 +11,7 @@
 
 use std::sync::Arc;
 
+use isobar_topology::meta_voters;
 use isobar_topology::quorum::majority;
 
 use super::{Context, Decision};
@@ -27,8 +28,10 @@ const REPAIRS_MAX: usize = 500;
 /// The placements that should replace what stands in the image; none when every replica is on the
 /// disk that it was made for.
 ///
-/// One voter a step, and only while a majority of the voters still has its disk: with fewer there is
-/// no quorum to change the group, and what is lost is for a failover to find out.
+/// One voter a step, the next when the one before votes again: so a placement is never further than
+/// that from what Raft has, and their majorities always meet. And only while a majority of the voters
+/// still has its disk: with fewer there is no quorum to change the group, and what is lost is for a
+/// failover to find out.
 pub fn repair(image: &Image) -> Vec<Placement> {
     let partitions = image.topics.values().flat_map(|topic| {
         (0..)
@@ -38,7 +41,7 @@ pub fn repair(image: &Image) -> Vec<Placement> {
     partitions.filter_map(|(at, placed)| repair_one(image, at, placed)).take(REPAIRS_MAX).collect()
 }
 
-fn is_lost(image: &Image, replica: &Replica) -> bool {
+pub(super) fn is_lost(image: &Image, replica: &Replica) -> bool {
     let registered = image.nodes.get(&replica.node);
     registered.is_some_and(|node| replica.disk.is_some_and(|disk| disk != node.disk))
 }
@@ -48,7 +51,8 @@ fn repair_one(image: &Image, at: TopicPartition, now: &Arc<Partition>) -> Option
         return None;
     }
     let healthy = now.voters().filter(|r| !is_lost(image, r)).count();
-    let mut may_drop_voter = healthy >= majority(now.voters().count());
+    let waits = now.replicas.iter().any(|r| is_to_vote(image, at, now, r));
+    let mut may_drop_voter = !waits && healthy >= majority(now.voters().count());
     let mut next_replica_id = now.next_replica_id;
     let mut replicas = Vec::new();
     let mut changed = false;
@@ -75,6 +79,39 @@ fn repair_one(image: &Image, at: TopicPartition, now: &Arc<Partition>) -> Option
     })
 }
 
+/// Whether a learner is to vote as soon as it has everything.
+pub fn is_to_vote(
+    image: &Image,
+    at: TopicPartition,
+    placed: &Partition,
+    replica: &Replica,
+) -> bool {
+    !replica.voter && is_seat(image, at, placed, replica) && {
+        placed.voters().count() < seats(image, at, placed)
+    }
+}
+
+/// Whether a replica on this node may vote at all: in the home DC, or where `__meta` votes.
+fn is_seat(image: &Image, at: TopicPartition, placed: &Partition, replica: &Replica) -> bool {
+    match &image.topology {
+        Some(topology) if at == TopicPartition::META => {
+            meta_voters(topology).contains(&replica.node)
+        }
+        Some(topology) => topology.dc_of(replica.node) == Some(&placed.home),
+        None => false,
+    }
+}
+
+/// How many are to vote.
+fn seats(image: &Image, at: TopicPartition, placed: &Partition) -> usize {
+    if at == TopicPartition::META {
+        return image.topology.as_ref().map_or(0, |topology| meta_voters(topology).len());
+    }
+    let policy = image.topics.get(&at.topic).and_then(|topic| config::effective(image, topic));
+    let wanted = policy.and_then(|e| e.policy.replicas.get(&placed.home).copied());
+    wanted.unwrap_or(0) as usize
+}
+
 pub fn promote(
     context: &Context<'_>,
     at: TopicPartition,
@@ -84,7 +121,7 @@ pub fn promote(
 ) -> Result<Decision, Refusal> {
     let image = context.image;
     let refused = |reason, message: String| Err(Refusal::new(reason, message));
-    let (Some(topic), Some(now)) = (image.topics.get(&at.topic), image.partition(at)) else {
+    let Some(now) = image.partition(at) else {
         return refused(Reason::UnknownTopic, format!("there is no partition {at}"));
     };
     let done = |commands| Ok(Decision { commands, response: Response::Promoted });
@@ -97,13 +134,11 @@ pub fn promote(
     if (home_epoch, placement_generation) != (now.home_epoch, now.placement_generation) {
         return refused(Reason::Stale, format!("the placement of {at} has changed"));
     }
-    let dc = image.nodes.get(&replica.node).map(|node| &node.dc);
-    let policy = config::effective(image, topic).map(|effective| effective.policy);
-    let wanted = policy.and_then(|policy| policy.replicas.get(&now.home).copied()).unwrap_or(0);
-    if dc != Some(&now.home) || now.voters().count() >= wanted as usize {
+    if !is_to_vote(image, at, now, replica) {
+        let (wanted, home) = (seats(image, at, now), &now.home);
         return refused(
             Reason::InvalidReplicaAssignment,
-            format!("{at} has all the {wanted} voters that its home {} is to have", now.home),
+            format!("{at} has all the {wanted} voters that its home {home} is to have"),
         );
     }
     let mut replicas = now.replicas.clone();

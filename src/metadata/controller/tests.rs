@@ -1,5 +1,7 @@
 //! What the controller says, as sentences.
 
+mod disks;
+
 use std::collections::BTreeMap;
 
 use super::*;
@@ -361,8 +363,7 @@ fn a_replaced_disk_gets_a_new_replica_that_learns_before_it_votes() {
     world.create(topic("t", 1, &[])).unwrap();
     let at = TopicPartition { topic: world.image.topic("t").unwrap().id, partition: 0 };
     let old = *world.image.partition(at).unwrap().replica_on(n(2)).unwrap();
-    let replaced = crate::metadata::image::Node { disk: [0xee; 16], ..node(2) };
-    world.ask(Request::RegisterNode(replaced)).unwrap();
+    world.replace_disk(2, [0xee; 16]);
 
     let repairs = repair(&world.image);
     assert_eq!(repairs.len(), 1);
@@ -394,8 +395,7 @@ fn voters_are_not_dropped_once_a_majority_of_their_disks_is_gone() {
     let mut world = World::new();
     world.create(topic("t", 1, &[])).unwrap();
     for id in [1, 2, 5] {
-        let replaced = crate::metadata::image::Node { disk: [0xe0 + id as u8; 16], ..node(id) };
-        world.ask(Request::RegisterNode(replaced)).unwrap();
+        world.replace_disk(id, [0xe0 + id as u8; 16]);
     }
     let repairs = repair(&world.image);
     let voters = |p: &crate::metadata::command::Placement| {

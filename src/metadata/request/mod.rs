@@ -6,7 +6,7 @@ mod wire;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::image::Node;
+use super::image::{DiskId, Node, Replica};
 use super::refusal::Refusal;
 use crate::model::{HomeEpoch, NodeId, Offset, ReplicaId, TopicId, TopicPartition};
 
@@ -21,6 +21,15 @@ pub enum Request {
     /// A node started. Answered once this node's image is as new as everything that was committed
     /// when it asked, so what the image does not know then is gone.
     RegisterNode(Node),
+    /// A node comes with an empty disk and asks for a replica of `__meta`: for the first time, or
+    /// instead of a disk that it had before. Its other replicas follow by themselves.
+    AdmitDisk {
+        node: NodeId,
+        disk: DiskId,
+        /// The operator's word that the old disk is gone for good, although partitions are left
+        /// without a majority of their voters' disks.
+        accept_loss: bool,
+    },
     CreateTopics {
         topics: Vec<NewTopic>,
         validate_only: bool,
@@ -124,6 +133,7 @@ pub enum ConfigOp {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Response {
     Registered,
+    Admitted(Admitted),
     /// One for each topic of the request, in its order; so also below.
     TopicsCreated(Vec<Result<CreatedTopic, Refusal>>),
     TopicsDeleted(Vec<Result<DeletedTopic, Refusal>>),
@@ -144,6 +154,15 @@ pub struct CreatedTopic {
     pub replication_factor: i16,
     /// It was there already ([`Request::EnsureTopics`] only).
     pub existed: bool,
+}
+
+/// Which replica of `__meta` a disk is to hold, and who the others are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admitted {
+    pub replica: ReplicaId,
+    pub placement_generation: u64,
+    /// All of them, this one too.
+    pub replicas: Vec<Replica>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::log::{AppendError, Log, Position};
 use super::{Applied, Call, Options};
 use crate::metadata::apply::Outcome;
-use crate::metadata::command::{COMMAND_BYTES_MAX, Command};
+use crate::metadata::command::{AdmitDisk, COMMAND_BYTES_MAX, Command};
 use crate::metadata::controller::{self, Context, Decision};
 use crate::metadata::refusal::{Reason, Refusal};
 use crate::metadata::request::{Reply, Request};
@@ -104,6 +104,11 @@ impl<L: Log> Lead<L> {
             return Ok(Reply::Done { response: decision.response, visible_at });
         }
         let (outcomes, visible_at) = self.apply(&commands, deadline).await?;
+        for command in &commands {
+            if let Command::AdmitDisk(AdmitDisk { node, expected: Some(_), .. }) = command {
+                tracing::warn!(%node, "it comes with another disk; the one that it had is retired");
+            }
+        }
         let response = controller::answer(decision, outcomes).map_err(Stopped::Refused)?;
         Ok(Reply::Done { response, visible_at })
     }
@@ -197,8 +202,8 @@ impl<L: Log> Lead<L> {
         deadline: Instant,
     ) -> Result<bool, Chore> {
         let image = &applied.image;
-        let Options { cluster_id, own_topology, .. } = &self.options;
-        let mut commands = controller::first_topology(image, cluster_id, own_topology);
+        let Options { cluster_id, own_topology, founders, .. } = &self.options;
+        let mut commands = controller::first_topology(image, cluster_id, own_topology, founders);
         if commands.is_empty() {
             commands.extend(controller::repair(image).into_iter().map(Command::ReplacePlacement));
         }

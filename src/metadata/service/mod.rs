@@ -23,7 +23,7 @@ mod route;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::image::Image;
+use super::image::{DiskId, Image};
 use super::refusal::{Reason, Refusal};
 use super::replay;
 use super::request::{Reply, Request, Response, WireError};
@@ -109,6 +109,8 @@ pub struct Options {
     pub own_topology: Arc<Topology>,
     /// What a new cluster is named, if this node leads it first: [`cluster_id`] of random bytes.
     pub cluster_id: String,
+    /// Who begins the cluster with this node, and on which disks; none on a node that joined later.
+    pub founders: BTreeMap<NodeId, DiskId>,
     /// Nodes that answer at present, this one among them.
     pub live: Box<dyn Fn() -> BTreeSet<NodeId> + Send + Sync>,
     pub new_topic_id: Box<dyn FnMut() -> TopicId + Send>,
@@ -245,10 +247,13 @@ impl Handle {
         timeout: Duration,
     ) -> Result<Vec<u8>, WireError> {
         let request = Request::decode(request)?;
-        if let Request::RegisterNode(node) = &request
-            && node.id != from
-        {
-            let message = format!("node {from} tries to register node {}", node.id);
+        let of = match &request {
+            Request::RegisterNode(node) => Some(node.id),
+            Request::AdmitDisk { node, .. } => Some(*node),
+            _ => None,
+        };
+        if let Some(node) = of.filter(|node| *node != from) {
+            let message = format!("node {from} tries to register node {node}");
             return Ok(Reply::Refused(Refusal::new(Reason::UnknownNode, message)).encode());
         }
         let (reply, answer) = oneshot::channel();

@@ -102,6 +102,7 @@ impl<L: Log, F: Forward> Router<L, F> {
 fn may_repeat(request: &Request) -> bool {
     match request {
         Request::RegisterNode(_)
+        | Request::AdmitDisk { .. }
         | Request::EnsureTopics { .. }
         | Request::AllocateProducerIds
         | Request::PromoteReplica { .. } => true,

@@ -8,7 +8,6 @@ use self::cluster::Cluster;
 use super::*;
 use crate::metadata::command::Command;
 use crate::metadata::fixture::{n, node, topic};
-use crate::metadata::image::Node;
 use crate::metadata::refusal::Reason;
 use crate::metadata::replay;
 use crate::metadata::request::TopicRef;
@@ -192,8 +191,8 @@ async fn a_replaced_disk_is_repaired_without_being_asked() {
         handle.submit(Request::RegisterNode(node(id)), LONG).await.unwrap();
     }
     handle.submit(create("t"), LONG).await.unwrap();
-    let replaced = Node { disk: [0xdd; 16], ..node(6) };
-    handle.submit(Request::RegisterNode(replaced), LONG).await.unwrap();
+    let admit = Request::AdmitDisk { node: n(6), disk: [0xdd; 16], accept_loss: false };
+    handle.submit(admit, LONG).await.unwrap();
     until(handle, |image| {
         let partition = &image.topic("t").unwrap().partitions[0];
         partition.replica_on(n(6)).unwrap().disk == Some([0xdd; 16])

@@ -95,6 +95,7 @@ impl Core {
         change.merge_from_bytes(&entry.payload).expect("a change that this group proposed");
         match self.raw.apply_conf_change(&change) {
             Ok(conf_state) => {
+                self.note_conf_generation(&change);
                 self.raw.mut_store().set_conf_state(conf_state.clone());
                 persist.conf_state = Some(conf_state);
             }

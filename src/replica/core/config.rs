@@ -63,6 +63,8 @@ pub struct Config {
     /// The home DC.
     pub home: DcName,
     pub members: BTreeMap<ReplicaId, Member>,
+    /// Of `members`.
+    pub placement_generation: u64,
     /// The first voter of the placement: campaigns at once in an empty log.
     pub preferred: bool,
     pub ack: AckPolicy,

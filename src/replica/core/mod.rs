@@ -112,6 +112,8 @@ pub struct Core {
     lease_valid: bool,
     feeds: catch_up::Feeds,
     catching: Option<catch_up::Catching>,
+    /// Of the newest placement that Raft's configuration was changed for.
+    conf_generation: u64,
     effects: VecDeque<Effect>,
 }
 
@@ -125,6 +127,8 @@ pub struct Restart {
     pub watermark: (LogIndex, Offset),
     /// Every entry after the watermark.
     pub beyond: Vec<Position>,
+    /// Of the newest placement that Raft's configuration follows.
+    pub conf_generation: u64,
 }
 
 /// Where an entry beyond the watermark ends.
@@ -189,6 +193,7 @@ impl Core {
             lease_valid: true,
             feeds: catch_up::Feeds::default(),
             catching: None,
+            conf_generation: restart.conf_generation,
             effects: VecDeque::new(),
         };
         core.redraw();
@@ -259,7 +264,8 @@ impl Core {
 
     pub fn handle_tick(&mut self, now: Now) {
         self.ticks += 1;
-        if self.wants_first_term() {
+        let asks = self.wants_first_term();
+        if asks {
             self.campaign();
         }
         if self.ticks.is_multiple_of(config::PLACEMENT_TICKS) {
@@ -272,7 +278,7 @@ impl Core {
         if looks {
             self.watch_feeds();
         }
-        if is_busy || looks {
+        if is_busy || looks || asks {
             self.process(now);
         }
     }

@@ -2,6 +2,8 @@
 //! sentences. Time passes only by ticks.
 
 mod catch_up;
+mod placement;
+mod replacement;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -16,7 +18,7 @@ use crate::log;
 use crate::model::{
     DcName, GroupId, HomeEpoch, LogIndex, NodeId, Offset, ReplicaId, TopicPartition, batch,
 };
-use crate::replica::{Acks, ProduceError, Produced};
+use crate::replica::{Acks, ProduceError, Produced, Role};
 
 const TICK: Duration = Duration::from_millis(50);
 
@@ -85,6 +87,7 @@ impl Cluster {
                 me: r(id),
                 home: dc(1),
                 members: members.clone(),
+                placement_generation: 1,
                 preferred: id == 1,
                 ack,
                 timing: Timing {
@@ -272,6 +275,24 @@ fn the_preferred_replica_leads_an_empty_log_at_once_and_everyone_learns_the_wate
     for id in 1..=9 {
         assert_eq!(cluster.hw(id), Offset(3), "replica {id}");
     }
+}
+
+#[test]
+fn the_preferred_replica_of_an_empty_log_asks_again_soon_if_nobody_was_there_to_hear_it() {
+    let config = Cluster::new(ASYNC).cores[&r(1)].config().clone();
+    let mut log = Restored::default();
+    log.conf_state.voters = vec![1, 2, 3];
+    log.hard_state.term = HomeEpoch::FIRST.first_term().0;
+    let logger = slog::Logger::root(slog::Discard, slog::o!());
+    let mut core = Core::new(config, Restart { log, ..Restart::default() }, 1, &logger);
+    let asked = |core: &mut Core| {
+        let asks = |e: &Effect| matches!(e, Effect::Send(Outgoing { raft: Some(_), .. }));
+        std::iter::from_fn(|| core.poll_effect()).filter(asks).count()
+    };
+    assert_eq!(asked(&mut core), 2);
+    core.handle_tick(Now::default());
+    core.handle_tick(Now::default());
+    assert_eq!(asked(&mut core), 2, "a quarter of the shortest timeout has passed");
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub(super) enum Order {
     Open(Box<Spec>, oneshot::Sender<Result<(), Refused>>),
     Remove(TopicPartition, oneshot::Sender<Result<(), Refused>>),
     Policy(TopicPartition, Policy),
-    Placement(TopicPartition, BTreeMap<ReplicaId, Member>),
+    Placement(TopicPartition, u64, BTreeMap<ReplicaId, Member>),
     Lease(bool),
     StepDown,
     Statuses(oneshot::Sender<Vec<Status>>),
@@ -78,8 +78,14 @@ impl Orders {
         self.tell(Order::Policy(partition, policy));
     }
 
-    pub fn placement(&self, partition: TopicPartition, members: BTreeMap<ReplicaId, Member>) {
-        self.tell(Order::Placement(partition, members));
+    /// Who the members are, as of a placement's generation.
+    pub fn placement(
+        &self,
+        partition: TopicPartition,
+        generation: u64,
+        members: BTreeMap<ReplicaId, Member>,
+    ) {
+        self.tell(Order::Placement(partition, generation, members));
     }
 
     /// Whether this node holds a valid lease (R17).
@@ -166,9 +172,9 @@ impl<N: Network> Driver<N> {
                     self.disks.tell(at, disk::Command::SetConfig(at, policy.log));
                 }
             }
-            Order::Placement(at, members) => {
+            Order::Placement(at, generation, members) => {
                 self.replicas.placement_of_damaged(at, &members);
-                self.replicas.host.placement(now, at, members);
+                self.replicas.host.placement(now, at, generation, members);
             }
             Order::Lease(valid) => self.replicas.host.lease(now, valid),
             Order::StepDown => self.replicas.host.step_down(now),

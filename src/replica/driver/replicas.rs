@@ -164,6 +164,7 @@ impl Replicas {
             me: spec.me,
             home: spec.home,
             members: spec.members,
+            placement_generation: spec.placement_generation,
             preferred: spec.preferred,
             ack: spec.policy.ack,
             timing: spec.timing,

@@ -46,7 +46,7 @@ pub fn fresh(state: &ReplicaState) -> Restart {
         conf_state: to_raft(&state.conf),
         ..Restored::default()
     };
-    Restart { log, ..Restart::default() }
+    Restart { log, conf_generation: state.placement_generation, ..Restart::default() }
 }
 
 /// A replica that was here before. Reads the disk: the entries that are not applied, and the batch
@@ -86,6 +86,7 @@ pub fn recovered(recovered: &Recovered, reader: &Reader) -> Result<Restart, Erro
         log_start: recovered.start.offset,
         watermark: (hw, hw_offset),
         beyond: beyond.collect(),
+        conf_generation: recovered.state.placement_generation,
     })
 }
 

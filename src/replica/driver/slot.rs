@@ -48,6 +48,7 @@ impl Slot {
         }
         if let Some(conf) = &persist.conf_state {
             state.conf = restart::from_raft(conf);
+            state.placement_generation = core.conf_generation();
         }
         if let Some(applied) = persist.applied {
             state.applied = applied;

@@ -129,7 +129,7 @@ impl Host {
         let at = received.group.partition;
         let Some(core) = self.cores.get_mut(&at) else { return false };
         let config = core.config();
-        let holds = config.members.get(&received.from).is_some_and(|m| m.node == from);
+        let holds = core.node_of(received.from) == Some(from);
         if config.group != received.group || config.me != received.to || !holds {
             return false;
         }
@@ -246,9 +246,10 @@ impl Host {
         &mut self,
         now: Now,
         at: TopicPartition,
+        generation: u64,
         members: BTreeMap<ReplicaId, Member>,
     ) {
-        self.with(at, |core| core.handle_placement(now, members));
+        self.with(at, |core| core.handle_placement(now, generation, members));
     }
 
     /// Hands over whatever this node leads, before it goes.
@@ -335,7 +336,7 @@ impl Round {
     fn send(&mut self, core: &Core, at: TopicPartition, outgoing: Outgoing) {
         let config = core.config();
         // A replica that left the placement is not told; Raft's removal does not need it.
-        let Some(member) = config.members.get(&outgoing.to) else { return };
+        let Some(node) = core.node_of(outgoing.to) else { return };
         let Outgoing { to, raft, watermark, catch_up } = outgoing;
         let appends = raft.as_ref().is_some_and(|m| !m.entries.is_empty());
         let beats = raft.as_ref().is_some_and(|m| m.get_msg_type() == MessageType::MsgHeartbeat);
@@ -345,15 +346,10 @@ impl Round {
         };
         let group = group.with_notice(catch_up.as_deref());
         if appends {
-            self.appends.push(round::Append {
-                to: member.node,
-                key: stream_key(at),
-                group,
-                chunks,
-            });
+            self.appends.push(round::Append { to: node, key: stream_key(at), group, chunks });
         } else {
             let lane = if beats { &mut self.heartbeats } else { &mut self.control };
-            lane.entry(member.node).or_default().push(group);
+            lane.entry(node).or_default().push(group);
         }
     }
 }

@@ -3,12 +3,13 @@
 use prost::Message;
 
 use super::{Empty, VERSION, WireError, messages};
+use crate::metadata::image::Replica;
 use crate::metadata::refusal::{Refusal, RefusalWire};
 use crate::metadata::request::{
-    CreatedTopic, DeletedTopic, ProducerIds, Reply, Response, TopologyApplied,
+    Admitted, CreatedTopic, DeletedTopic, ProducerIds, Reply, Response, TopologyApplied,
 };
-use crate::metadata::wire::{self, Malformed};
-use crate::model::{NodeId, Offset};
+use crate::metadata::wire::{self, Malformed, ReplicaWire};
+use crate::model::{NodeId, Offset, ReplicaId};
 
 messages! {
     ReplyWire {
@@ -16,7 +17,7 @@ messages! {
         version: u32,
         #[prost(int64, tag = "2")]
         visible_at: i64,
-        #[prost(oneof = "ReplyKind", tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
+        #[prost(oneof = "ReplyKind", tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15")]
         kind: Option<ReplyKind>,
     }
     /// One result per topic: a refusal, or what was done.
@@ -43,6 +44,14 @@ messages! {
         first: i64,
         #[prost(uint32, tag = "2")]
         count: u32,
+    }
+    AdmittedWire {
+        #[prost(uint64, tag = "1")]
+        replica: u64,
+        #[prost(uint64, tag = "2")]
+        placement_generation: u64,
+        #[prost(message, repeated, tag = "3")]
+        replicas: Vec<ReplicaWire>,
     }
     TopologyAppliedWire {
         #[prost(uint64, tag = "1")]
@@ -79,6 +88,8 @@ enum ReplyKind {
     Topology(TopologyAppliedWire),
     #[prost(message, tag = "14")]
     Promoted(Empty),
+    #[prost(message, tag = "15")]
+    Admitted(AdmittedWire),
 }
 
 impl Reply {
@@ -116,6 +127,11 @@ impl Reply {
                 Response::Topology(TopologyApplied { generation, notes })
             }
             ReplyKind::Promoted(_) => Response::Promoted,
+            ReplyKind::Admitted(a) => Response::Admitted(Admitted {
+                replica: ReplicaId(a.replica),
+                placement_generation: a.placement_generation,
+                replicas: wire::all(a.replicas, Replica::try_from)?,
+            }),
         };
         Ok(Self::Done { response, visible_at })
     }
@@ -200,6 +216,13 @@ impl From<&Reply> for ReplyKind {
                 Self::Topology(TopologyAppliedWire { generation, notes })
             }
             Response::Promoted => Self::Promoted(Empty {}),
+            Response::Admitted(Admitted { replica, placement_generation, replicas }) => {
+                Self::Admitted(AdmittedWire {
+                    replica: replica.0,
+                    placement_generation: *placement_generation,
+                    replicas: replicas.iter().map(ReplicaWire::from).collect(),
+                })
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ messages! {
     RequestWire {
         #[prost(uint32, tag = "1")]
         version: u32,
-        #[prost(oneof = "RequestKind", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10")]
+        #[prost(oneof = "RequestKind", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
         kind: Option<RequestKind>,
     }
     CreateTopicsWire {
@@ -102,6 +102,14 @@ messages! {
         #[prost(bool, tag = "3")]
         validate_only: bool,
     }
+    AdmitDiskWire {
+        #[prost(uint32, tag = "1")]
+        node: u32,
+        #[prost(bytes = "vec", tag = "2")]
+        disk: Vec<u8>,
+        #[prost(bool, tag = "3")]
+        accept_loss: bool,
+    }
     PromoteReplicaWire {
         #[prost(bytes = "vec", tag = "1")]
         topic: Vec<u8>,
@@ -136,6 +144,8 @@ enum RequestKind {
     ApplyTopology(ApplyTopologyWire),
     #[prost(message, tag = "10")]
     PromoteReplica(PromoteReplicaWire),
+    #[prost(message, tag = "11")]
+    AdmitDisk(AdmitDiskWire),
 }
 
 impl Request {
@@ -156,6 +166,10 @@ impl From<&Request> for RequestKind {
     fn from(request: &Request) -> Self {
         match request {
             Request::RegisterNode(node) => Self::RegisterNode(node.into()),
+            Request::AdmitDisk { node, disk, accept_loss } => {
+                let (node, disk) = (node.as_u32(), disk.to_vec());
+                Self::AdmitDisk(AdmitDiskWire { node, disk, accept_loss: *accept_loss })
+            }
             Request::CreateTopics { topics, validate_only } => {
                 let topics = topics.iter().map(NewTopicWire::from).collect();
                 Self::CreateTopics(CreateTopicsWire { topics, validate_only: *validate_only })
@@ -203,6 +217,11 @@ impl TryFrom<RequestKind> for Request {
     fn try_from(kind: RequestKind) -> Result<Self, Malformed> {
         Ok(match kind {
             RequestKind::RegisterNode(node) => Self::RegisterNode(node.try_into()?),
+            RequestKind::AdmitDisk(a) => Self::AdmitDisk {
+                node: wire::node_id(a.node)?,
+                disk: wire::disk_id(&a.disk)?,
+                accept_loss: a.accept_loss,
+            },
             RequestKind::CreateTopics(CreateTopicsWire { topics, validate_only }) => {
                 let topics = wire::all(topics, NewTopic::try_from)?;
                 Self::CreateTopics { topics, validate_only }

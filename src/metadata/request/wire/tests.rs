@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::metadata::fixture::{n, node, topic};
+use crate::metadata::image::Replica;
 use crate::metadata::refusal::{Reason, Refusal};
 use crate::metadata::request::*;
 use crate::model::{HomeEpoch, Offset, ReplicaId, TopicId, TopicPartition};
@@ -26,6 +27,7 @@ fn requests() -> Vec<Request> {
     };
     vec![
         Request::RegisterNode(node(3)),
+        Request::AdmitDisk { node: n(3), disk: [8; 16], accept_loss: true },
         Request::CreateTopics { topics: vec![topic("a", 3, &[]), assigned], validate_only: true },
         Request::EnsureTopics { names: vec!["a".into(), String::new()] },
         Request::DeleteTopics {
@@ -80,6 +82,11 @@ fn replies() -> Vec<Reply> {
     let deleted = DeletedTopic { name: "a".into(), id: TopicId([1; 16]) };
     let responses = [
         Response::Registered,
+        Response::Admitted(Admitted {
+            replica: ReplicaId::of_meta(2, n(3)),
+            placement_generation: 7,
+            replicas: vec![Replica { id: ReplicaId(4), node: n(4), voter: true, disk: None }],
+        }),
         Response::TopicsCreated(vec![Ok(created), Err(refusal.clone())]),
         Response::TopicsDeleted(vec![Err(refusal.clone()), Ok(deleted)]),
         Response::PartitionsCreated(vec![Ok(()), Err(refusal.clone())]),

@@ -168,6 +168,7 @@ impl Cluster {
             node,
             own_topology: topology(&text()).into(),
             cluster_id: format!("cluster-of-{id}"),
+            founders: BTreeMap::new(),
             live: Box::new(|| (1..=9).map(n).collect::<BTreeSet<_>>()),
             new_topic_id: Box::new(move || {
                 topics += 1;

@@ -1,0 +1,85 @@
+//! The replica of `__meta` that a node opens.
+
+use std::collections::BTreeMap;
+
+use isobar_topology::{Topology, meta_voters, timing};
+
+use crate::log;
+use crate::metadata::request::Admitted;
+use crate::model::{GroupId, HomeEpoch, NodeId, ReplicaId, TopicPartition};
+use crate::replica::core::config::{AckPolicy, Member, Timing};
+use crate::replica::driver::{Policy, Spec};
+
+/// Segments of `__meta`: small, so that log start can follow its snapshots closely.
+const META_SEGMENT_BYTES: u32 = 4 << 20;
+
+/// Of those who found a cluster: ids are the nodes' own, voters as the topology says.
+pub fn founding_spec(topology: &Topology, node: NodeId) -> Option<Spec> {
+    let voters = meta_voters(topology);
+    let replicas =
+        topology.nodes().map(|n| (ReplicaId::of_meta(0, n.id), voters.contains(&n.id))).collect();
+    let preferred = voters.first() == Some(&node);
+    spec(topology, ReplicaId::of_meta(0, node), replicas, 0, preferred)
+}
+
+/// Of a node that was admitted. A founder that came late begins as all founders did: what has
+/// happened since is in the log.
+pub fn admitted_spec(topology: &Topology, node: NodeId, admitted: &Admitted) -> Option<Spec> {
+    let here = admitted.replicas.iter().find(|r| r.id == admitted.replica)?;
+    if here.voter {
+        return founding_spec(topology, node);
+    }
+    let replicas = admitted.replicas.iter().map(|r| (r.id, r.voter)).collect();
+    spec(topology, admitted.replica, replicas, admitted.placement_generation, false)
+}
+
+/// Of a replica that the disk has: who the others are is as it last knew; the image says more.
+pub fn resumed_spec(topology: &Topology, node: NodeId, recovered: &log::Recovered) -> Option<Spec> {
+    let state = &recovered.state;
+    let conf = &state.conf;
+    let learners = conf.learners.iter().chain(&conf.learners_next).map(|id| (*id, false));
+    let voters = conf.voters_outgoing.iter().chain(&conf.voters).map(|id| (*id, true));
+    let replicas = learners.chain(voters).collect();
+    let is_first = meta_voters(topology).first() == Some(&node);
+    let preferred = is_first && state.replica == ReplicaId::of_meta(0, node);
+    spec(topology, state.replica, replicas, state.placement_generation, preferred)
+}
+
+fn spec(
+    topology: &Topology,
+    me: ReplicaId,
+    replicas: BTreeMap<ReplicaId, bool>,
+    placement_generation: u64,
+    preferred: bool,
+) -> Option<Spec> {
+    let voters = meta_voters(topology);
+    let member = |(id, voter): (ReplicaId, bool)| {
+        let node = id.meta_node()?;
+        Some((id, Member { node, dc: topology.dc_of(node)?.clone(), voter }))
+    };
+    Some(Spec {
+        group: GroupId { partition: TopicPartition::META, home_epoch: HomeEpoch::FIRST },
+        topic_name: "__meta".into(),
+        me,
+        // It spans the DCs, and no gate counts for it: any name serves.
+        home: topology.dc_of(*voters.first()?)?.clone(),
+        members: replicas.into_iter().filter_map(member).collect(),
+        preferred,
+        placement_generation,
+        timing: ticks(timing(topology.max_rtt(&voters))),
+        policy: Policy {
+            ack: AckPolicy { sync_to: 0, min_in_sync: 1, fence: false, log_append_time: false },
+            flush: true,
+            log: log::Config { segment_bytes: META_SEGMENT_BYTES, ..log::Config::default() },
+            retention: log::Retention { ms: None, bytes: None },
+        },
+    })
+}
+
+pub fn ticks(timing: isobar_topology::Timing) -> Timing {
+    Timing {
+        heartbeat_ticks: timing.heartbeat_ticks,
+        election_ticks_min: timing.election_ticks_min,
+        election_ticks_max: timing.election_ticks_max,
+    }
+}
