@@ -28,7 +28,11 @@ struct Round {
     committed: Committed,
     refused: BTreeSet<TopicPartition>,
     to_sync: BTreeSet<TopicPartition>,
-    changes: Vec<Change>,
+    /// Whose states the journal is told of, and of whom only how far they are. What it is told is
+    /// what holds after all writes: a state of before a truncation would bring back the durable mark
+    /// that the truncation has lowered, and what is gone would look like damage.
+    changed: BTreeSet<TopicPartition>,
+    checkpointed: BTreeSet<TopicPartition>,
     must_sync_journal: bool,
     below_start: Vec<(TopicPartition, Vec<std::sync::Arc<super::view::Closed>>)>,
 }
@@ -57,9 +61,7 @@ impl Store {
         for write in writes {
             self.apply(write, &mut round)?;
         }
-        if !round.changes.is_empty() {
-            self.write_journal(&round)?;
-        }
+        self.write_journal(&round)?;
         self.sync(&mut round)?;
         for (id, gone) in &round.below_start {
             if let Some(partition) = self.partitions.get(id) {
@@ -130,9 +132,9 @@ impl Store {
             partition.kept.hw = hw;
         }
         if partition.kept.state != old || write.start.is_some() {
-            round.changes.push(partition.keep());
-        } else if let Some(hw) = write.checkpoint {
-            round.changes.push(partition.checkpoint(hw));
+            round.changed.insert(id);
+        } else if write.checkpoint.is_some() {
+            round.checkpointed.insert(id);
         }
         if write.sync {
             round.to_sync.insert(id);
@@ -141,6 +143,17 @@ impl Store {
     }
 
     fn write_journal(&mut self, round: &Round) -> Result<(), Error> {
+        let mut changes: Vec<Change> = Vec::with_capacity(round.changed.len());
+        for id in &round.changed {
+            changes.push(self.partitions.get_mut(id).expect("it was written to").keep());
+        }
+        for id in round.checkpointed.difference(&round.changed) {
+            let partition = self.partitions.get_mut(id).expect("it was written to");
+            changes.push(partition.checkpoint(partition.kept.hw));
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
         if self.journal.is_due_for_snapshot(self.options.journal_bytes) {
             let kept = self.partitions.iter().map(|(id, p)| (*id, &p.kept));
             match self.journal.replace(kept) {
@@ -149,7 +162,7 @@ impl Store {
                 result => return result,
             }
         }
-        self.journal.append(&round.changes, !round.must_sync_journal)
+        self.journal.append(&changes, !round.must_sync_journal)
     }
 
     fn sync(&mut self, round: &mut Round) -> Result<(), Error> {

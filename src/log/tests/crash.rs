@@ -163,13 +163,20 @@ impl Run {
     fn step(&mut self) {
         let write = self.write();
         let old = self.model.clone();
+        // Commits gather what waits: a vote, and then what the new leader replaces.
+        let mut writes = vec![write.clone()];
+        if self.rng.gen_bool(0.3) {
+            let term = Term(self.model.state.term.0 + 1);
+            let state = ReplicaState { term, ..self.model.state.clone() };
+            writes.insert(0, Write { state: Some(state), ..Write::to(partition(0)) });
+        }
         let mut new = old.clone();
-        new.apply(&write);
+        writes.iter().for_each(|write| new.apply(write));
         if self.rng.gen_bool(0.1) {
             let changes = self.rng.gen_range(0..12);
             self.disk.crash_after(changes);
         }
-        let done = self.store.as_mut().unwrap().commit(vec![write.clone()]);
+        let done = self.store.as_mut().unwrap().commit(writes);
         match done {
             Ok(committed) => {
                 assert_eq!(committed.refused, []);

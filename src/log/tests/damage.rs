@@ -151,6 +151,27 @@ fn a_damaged_log_is_cut_on_purpose_and_refetched_from_peers() {
     }
 }
 
+/// Seed 1882644570702271 of the simulator: the vote's record, made before the truncation, followed
+/// that of the truncation with the durable mark from before it.
+#[test]
+fn a_vote_and_a_truncation_in_one_commit_leave_no_damage() {
+    let disk = SimDisk::new(1);
+    let mut store = store_with(&disk, 1 << 20);
+    append_batches(&mut store, 5, b"value");
+    let hw = HighWatermark { index: LogIndex(2), offset: Offset(4) };
+    let mark = Write { checkpoint: Some(hw), ..Write::to(partition(0)) };
+    store.commit(vec![mark]).unwrap();
+    let vote = ReplicaState { term: Term(TERM + 1), vote: Some(ReplicaId(1)), ..state() };
+    let vote = Write { state: Some(vote), ..Write::to(partition(0)) };
+    let cut = Write { truncate_from: Some(LogIndex(4)), ..Write::to(partition(0)) };
+    store.commit(vec![vote, cut]).unwrap();
+    drop(store);
+    disk.crash();
+    let (_, recovered) = open(&disk);
+    let r = &recovered[0];
+    assert_eq!((r.last.0, r.corruption, r.state.term), (LogIndex(3), None, Term(TERM + 1)));
+}
+
 #[test]
 fn a_failed_sync_ends_the_store_and_the_restart_believes_only_the_device() {
     let disk = SimDisk::new(1);
