@@ -31,6 +31,8 @@ impl Core {
     pub(super) fn follow_role(&mut self) {
         let drawn_for = (self.raw.raft.term, self.raw.raft.state);
         if drawn_for == self.drawn_for {
+            // Raft may have been in another role and back since, and has drawn then.
+            self.raw.raft.set_randomized_election_timeout(self.election_timeout);
             return;
         }
         let was_leader = self.drawn_for.1 == StateRole::Leader;
@@ -60,8 +62,8 @@ impl Core {
         let timing = self.config.timing;
         let least = (timing.election_ticks_min + config::LEASE_MARGIN_TICKS)
             .min(timing.election_ticks_max - 1);
-        let ticks = self.rng.gen_range(least..timing.election_ticks_max);
-        self.raw.raft.set_randomized_election_timeout(ticks as usize);
+        self.election_timeout = self.rng.gen_range(least..timing.election_ticks_max) as usize;
+        self.raw.raft.set_randomized_election_timeout(self.election_timeout);
     }
 
     /// The index of the first entry of the present term, which a leader wrote at its election.

@@ -81,6 +81,8 @@ pub struct Core {
     rng: SmallRng,
     /// Term and role for which the election timeout was last drawn.
     drawn_for: (u64, StateRole),
+    /// In ticks, as drawn.
+    election_timeout: usize,
     ticks: u64,
     /// The host's ticks before this core's first one, so that all groups leave out the same
     /// heartbeats.
@@ -170,6 +172,7 @@ impl Core {
             raw,
             rng: SmallRng::seed_from_u64(seed),
             drawn_for: (u64::MAX, StateRole::Follower),
+            election_timeout: 0,
             ticks: 0,
             phase: 0,
             watermark: watermark.min(applied),
@@ -271,14 +274,16 @@ impl Core {
         if self.ticks.is_multiple_of(config::PLACEMENT_TICKS) {
             self.propose_placement();
         }
-        let is_busy = !self.is_installing() && self.raw.tick();
+        if !self.is_installing() {
+            self.raw.tick();
+        }
         self.waiters.expire(now.mono, &mut self.effects);
         // A follower's tick, and most of a leader's, change nothing that anyone could see.
         let looks = self.is_leader() && self.ticks.is_multiple_of(config::LOOK_TICKS);
         if looks {
             self.watch_feeds();
         }
-        if is_busy || looks || asks {
+        if self.raw.has_ready() || looks || asks {
             self.process(now);
         }
     }
@@ -305,7 +310,7 @@ impl Core {
         let _ = self.raw.step(message);
         // Most of what an idle leader hears: it only says that a replica is there, which the next
         // look at the in-sync replicas takes in.
-        if answers_heartbeat && !self.raw.has_ready() {
+        if answers_heartbeat && !self.raw.has_ready() && !self.log().wants() {
             return false;
         }
         self.process(now);

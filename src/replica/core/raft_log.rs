@@ -264,6 +264,11 @@ impl RaftLog {
         self.fetched.clear();
     }
 
+    /// Whether Raft waits for a read that nobody has asked for yet.
+    pub fn wants(&self) -> bool {
+        !self.wanted.borrow().is_empty()
+    }
+
     pub fn take_wanted(&mut self) -> Vec<Wanted> {
         std::mem::take(self.wanted.get_mut())
     }
