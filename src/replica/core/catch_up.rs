@@ -198,12 +198,14 @@ impl Core {
                 continue;
             };
             let matched = LogIndex(progress.matched);
+            // Retention has overtaken it: the next probe leads to a log-start snapshot.
+            let is_overtaken = matched < self.log().start().index;
             let feed = self.feeds.0.get_mut(&replica).expect("a key of the map");
             if matched > feed.matched {
                 (feed.matched, feed.moved_at) = (matched, self.ticks);
             }
             let still = self.ticks - feed.moved_at;
-            if still > GIVE_UP_TICKS {
+            if still > GIVE_UP_TICKS || is_overtaken {
                 self.feeds.0.remove(&replica);
                 self.raw.report_snapshot(replica.0, SnapshotStatus::Failure);
             } else if still >= NOTICE_AGAIN_TICKS && self.ticks - feed.told_at >= NOTICE_AGAIN_TICKS

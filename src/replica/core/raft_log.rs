@@ -264,6 +264,12 @@ impl RaftLog {
         self.fetched.clear();
     }
 
+    /// Whether something was asked for that only the disk has: an answer to a heartbeat does that, where
+    /// the replica that gave it lags.
+    pub fn has_wanted(&self) -> bool {
+        !self.wanted.borrow().is_empty()
+    }
+
     pub fn take_wanted(&mut self) -> Vec<Wanted> {
         std::mem::take(self.wanted.get_mut())
     }
