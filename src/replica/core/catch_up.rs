@@ -244,7 +244,15 @@ impl Core {
         catching.asked = None;
         let entries = entries.filter(|e| !e.is_empty()).filter(|e| is_part_of(&catching.notice, e));
         match entries {
-            Some(entries) => self.step_range(entries),
+            Some(entries) => {
+                let before = self.known_to_match();
+                self.step_range(entries);
+                self.drain_ready(now);
+                if self.known_to_match() == before {
+                    // Raft did not take them; asking again would bring the same. The leader says more.
+                    self.catching = None;
+                }
+            }
             // The leader has everything, and says it again if it does not answer either.
             None if catching.notice.source != catching.leader => {
                 catching.notice.source = catching.leader;
