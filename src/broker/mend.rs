@@ -112,8 +112,11 @@ pub(super) async fn damaged(mending: Mending) {
     let mut said = std::collections::BTreeMap::new();
     loop {
         every.tick().await;
+        // So that a healthy node's loop is not woken.
+        if mending.counters.damaged.load(Relaxed) == 0 {
+            continue;
+        }
         let Ok(waiting) = mending.orders.damaged().await else { return };
-        mending.counters.damaged.store(waiting.len() as u64, Relaxed);
         for damaged in waiting {
             let at = damaged.spec.group.partition;
             let Err(error) = mending.mend(damaged).await else {

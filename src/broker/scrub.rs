@@ -1,16 +1,17 @@
 //! Looks for what has rotted in closed segments, and has it made anew (R21).
 //!
-//! Every closed segment is read once after the start and then once a day, slowly; and at once where a
+//! Every closed segment is read once when its replica opens and then once a day, slowly; and at once where a
 //! read has met damage. A segment whose end is known by its index has lost no promise: the log's last
 //! entry, its term and the vote stand as they were. So the replica stays open; only what is rotten
 //! cannot be read, here or by a replica that this one feeds, until it is whole again.
 //!
 //! Not found here: what rots in the segment that is written, until it is closed or read.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, sleep, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
 use super::mend::{Error, Mending};
 use crate::log::{self, SegmentMeta};
@@ -23,7 +24,8 @@ const PASS_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// Bytes a second that a pass reads: a terabyte in nine hours, a tenth of a slow disk.
 const BYTES_PER_SECOND: u64 = 32 << 20;
 
-/// How often it is asked whether a read has met damage.
+/// How often it is asked whether a replica has opened that this pass has not seen, or a read has met
+/// damage. Memory only.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs for as long as the node does.
@@ -32,12 +34,19 @@ pub(super) async fn watch(mending: Mending) {
 }
 
 async fn passes(mending: &Mending) {
-    // tidy: replicas open one after another while a node starts, and there is no event for the last; one
-    // that comes later has its turn tomorrow.
-    sleep(LOOK_EVERY).await;
+    let mut begun = Instant::now();
+    let mut done = BTreeSet::new();
+    let mut every = look_every();
     loop {
-        let begun = Instant::now();
+        every.tick().await;
+        if begun.elapsed() >= PASS_EVERY {
+            (begun, done) = (Instant::now(), BTreeSet::new());
+        }
+        // Replicas open one after another while a node starts, and later; each has its turn then.
         for view in mending.replicas.views() {
+            if !done.insert(view.partition) {
+                continue;
+            }
             for segment in view.reader().segments().into_iter().filter(|s| s.is_closed) {
                 look_at(mending, &view, &segment).await;
                 let paced = segment.size_bytes * 1000 / BYTES_PER_SECOND;
@@ -45,14 +54,18 @@ async fn passes(mending: &Mending) {
                 sleep(Duration::from_millis(paced)).await;
             }
         }
-        sleep_until(begun + PASS_EVERY).await;
     }
+}
+
+fn look_every() -> Interval {
+    let mut every = interval(LOOK_EVERY);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    every
 }
 
 /// Reads tell of damage in the order in which they meet it.
 async fn suspects(mending: &Mending) {
-    let mut every = tokio::time::interval(LOOK_EVERY);
-    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut every = look_every();
     loop {
         every.tick().await;
         for view in mending.replicas.views() {

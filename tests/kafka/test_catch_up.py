@@ -30,6 +30,12 @@ def back_after_missing(one, topic, node):
     produce(one, topic)
     leader, _ = kafka.leader(one.kafka(next(n for n in one.in_dc("fra") if n != node)), topic)
     before = terms(one, leader)
+
+    def behind():
+        lags = http.samples(one.admin(leader), "isobar_follower_lag_entries", topic=topic)
+        return {at["node"]: entries for at, entries in lags if at["node"] != str(node) and entries}
+
+    wait.until(lambda: f"the others have it all; behind are {behind()}", lambda: not behind(), 60)
     one.start(node)
     kafka.wait_in_sync(one.kafka(leader), topic, 1, seconds=120)
     dumps.wait_same(one, topic, 1)

@@ -198,12 +198,14 @@ impl Core {
                 continue;
             };
             let matched = LogIndex(progress.matched);
+            // Retention has overtaken it: the next probe leads to a log-start snapshot.
+            let is_overtaken = matched < self.log().start().index;
             let feed = self.feeds.0.get_mut(&replica).expect("a key of the map");
             if matched > feed.matched {
                 (feed.matched, feed.moved_at) = (matched, self.ticks);
             }
             let still = self.ticks - feed.moved_at;
-            if still > GIVE_UP_TICKS {
+            if still > GIVE_UP_TICKS || is_overtaken {
                 self.feeds.0.remove(&replica);
                 self.raw.report_snapshot(replica.0, SnapshotStatus::Failure);
             } else if still >= NOTICE_AGAIN_TICKS && self.ticks - feed.told_at >= NOTICE_AGAIN_TICKS
@@ -242,7 +244,15 @@ impl Core {
         catching.asked = None;
         let entries = entries.filter(|e| !e.is_empty()).filter(|e| is_part_of(&catching.notice, e));
         match entries {
-            Some(entries) => self.step_range(entries),
+            Some(entries) => {
+                let before = self.known_to_match();
+                self.step_range(entries);
+                self.drain_ready(now);
+                if self.known_to_match() == before {
+                    // Raft did not take them; asking again would bring the same. The leader says more.
+                    self.catching = None;
+                }
+            }
             // The leader has everything, and says it again if it does not answer either.
             None if catching.notice.source != catching.leader => {
                 catching.notice.source = catching.leader;

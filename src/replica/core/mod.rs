@@ -33,6 +33,7 @@ pub mod effect;
 mod election;
 pub mod entry;
 mod exposure;
+mod in_sync;
 mod placement;
 mod produce;
 pub mod producers;
@@ -55,7 +56,7 @@ use rand::rngs::SmallRng;
 pub use self::apply::start_state;
 pub use self::catch_up::Standing;
 use self::config::{APPENDS_IN_FLIGHT_MAX, COMMITTED_BYTES_MAX, Config};
-use self::effect::{Effect, Lead, Outgoing};
+use self::effect::{Effect, Outgoing};
 pub use self::exposure::Exposure;
 use self::exposure::Samples;
 pub use self::produce::Queued;
@@ -310,7 +311,7 @@ impl Core {
         let _ = self.raw.step(message);
         // Most of what an idle leader hears: it only says that a replica is there, which the next
         // look at the in-sync replicas takes in.
-        if answers_heartbeat && !self.raw.has_ready() && !self.log().wants() {
+        if answers_heartbeat && !self.raw.has_ready() && !self.log().has_wanted() {
             return false;
         }
         self.process(now);
@@ -435,33 +436,5 @@ impl Core {
     fn send(&mut self, to: ReplicaId, raft: Option<Message>) {
         let watermark = self.is_leader().then(|| (self.term(), self.watermark));
         self.effects.push_back(Effect::Send(Outgoing { to, raft, watermark, catch_up: None }));
-    }
-
-    /// Recomputes who is in sync, and says so when it changed.
-    fn watch_in_sync(&mut self) {
-        // Not before it takes produce: who hears of a leader may use it at once.
-        if !self.is_leader() || !self.ready_to_lead {
-            return;
-        }
-        let in_sync = self.lagging_less_than_the_bound();
-        if in_sync != self.in_sync {
-            self.in_sync = in_sync.clone();
-            self.effects.push_back(Effect::Lead(Lead { term: self.term(), in_sync }));
-        }
-    }
-
-    fn is_silent(&self, replica: ReplicaId) -> bool {
-        let me = replica == self.config.me;
-        let heard = self.heard.get(&replica).copied();
-        !me && heard.is_none_or(|at| self.ticks - at > config::SILENT_TICKS)
-    }
-
-    fn lagging_less_than_the_bound(&self) -> Vec<ReplicaId> {
-        let behind = self.samples.index_before(self.ticks.saturating_sub(config::LAG_TICKS_MAX));
-        let in_sync = |id: &&ReplicaId| {
-            let matched = self.raw.raft.prs().get(id.0).map(|p| LogIndex(p.matched));
-            **id == self.config.me || !self.is_silent(**id) && matched.is_some_and(|m| m >= behind)
-        };
-        self.config.members.keys().filter(in_sync).copied().collect()
     }
 }

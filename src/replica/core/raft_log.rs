@@ -264,8 +264,9 @@ impl RaftLog {
         self.fetched.clear();
     }
 
-    /// Whether Raft waits for a read that nobody has asked for yet.
-    pub fn wants(&self) -> bool {
+    /// Whether something was asked for that only the disk has: an answer to a heartbeat does that, where
+    /// the replica that gave it lags.
+    pub fn has_wanted(&self) -> bool {
         !self.wanted.borrow().is_empty()
     }
 

@@ -160,10 +160,12 @@ impl<N: Network> Driver<N> {
         match order {
             Order::Open(spec, reply) => {
                 let opened = self.open(*spec).await;
+                self.count_damaged();
                 let _ = reply.send(opened);
             }
             Order::Remove(at, reply) => {
                 let removed = self.remove(at).await;
+                self.count_damaged();
                 let _ = reply.send(removed);
             }
             Order::Policy(at, policy) => {
@@ -191,6 +193,7 @@ impl<N: Network> Driver<N> {
             }
             Order::Mended(recovered, reader, reply) => {
                 let opened = self.open_mended(*recovered, reader).await;
+                self.count_damaged();
                 let _ = reply.send(opened);
             }
             Order::Members(at, reply) => {
@@ -271,6 +274,11 @@ impl<N: Network> Driver<N> {
             Some(spec) => self.open(spec).await,
             None => Ok(()),
         }
+    }
+
+    fn count_damaged(&self) {
+        let closed = self.replicas.closed.len() as u64;
+        self.counters.damaged.store(closed, std::sync::atomic::Ordering::Relaxed);
     }
 
     async fn create(&mut self, spec: &Spec) -> Result<Opening, Refused> {

@@ -1,6 +1,7 @@
 //! Replicas that are far behind: whose missing entries only a disk has.
 
 use super::*;
+use crate::replica::core::raft_log::Start;
 
 /// With these, a hundred batches are more than the leader keeps in memory.
 const LARGE: usize = 64 << 10;
@@ -142,4 +143,19 @@ fn a_range_does_not_put_off_the_election_of_another_leader() {
     let now = cluster.now;
     cluster.cores.get_mut(&r(3)).unwrap().handle_range(now, wanted.from, Some(entries));
     assert_eq!(cluster.cores[&r(3)].raw.raft.election_elapsed, before);
+}
+
+#[test]
+fn a_replica_that_retention_overtakes_begins_at_a_snapshot_instead() {
+    let mut cluster = catching_up(4);
+    cluster.holds = true;
+    let leader = cluster.cores.get_mut(&r(1)).unwrap();
+    let (index, term) = (LogIndex(50), leader.term());
+    let offset = cluster.disks[&r(1)][&index].next_offset();
+    leader.handle_start_moved(Start { index, term, offset }, &Bytes::new());
+    cluster.tick(10);
+    assert_eq!(cluster.cores[&r(4)].log().start().index, index);
+    cluster.holds = false;
+    cluster.tick(60);
+    assert_eq!(cluster.hw(4), cluster.hw(1));
 }
