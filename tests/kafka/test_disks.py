@@ -85,6 +85,26 @@ def test_a_wiped_learner_comes_back_with_the_same_bytes(cluster, topic):
 
 
 @pytest.mark.timeout(300)
+def test_a_wiped_voter_with_a_long_log_takes_it_over_and_votes(cluster, topic):
+    """More than a leader has in memory, so that it comes as ranges from the others' disks."""
+    one = cluster({"fra": 3, "iad": 1, "sin": 1})
+    home = one.in_dc("fra")
+    kafka.create_topic(one.bootstrap(), topic, PARTITIONS)
+    for partition in range(PARTITIONS):
+        kafka.send(one.bootstrap("fra"), topic, [b"x" * 10_000] * 6000, partition)
+    victim = home[0]
+    one.kill9(victim)
+    one.wipe(victim)
+    one.start(victim)
+    wait_votes(one, home, topic)
+    one.kill9(home[1])
+    for partition in range(PARTITIONS):
+        kafka.send(one.bootstrap("fra"), topic, ["after"], partition)
+    one.start(home[1])
+    dumps.wait_same(one, topic, PARTITIONS)
+
+
+@pytest.mark.timeout(300)
 def test_a_wiped_voter_of_the_metadata_votes_again(cluster, topic):
     """Three nodes, all of them voters of `__meta`: one comes back from nothing, then another dies, and
     topics are still made, which takes two."""
