@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use isobar_topology::{NodeId, Topology};
-use isobar_transport::{RpcError, Transport};
+use isobar_transport::{Lane, RpcError, Transport};
 use metrics::Recorder;
 use tokio::task::JoinSet;
 
@@ -62,22 +62,27 @@ pub fn serve(
     }
 }
 
-/// What a node may take beyond two round trips to say that it is there; its answer takes one, and the
-/// second mends a lost packet. A client's other questions on that connection wait meanwhile.
-const PROBE_MARGIN: Duration = Duration::from_millis(100);
+/// How long a node of the same DC may take to say that it is there, a dial included. A client's other
+/// questions on that connection wait meanwhile.
+const PROBE_NEAR: Duration = Duration::from_millis(100);
+
+/// What a node of another DC may take beyond two round trips; its answer takes one, and the second
+/// mends a lost packet. Longer, since what follows from a late answer is seen by more clients.
+const PROBE_FAR: Duration = Duration::from_millis(300);
 
 /// Who is there, as the transport sees it.
 struct Liveness {
     transport: Transport,
-    /// How long to wait for the answer of each other node.
-    patience: BTreeMap<NodeId, Duration>,
+    /// How long to wait for the answer of each other node, and whether it is of the same DC.
+    patience: BTreeMap<NodeId, (Duration, bool)>,
 }
 
 impl Liveness {
     fn new(transport: Transport, topology: &Topology, node: NodeId) -> Self {
         let patience = peers(topology, node).into_iter().map(|peer| {
-            let round_trip = if peer.link.same_dc { Duration::ZERO } else { peer.link.rtt };
-            (peer.node, 2 * round_trip + PROBE_MARGIN)
+            let near = peer.link.same_dc;
+            let patience = if near { PROBE_NEAR } else { 2 * peer.link.rtt + PROBE_FAR };
+            (peer.node, (patience, near))
         });
         Self { transport, patience: patience.collect() }
     }
@@ -98,12 +103,16 @@ impl kafka::Liveness for Liveness {
     fn probe(&self, nodes: BTreeSet<NodeId>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         let mut asked = JoinSet::new();
         for node in nodes.into_iter().filter(|node| self.is_heard(*node)) {
-            let Some(patience) = self.patience.get(&node).copied() else { continue };
+            let Some((patience, near)) = self.patience.get(&node).copied() else { continue };
             let transport = self.transport.clone();
+            // A dial across a WAN takes longer than that, and says nothing of who is there.
+            let counts = near || transport.is_connected(node, Lane::Rpc);
             asked.spawn(async move {
                 let call = transport.call(node, method::PING, Bytes::new(), patience);
                 // Any other answer is one, and an overloaded path says nothing about its end.
-                if matches!(call.await, Err(RpcError::Timeout | RpcError::ConnectionLost)) {
+                let silent =
+                    matches!(call.await, Err(RpcError::Timeout | RpcError::ConnectionLost));
+                if silent && counts {
                     transport.suspect(node);
                 }
             });

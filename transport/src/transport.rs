@@ -222,6 +222,11 @@ impl Transport {
         node.peers.entry(peer).is_some_and(|entry| entry.is_up() || node.hop(&entry).is_some())
     }
 
+    /// Whether our connection of this lane to the peer is up: a call on one that is not takes a dial first.
+    pub fn is_connected(&self, peer: NodeId, lane: Lane) -> bool {
+        self.inner.node.peers.entry(peer).is_some_and(|entry| entry.outlet(lane).is_up())
+    }
+
     /// Whether a peer speaks, as far as the nodes of its own DC have said: false soon after its process died or
     /// froze, long before [`Transport::is_reachable`].
     pub fn is_heard(&self, peer: NodeId) -> bool {
