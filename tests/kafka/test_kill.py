@@ -9,7 +9,7 @@ from conftest import LONG
 from harness import batch, dumps, kafka, wire
 from harness.load import Load, check, read_back
 
-FAILOVERS = 20 if LONG else 5
+FAILOVERS = 20
 FAILOVER_P50_SECONDS = 1.0
 PARTITIONS = 3
 
