@@ -29,6 +29,12 @@ def back_after_missing(one, topic, node):
     one.kill9(node)
     produce(one, topic)
     leader, _ = kafka.leader(one.kafka(next(n for n in one.in_dc("fra") if n != node)), topic)
+
+    def meta_leader():
+        return one.cli(leader).json("cluster", "status")["meta"]["leader"]
+
+    # If the killed node led `__meta`, another has to be elected first: that is no doing of the catch-up.
+    wait.until("__meta led by a node that lives", lambda: meta_leader() not in (None, node), 60)
     before = terms(one, leader)
 
     def behind():
