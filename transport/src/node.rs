@@ -87,7 +87,7 @@ impl Node {
         }
     }
 
-    /// A frame came from a peer.
+    /// A frame, a call or an answer came from a peer.
     pub(crate) fn heard(&self, peer: &Entry) {
         if peer.set_heard() {
             self.reach_changed();
@@ -198,7 +198,13 @@ impl Node {
                 Some(relay) => self.call_through(&relay, request, deadline).await,
                 None => Err(RpcError::Unreachable(peer.node())),
             },
-            result => result,
+            result => {
+                use RpcError::{Refused, UnknownMethod};
+                if matches!(result, Ok(_) | Err(Refused { .. } | UnknownMethod(_))) {
+                    self.heard(peer);
+                }
+                result
+            }
         }
     }
 

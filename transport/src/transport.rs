@@ -234,7 +234,7 @@ impl Transport {
     }
 
     /// A peer should have spoken by now and did not. It is not heard, see [`Transport::is_heard`], until its next
-    /// frame comes.
+    /// frame, call or answer comes.
     pub fn suspect(&self, peer: NodeId) {
         self.inner.node.suspect(peer);
     }

@@ -55,6 +55,7 @@ async fn answer(
         return Ok(());
     }
     let request = Request::parse(&head)?;
+    node.heard(peer);
     let deadline = Instant::now() + request.timeout;
     let Ok(Some(body)) = timeout_at(deadline, read_body(&mut receive, request.body_bytes)).await
     else {

@@ -1,8 +1,9 @@
 //! Who is heard: what the nodes beside a peer say of it counts, here and across the WAN.
 
+use bytes::Bytes;
 use isobar_transport::Lane;
 
-use crate::cluster::{Node, connected, id, number, numbered};
+use crate::cluster::{Node, PATIENCE, WHO, connected, id, number, numbered};
 
 /// Lets frames pass until `node` sees what is wanted: the word of who reaches whom travels with them.
 async fn passing(nodes: &mut [Node], from: usize, to: usize, wanted: impl Fn(&Node) -> bool) {
@@ -35,4 +36,15 @@ async fn a_node_that_all_beside_it_miss_is_heard_nowhere_until_it_speaks() {
     assert_eq!(number(&nodes[0].next_frame().await.2), 7);
     assert!(heard_by(&nodes[0]));
     passing(&mut nodes, 0, 3, heard_by).await;
+}
+
+/// A node that leads nothing for us sends us no frames: what it answers must do, or it would be told as not
+/// reached for ever, and nobody would take a hop through us to it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_ends_a_silence() {
+    let nodes = connected(&["fra", "fra", "iad"], None).await;
+    nodes[0].transport.suspect(id(2));
+    assert!(!nodes[0].transport.is_heard(id(2)));
+    assert!(nodes[0].transport.call(id(2), WHO, Bytes::new(), PATIENCE).await.is_ok());
+    assert!(nodes[0].transport.is_heard(id(2)));
 }
