@@ -1,6 +1,7 @@
 """What is measured: three voters on this machine, as Isobar and as Apache Kafka."""
 
 import base64
+import shutil
 import uuid
 from pathlib import Path
 
@@ -11,13 +12,25 @@ from harness.process import Process
 JARS = clients.CLIENTS / "apache-kafka"
 
 
-class Isobar:
-    """One DC with three nodes: what both systems can do. Every ack is after fdatasync."""
+class System:
+    """What both have: topics through an ordinary client."""
+
+    def create(self, topic, partitions):
+        kafka.create_topic(self.bootstrap, topic, partitions)
+
+    def delete(self, topic):
+        kafka.delete_topic(self.bootstrap, topic)
+
+
+class Isobar(System):
+    """One DC with three nodes: what both systems can do."""
 
     name = "Isobar"
+    durability = "An ack is after fdatasync: acks=1 on the leader, acks=all on two of three."
 
     def __init__(self, directory):
-        self.cluster = Cluster(directory, {"fra": 3})
+        self.directory = Path(directory)
+        self.cluster = Cluster(self.directory, {"fra": 3})
 
     def start(self):
         self.cluster.start()
@@ -27,17 +40,15 @@ class Isobar:
     def processes(self):
         return list(self.cluster.processes.values())
 
-    def create(self, topic, partitions):
-        kafka.create_topic(self.bootstrap, topic, partitions)
-
     def close(self):
         self.cluster.close()
 
 
-class ApacheKafka:
-    """Three combined brokers with its defaults: an ack is after the page cache of all in sync."""
+class ApacheKafka(System):
+    """Three combined brokers (KRaft) with the defaults of their kind, as `isobar start` has its own."""
 
     name = "Apache Kafka"
+    durability = "An ack is after the page cache, never after a sync: acks=1 of the leader, acks=all of all in sync."
 
     def __init__(self, directory):
         self.directory = Path(directory)
@@ -79,21 +90,11 @@ class ApacheKafka:
     def processes(self):
         return self.started
 
-    def create(self, topic, partitions):
-        kafka.create_topic(self.bootstrap, topic, partitions)
-
     def close(self):
         for process in self.started:
             process.kill9()
+        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 def available():
     return [Isobar] + ([ApacheKafka] if JARS.is_dir() else [])
-
-
-def written_bytes(process):
-    """What the process caused to be written to the device, pages of its page cache included."""
-    for line in Path(f"/proc/{process.pid}/io").read_text().splitlines():
-        if line.startswith("write_bytes:"):
-            return int(line.split()[1])
-    raise KeyError("write_bytes")

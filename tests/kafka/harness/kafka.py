@@ -21,6 +21,11 @@ def create_topic(bootstrap, topic, partitions=1, **config):
     wait_led(bootstrap, topic, partitions)
 
 
+def delete_topic(bootstrap, topic):
+    client = admin(bootstrap)
+    client.delete_topics([topic], operation_timeout=30)[topic].result(60)
+
+
 def wait_led(bootstrap, topic, partitions, seconds=30):
     """Until every partition has a leader, as each of the bootstrap servers tells it."""
 

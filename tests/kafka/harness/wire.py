@@ -107,13 +107,22 @@ class Connection:
 
     def ask(self, api, version, body):
         """Sends one request and returns a Reader behind the answer's header."""
+        return self.begin(api, version, body)()
+
+    def begin(self, api, version, body):
+        """Sends one request; what is returned waits for the answer, as `ask` does."""
         self._correlation += 1
-        self.send(frame(header(api, version, self._correlation) + body))
-        answer = self.receive()
-        assert answer is not None, f"closed instead of an answer to API {api} v{version}"
-        reader = Reader(answer)
-        assert reader.int("i") == self._correlation, "an answer to another request"
-        return reader
+        correlation = self._correlation
+        self.send(frame(header(api, version, correlation) + body))
+
+        def answer():
+            received = self.receive()
+            assert received is not None, f"closed instead of an answer to API {api} v{version}"
+            reader = Reader(received)
+            assert reader.int("i") == correlation, "an answer to another request"
+            return reader
+
+        return answer
 
 
 def api_versions(connection):
@@ -177,20 +186,30 @@ def list_offset(connection, topic, partition, timestamp):
     return r.int("h"), r.int("q"), r.int("q")
 
 
-def fetch(connection, topic, partition, offset, max_bytes=1 << 20, wait_ms=500, min_bytes=1, rack=""):
+def fetch(connection, topic, partition, offset, **limits):
     """Fetch v11 of one partition, without a session:
     `{"error", "high_watermark", "log_start", "preferred", "records"}`."""
+    return begin_fetch(connection, topic, partition, offset, **limits)()
+
+
+def begin_fetch(connection, topic, partition, offset, max_bytes=1 << 20, wait_ms=500, min_bytes=1, rack=""):
+    """Sends a fetch; what is returned waits for its answer."""
     asked = struct.pack(">iiqqi", partition, -1, offset, -1, max_bytes)
     body = struct.pack(">iiiibii", -1, wait_ms, min_bytes, max_bytes, 0, 0, -1)
     body += array([string(topic) + array([asked])]) + array([]) + string(rack)
-    r = connection.ask(FETCH, 11, body)
-    r.int("i"), r.int("h"), r.int("i")
-    assert (r.int("i"), r.string(), r.int("i")) == (1, topic, 1)
-    assert r.int("i") == partition
-    found = {"error": r.int("h"), "high_watermark": r.int("q")}
-    r.int("q")
-    found["log_start"] = r.int("q")
-    r.array(lambda: (r.int("q"), r.int("q")))
-    found["preferred"] = r.int("i")
-    found["records"] = r.bytes()
-    return found
+    answer = connection.begin(FETCH, 11, body)
+
+    def fetched():
+        r = answer()
+        r.int("i"), r.int("h"), r.int("i")
+        assert (r.int("i"), r.string(), r.int("i")) == (1, topic, 1)
+        assert r.int("i") == partition
+        found = {"error": r.int("h"), "high_watermark": r.int("q")}
+        r.int("q")
+        found["log_start"] = r.int("q")
+        r.array(lambda: (r.int("q"), r.int("q")))
+        found["preferred"] = r.int("i")
+        found["records"] = r.bytes()
+        return found
+
+    return fetched
