@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import election
 import latency
 import network
 import systems
@@ -34,6 +35,7 @@ def one_system(kind, report):
         throughput.measure(system, RECORDS, report)
         throughput.of_kafkas_own_tool(system, RECORDS)
         writes.measure(system, report)
+        election.measure(system, report)
     finally:
         system.close()
 

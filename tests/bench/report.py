@@ -10,6 +10,7 @@ TARGETS = {
     "S67": ("fetch from the leader", "ms", (1, 2, 5), True),
     "S68": ("fetch from a follower", "ms", (1, 2, 5), True),
     "S69": ("topic create", "ms", (50, 100, 150), True),
+    "S70": ("leader killed until the first ack", "s", (1.5, 2.5, 3), True),
     "S71": ("one producer, acks=all", "records/s", (50_000,), False),
     "S72": ("three producers, acks=all", "records/s", (120_000,), False),
     "S73": ("one consumer, hot", "records/s", (80_000,), False),

@@ -27,6 +27,7 @@ class Isobar(System):
 
     name = "Isobar"
     durability = "An ack is after fdatasync: acks=1 on the leader, acks=all on two of three."
+    kills = 20
 
     def __init__(self, directory):
         self.directory = Path(directory)
@@ -40,6 +41,12 @@ class Isobar(System):
     def processes(self):
         return list(self.cluster.processes.values())
 
+    def kill9(self, node):
+        self.cluster.kill9(node)
+
+    def start_again(self, node):
+        self.cluster.start(node)
+
     def close(self):
         self.cluster.close()
 
@@ -49,11 +56,13 @@ class ApacheKafka(System):
 
     name = "Apache Kafka"
     durability = "An ack is after the page cache, never after a sync: acks=1 of the leader, acks=all of all in sync."
+    # Ten seconds each, and as long again until it is back.
+    kills = 3
 
     def __init__(self, directory):
         self.directory = Path(directory)
         self.nodes = topology.nodes({"fra": 3})
-        self.started = []
+        self.started = {}
 
     def start(self):
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
@@ -75,9 +84,8 @@ class ApacheKafka(System):
             file = home / "server.properties"
             file.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
             java = ["java", "-Xmx1g", "-cp", f"{JARS}/*"]
-            format_ = [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", file]
-            clients.call(format_)
-            self.started.append(Process([*java, "kafka.Kafka", file], home / "kafka.log"))
+            clients.call([*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", file])
+            self.started[number] = Process([*java, "kafka.Kafka", file], home / "kafka.log")
         self.bootstrap = ",".join(node.kafka for node in self.nodes.values())
         wait.until(
             "three brokers",
@@ -88,10 +96,17 @@ class ApacheKafka(System):
         return self
 
     def processes(self):
-        return self.started
+        return list(self.started.values())
+
+    def kill9(self, node):
+        self.started[node].kill9()
+
+    def start_again(self, node):
+        dead = self.started[node]
+        self.started[node] = Process(dead.args, dead.log_path)
 
     def close(self):
-        for process in self.started:
+        for process in self.started.values():
             process.kill9()
         shutil.rmtree(self.directory, ignore_errors=True)
 
