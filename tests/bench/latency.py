@@ -46,8 +46,9 @@ def measure(system, bare_ms, report):
         report.floor(f"acks=all p50 {p50:.2f} ms", p50 <= max(FLOOR_ACKS_ALL_P50_MS, 4 * bare_ms))
     told("S67", "fetch of one batch, hot, from the leader", repeat(lambda: fetches(leader, topic)))
     told("S68", "fetch of one batch, hot, from a follower", repeat(lambda: fetches(follower, topic)))
-    told(None, "from produce (acks=all) to a waiting fetch at the leader", repeat(lambda: deliveries(leader, leader, topic)))
-    told(None, "from produce (acks=all) to a waiting fetch at a follower", repeat(lambda: deliveries(leader, follower, topic)))
+    for place, node in (("the leader", leader), ("a follower", follower)):
+        runs = repeat(lambda node=node: deliveries(leader, node, topic))
+        told(None, f"produce (acks=all) until a fetch that waits at {place} has it", runs)
     told("S69", f"topic create until listed everywhere and written to (x {TOPICS})", creates(system))
     print_table(rows)
 

@@ -33,7 +33,7 @@ def measure(directory, records, report):
         f"per byte of records (async and sync): six copies, one for each remote replica, and what QUIC adds."
     )
     dev = Dev(directory)
-    rows = [["RTT", "ack async", "ack sync", "behind p50", "behind most", "async MB/s", "behind most", "sync MB/s", "sync/async", "WAN bytes"]]
+    rows = [["RTT", "ack async", "ack sync", "behind p50", "most", "async MB/s", "behind", "sync MB/s", "sync/async", "WAN bytes"]]
     try:
         dev.start()
         for rtt in ROUND_TRIPS_MS:

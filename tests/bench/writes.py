@@ -32,7 +32,8 @@ def measure(system, report):
         produced = len(data) * count
         rows.append([f"{size >> 10} KiB", f"{produced / seconds / 1e6:.1f}", f"{written / produced:.2f}", f"{cpu:.1f}"])
         if system.name == "Isobar" and size >= WRITTEN_FROM:
-            report.floor(f"{written / produced:.2f} bytes written per byte at {size >> 10} KiB", written / produced <= WRITTEN_MAX)
+            ratio = written / produced
+            report.floor(f"{ratio:.2f} bytes written per byte at {size >> 10} KiB", ratio <= WRITTEN_MAX)
         system.delete(topic)
     print(f"{system.name}: what reaches the disk of the broker that writes most")
     print_table(rows)
