@@ -159,6 +159,14 @@ def test_everybody_reads_what_one_wrote(writer, broker, topic):
         assert dict(pool.map(read, readers)) == dict.fromkeys(readers, True)
 
 
+def test_a_client_may_ask_for_all_topics(broker, topic):
+    """librdkafka's question for them is malformed (its issue 5049), and any Kafka answers it."""
+    kafka.create_topic(broker.bootstrap(), topic)
+    admin = kafka.admin(broker.bootstrap())
+    assert topic in admin.list_topics(timeout=30).topics
+    assert f"topic \"{topic}\"" in clients.kcat("-b", broker.bootstrap(), "-L").stdout
+
+
 @pytest.mark.parametrize("dc", ["iad", "sin"])
 def test_a_client_may_bootstrap_from_any_datacenter(dc, broker, topic):
     topic = f"{topic}-{dc}"

@@ -195,6 +195,9 @@ impl Request {
         let name = header.api_key.request_name();
         let mut r = Reader::of_request(body);
         let request = Self::read(header.api_key, &mut r, version).map_err(|e| e.of(name))?;
+        if version.flexible && matches!(&request, Self::Metadata(asked) if asked.topics.is_none()) {
+            r.skip_at_most(super::metadata::AFTER_ALL_TOPICS_MAX);
+        }
         r.finish().map_err(|fault| Error::from(fault).of(name))?;
         Ok(request)
     }

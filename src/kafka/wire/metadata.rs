@@ -5,6 +5,12 @@ use super::table::prelude::*;
 /// "Not asked for" in the fields of authorized operations.
 pub const NO_OPERATIONS: i32 = i32::MIN;
 
+/// Bytes that may follow a request for all topics in the flexible versions. librdkafka (its issue 5049,
+/// open as of 2.16) writes the null of the array as four bytes of zero where one is meant, so that the
+/// other three are taken for the flags and the empty tags, and those are left over. Kafka ignores whatever
+/// follows a message; we do so only here.
+pub const AFTER_ALL_TOPICS_MAX: usize = 3;
+
 tables! {
     struct Request {
         /// Null: all topics. In version 0, which has no null, the empty list means all.

@@ -62,6 +62,11 @@ impl Reader {
         self.frame.slice(self.at..self.end)
     }
 
+    /// Leaves out so many bytes, or what there is.
+    pub fn skip_at_most(&mut self, bytes: usize) {
+        self.at += self.remaining().min(bytes);
+    }
+
     fn take(&mut self, bytes: usize) -> Result<&[u8]> {
         let remaining = self.remaining();
         if bytes > remaining {

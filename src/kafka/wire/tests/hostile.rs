@@ -90,6 +90,17 @@ fn tagged_fields_are_skipped_within_their_bounds() {
 }
 
 #[test]
+fn all_topics_as_librdkafka_asks_for_them_is_understood() {
+    // Its null has four bytes; topics may be made, no operations, no tags.
+    let asked = |body: &[u8]| decode([&header(ApiKey::Metadata, 13)[..], body].concat());
+    let Request::Metadata(all) = asked(&[0, 0, 0, 0, 1, 0, 0]).unwrap() else { panic!() };
+    assert_eq!(all.topics, None);
+    assert_eq!(asked(&[0, 0, 0, 0, 1, 0, 0, 0]).unwrap_err().fault, Fault::Trailing(1));
+    // Where topics are named nothing may follow.
+    assert_eq!(asked(&[1, 0, 0, 0, 1, 0, 0]).unwrap_err().fault, Fault::Trailing(3));
+}
+
+#[test]
 fn more_elements_than_any_cluster_has_are_refused_before_they_are_allocated() {
     let body = |count: u32| [&count.to_be_bytes()[..], &vec![0; 2 * count as usize]].concat();
     let most = REQUEST_ELEMENTS_MAX as u32;
