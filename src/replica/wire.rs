@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! control lane       Envelope { groups: votes, answers, heartbeats, watermarks; leads }   no chunks
-//! replication lane   Envelope { one group: appends }   one chunk per entry payload, in order
+//! replication lane   Envelope { one group: appends }   one chunk per entry payload, in order; also none, where
+//!                    what is on its way must not be overtaken
 //! ```
 //!
 //! Every group message names (topic uuid, partition, home epoch) and both replicas (R1). Nothing

@@ -181,6 +181,30 @@ def test_a_long_and_lossy_wan_elects_nobody(own_dev, topic, figure):
     check(load.sends(), read_back(bootstraps(dev), topic, partitions), list(bootstraps(dev)))
 
 
+@pytest.mark.timeout(300)
+def test_records_cross_the_wan_once_for_each_replica(own_dev, topic, figure):
+    """Large batches on a long link: what is on its way already is not sent again."""
+    dev, partitions, records = own_dev(), 12, 10_000
+    kafka.create_topic(dev.bootstrap(), topic, partitions)
+    kafka.wait_in_sync(dev.kafka(1), topic, partitions)
+
+    def sent():
+        return sum(value for _, value in http.samples(dev.admin(1), "isobar_wan_bytes_total"))
+
+    def behind():
+        told = [http.samples(dev.admin(n), "isobar_exposure_records", topic=topic) for n in dev.nodes("fra")]
+        return sum(value for samples in told for _, value in samples)
+
+    before, value = sent(), b"x" * 1024
+    for partition in range(partitions):
+        kafka.send(dev.bootstrap(), topic, [value] * (records // partitions), partition, linger_ms=50, batch_size=1 << 20)
+    wait.until("everything everywhere", lambda: behind() == 0, 120)
+    copies = (sent() - before) / (records * len(value))
+    remote = len(dev.nodes("iad") + dev.nodes("sin"))
+    figure(f"{records} records of 1 KiB: {copies:.1f} bytes on the WAN for each, {remote} replicas there")
+    assert remote <= copies <= 2 * remote
+
+
 def test_links_show_what_was_set(own_dev):
     dev = own_dev()
     dev.cli().link_set("fra", "iad", rtt="123ms", loss="2%", jitter="5ms", rate="50Mbit")

@@ -180,7 +180,8 @@ impl Core {
         members.map(|(id, _)| self.matched_of(*id)).collect()
     }
 
-    pub(super) fn matched_of(&self, id: ReplicaId) -> LogIndex {
+    /// How far the replica's disk is, as its leader knows it.
+    pub fn matched_of(&self, id: ReplicaId) -> LogIndex {
         LogIndex(self.raw.raft.prs().get(id.0).map_or(0, |p| p.matched))
     }
 

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use bytes::Bytes;
-use raft::eraftpb::MessageType;
+use raft::eraftpb::{Message, MessageType};
 
 pub use self::round::{MemberStatus, Round, Status};
 use super::core::config::{AckPolicy, Member};
@@ -338,18 +338,26 @@ impl Round {
         // A replica that left the placement is not told; Raft's removal does not need it.
         let Some(node) = core.node_of(outgoing.to) else { return };
         let Outgoing { to, raft, watermark, catch_up } = outgoing;
-        let appends = raft.as_ref().is_some_and(|m| !m.entries.is_empty());
+        let in_order = raft.as_ref().is_some_and(|m| keeps_order(core, to, m));
         let beats = raft.as_ref().is_some_and(|m| m.get_msg_type() == MessageType::MsgHeartbeat);
         let Some((group, chunks)) = wire::Group::new(config.group, config.me, to, raft, watermark)
         else {
             return;
         };
         let group = group.with_notice(catch_up.as_deref());
-        if appends {
+        if in_order {
             self.appends.push(round::Append { to: node, key: stream_key(at), group, chunks });
         } else {
             let lane = if beats { &mut self.heartbeats } else { &mut self.control };
             lane.entry(node).or_default().push(group);
         }
     }
+}
+
+/// Whether the message must not overtake what left before it. An append without entries, which tells how
+/// far is committed, names the entry before it: where the follower does not have that yet it would refuse
+/// what came first by another lane, and the leader would send again all that is on its way.
+fn keeps_order(core: &Core, to: ReplicaId, message: &Message) -> bool {
+    message.get_msg_type() == MessageType::MsgAppend
+        && (!message.entries.is_empty() || LogIndex(message.index) > core.matched_of(to))
 }
