@@ -65,8 +65,14 @@ class Process:
         self._log.close()
 
     def stop(self):
-        """SIGSTOP: the process is there and says nothing."""
+        """SIGSTOP: the process is there and says nothing. It stands still when this returns."""
         self.send_signal(signal.SIGSTOP)
+        wait.until(f"{self.pid} stopped", self._is_stopped, 10, 0.001)
+
+    def _is_stopped(self):
+        """The signal stops its threads one by one."""
+        threads = Path(f"/proc/{self.pid}/task").glob("*/stat")
+        return all(stat.read_text().rsplit(")", 1)[1].split()[0] == "T" for stat in threads)
 
     def cont(self):
         self.send_signal(signal.SIGCONT)
