@@ -1,0 +1,62 @@
+"""What many partitions cost while nobody uses them (S7): little CPU, little memory, little on the WAN, and no election."""
+
+import time
+
+import pytest
+
+from conftest import LONG
+from harness import http, kafka, wait
+from harness.dev import NODES
+
+FEW, MANY = 20, 2000 if LONG else 300
+IDLE_SECONDS = 60 if LONG else 8
+
+# Caps, about twice what was measured. A node has a replica of each of the partitions. Heartbeats of all groups share
+# frames, but each has its bytes: traffic grows with the partitions.
+CORE_PER_NODE = 0.05
+MEMORY_PER_REPLICA_KIB = 50
+LINK_BYTES_PER_SECOND, LINK_BYTES_PER_PARTITION = 20_000, 500
+
+
+def sent(dev):
+    """`{(from, to): bytes}` of every WAN link, each way."""
+    told = [http.samples(dev.admin(dev.nodes(dc)[0]), "isobar_wan_bytes_total") for dc in ("fra", "iad", "sin")]
+    return {(labels["from"], labels["to"]): value for samples in told for labels, value in samples}
+
+
+def elections(dev):
+    return sum(value for node in NODES for _, value in http.samples(dev.admin(node), "isobar_raft_elections_total"))
+
+
+def idle(dev):
+    """CPU of all nodes in cores, and bytes a second of the busiest link, over an idle while."""
+    wait.for_seconds(3)
+    cpu, links, began = dev.process.cpu_seconds(), sent(dev), time.monotonic()
+    wait.for_seconds(IDLE_SECONDS)
+    seconds = time.monotonic() - began
+    used = (dev.process.cpu_seconds() - cpu) / seconds
+    return used, max(after - links[link] for link, after in sent(dev).items()) / seconds
+
+
+@pytest.mark.timeout(900)
+def test_idle_partitions_are_cheap(own_dev, topic, figure):
+    dev = own_dev()
+    kafka.create_topic(dev.bootstrap(), f"{topic}-few", FEW)
+    kafka.wait_in_sync(dev.kafka(1), f"{topic}-few", FEW)
+    cpu_few, link_few = idle(dev)
+    memory_few = dev.process.resident_bytes()
+    kafka.create_topic(dev.bootstrap(), topic, MANY)
+    kafka.wait_in_sync(dev.kafka(1), topic, MANY, seconds=300)
+    before = elections(dev)
+    cpu, link = idle(dev)
+    memory = (dev.process.resident_bytes() - memory_few) / MANY / len(NODES) / 1024
+    for partitions, cores, rate in ((FEW, cpu_few, link_few), (MANY, cpu, link)):
+        figure(
+            f"{partitions} idle partitions x {len(NODES)} replicas: {cores / len(NODES):.2%} of a core a node, "
+            f"{rate / 1000:.1f} kB/s on the busiest link each way"
+        )
+    figure(f"{MANY} idle partitions: {memory:.0f} KiB a replica, {dev.process.resident_bytes() >> 20} MiB in all")
+    assert elections(dev) == before
+    assert cpu / len(NODES) <= CORE_PER_NODE
+    assert memory <= MEMORY_PER_REPLICA_KIB
+    assert link <= LINK_BYTES_PER_SECOND + MANY * LINK_BYTES_PER_PARTITION
