@@ -90,7 +90,7 @@ class ApacheKafka(System):
         wait.until(
             "three brokers",
             lambda: len(kafka.admin(self.bootstrap).list_topics(timeout=5).brokers) == 3,
-            120,
+            240,
             errors=(Exception,),
         )
         return self
