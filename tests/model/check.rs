@@ -65,7 +65,18 @@ impl Case {
         model: M,
         reached: &'static [&'static str],
     ) -> Self {
-        let ask = Box::new(move || exhaust(model.clone(), reached));
+        let ask = Box::new(move || exhaust(model.clone(), reached, None));
+        Self { name: name.to_owned(), question: Question::Clean, long: false, ask }
+    }
+
+    /// `representative`: one state for all those that differ only in who is called what.
+    pub fn clean_up_to<M: Concern + Clone>(
+        name: &str,
+        model: M,
+        reached: &'static [&'static str],
+        representative: fn(&M::State) -> M::State,
+    ) -> Self {
+        let ask = Box::new(move || exhaust(model.clone(), reached, Some(representative)));
         Self { name: name.to_owned(), question: Question::Clean, long: false, ask }
     }
 
@@ -97,11 +108,20 @@ impl Case {
 }
 
 /// Depth first: it keeps a fingerprint for each state, and states only along one path.
-fn exhaust<M: Concern>(model: M, reached: &[&'static str]) -> Answer {
+fn exhaust<M: Concern>(
+    model: M,
+    reached: &[&'static str],
+    representative: Option<fn(&M::State) -> M::State>,
+) -> Answer {
     let begun = Instant::now();
     let always = names(&model, Expectation::Always);
     let first = HasDiscoveries::AnyOf(always.clone());
-    let checker = model.checker().threads(1).finish_when(first).spawn_dfs().join();
+    let checker = model.checker().threads(1).finish_when(first);
+    let checker = match representative {
+        Some(representative) => checker.symmetry_fn(representative),
+        None => checker,
+    };
+    let checker = checker.spawn_dfs().join();
     let found = checker.discoveries();
     let mut answer = Answer {
         states: checker.unique_state_count(),

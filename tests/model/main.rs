@@ -16,10 +16,13 @@
 //! What is modelled, what is not, and what came of it: `docs/invariants.md`.
 
 mod check;
+mod exposure;
 mod failover;
 mod fsync;
+mod install;
 mod lease;
 mod log;
+mod moves;
 mod placement;
 mod report;
 mod walk;
@@ -73,9 +76,12 @@ fn main() -> ExitCode {
 fn all() -> Vec<Case> {
     [
         failover::cases(),
+        exposure::cases(),
         fsync::cases(),
+        install::cases(),
         lease::cases(),
         placement::cases(),
+        moves::cases(),
         watermark::cases(),
     ]
     .into_iter()
