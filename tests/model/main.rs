@@ -25,6 +25,7 @@ mod log;
 mod moves;
 mod placement;
 mod report;
+mod voting;
 mod walk;
 mod watermark;
 
@@ -82,6 +83,7 @@ fn all() -> Vec<Case> {
         lease::cases(),
         placement::cases(),
         moves::cases(),
+        voting::cases(),
         watermark::cases(),
     ]
     .into_iter()
