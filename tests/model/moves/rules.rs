@@ -33,8 +33,11 @@ const fn mutation(
     Mutation { rule, name, text, property, bounds }
 }
 
+/// Who activates twice needs no record for it.
+const EMPTY: Moves = Moves { records: 0, ..SYNC };
+
 pub const MUTATIONS: [Mutation; 7] = [
-    mutation(Rule::CasAtApply, "cas", "R13 one CAS, compared at apply", ONCE, SYNC),
+    mutation(Rule::CasAtApply, "cas", "R13 one CAS, compared at apply", ONCE, EMPTY),
     mutation(Rule::ChooseByCas, "choose", "R12+ the cut is chosen by a CAS", HOLD, SYNC),
     mutation(Rule::FencePrepare, "attempt", "R13+ no order older than the last", HOLD, SYNC),
     mutation(Rule::TargetReported, "target", "R12+ the target has reported", CLAIM, ASYNC),
