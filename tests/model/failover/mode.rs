@@ -37,9 +37,13 @@ impl Failover {
         }
     }
 
-    /// Also while sealing: the claim is read when the new home is activated, so nothing is frozen.
+    /// Not while sealing, to keep the states few: that needs no rule (the claim is read in the step
+    /// that activates), which the reference model has tried and `lease` tries.
     pub fn meta_actions(&self, state: &State, actions: &mut Vec<Action>) {
-        if state.meta.mode == Mode::Sync && state.meta.sid < self.mode_changes {
+        if state.meta.mode == Mode::Sync
+            && state.meta.sid < self.mode_changes
+            && state.meta.sealing.is_none()
+        {
             actions.push(Action::MetaWeaken);
         }
     }
