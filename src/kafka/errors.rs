@@ -49,7 +49,17 @@ impl ToCode for log::Error {
             Self::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
             // The replica went away while it was read.
             Self::UnknownPartition(_) | Self::Removed(_) => ErrorCode::NotLeaderOrFollower,
-            Self::Io { .. }
+            // Its partition is moving to another home, where it may be read again.
+            Self::Promised { .. }
+            | Self::NotSealed { .. }
+            | Self::Damaged { .. }
+            | Self::Fork { .. }
+            | Self::NothingInCommon { .. }
+            | Self::NotCut { .. }
+            | Self::NotOfFork { .. }
+            | Self::Discontinuity { .. } => ErrorCode::NotLeaderOrFollower,
+            Self::OutOfSpace(_)
+            | Self::Io { .. }
             | Self::Locked { .. }
             | Self::OtherNode { .. }
             | Self::OtherCluster { .. }

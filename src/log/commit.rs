@@ -46,7 +46,8 @@ impl Store {
     ///
     /// # Panics
     /// On writes that break the log: an unknown partition, entries that do not continue it, a
-    /// truncation below HW, a log start that goes back.
+    /// truncation below HW, a log start that goes back, a promise taken back, and anything at all to a
+    /// replica that is sealed (R10).
     pub fn commit(&mut self, writes: Vec<Write>) -> Result<Committed, Fatal> {
         let done = self.check_alive().and_then(|()| self.commit_or_fail(writes));
         done.map_err(|source| self.fatal(source))
@@ -84,6 +85,15 @@ impl Store {
         let partition = self.partitions.get_mut(&id);
         let partition = partition.unwrap_or_else(|| panic!("a write to unknown partition {id}"));
         let old = partition.kept.state.clone();
+        // It has told where its log ends, and to whom it will answer.
+        assert!(
+            !old.is_sealed(),
+            "{id}: a write to a replica that is sealed for {:?}",
+            old.promised
+        );
+        if let Some(state) = &write.state {
+            assert!(state.promised >= old.promised, "{id}: a promise taken back: {state:?}");
+        }
         if let Some(state) = &write.state
             && state.installing
         {

@@ -36,13 +36,46 @@ impl Partition {
             let change = self.keep();
             journal.append_synced(&[change])?;
         }
-        self.cut(from)?;
-        producers::trim(self.shared.files.disk(), &self.shared.dir, start.index, from.prev())
+        self.forget_producers_after(from.prev())?;
+        self.cut(from)
+    }
+
+    /// Removes producer snapshots of states after `last`. Before the entries go: the directory is
+    /// synced with them, so that none comes back and is taken for a state of those that come instead.
+    pub(super) fn forget_producers_after(&self, last: LogIndex) -> Result<(), Error> {
+        let start = self.shared.view().start.index;
+        producers::trim(self.shared.files.disk(), &self.shared.dir, start, last)
     }
 
     /// Cuts the view, then the files: readers see the shorter log before a byte of it changes, and
     /// everything before `from` all the time. What is below the journalled mark is not touched.
     pub(super) fn cut(&mut self, from: LogIndex) -> Result<(), Error> {
+        let last = self.cut_view(from)?;
+        self.remove_segments_from(from)?;
+        self.cut_last(last)
+    }
+
+    /// As `cut`, but the files go to the directory `to`, which has a copy of what the segment that is
+    /// cut held from `from` on. The last segment first, each move durable: so a crash leaves a log
+    /// without a hole, and each entry in one of the two places.
+    pub(super) fn move_out(&mut self, from: LogIndex, to: &Path) -> Result<(), Error> {
+        let last = self.cut_view(from)?;
+        let disk = self.shared.files.disk();
+        let names = disk.list(&self.shared.dir).context("list", &self.shared.dir)?;
+        for name in names.iter().rev() {
+            if segment::base_index_of(name).is_some_and(|base| base >= from) {
+                let path = self.shared.dir.join(name);
+                self.remove_file_if_there(&segment::index_path(&path))?;
+                disk.rename(&path, &to.join(name)).context("rename", &path)?;
+                disk.sync_dir(to).context("sync", to)?;
+                disk.sync_dir(&self.shared.dir).context("sync", &self.shared.dir)?;
+            }
+        }
+        self.cut_last(last)
+    }
+
+    /// Lets the view end before `from`; the segment that it then ends with.
+    fn cut_view(&mut self, from: LogIndex) -> Result<Option<Active>, Error> {
         self.durable = self.durable.min(from.prev());
         let mut active = self.holder(from)?;
         if let Some(active) = &mut active {
@@ -68,8 +101,11 @@ impl Partition {
             }
             view.rebuild_epochs();
         }
-        self.remove_segments_from(from)?;
-        if let Some(active) = &active {
+        Ok(active)
+    }
+
+    fn cut_last(&mut self, last: Option<Active>) -> Result<(), Error> {
+        if let Some(active) = &last {
             self.cut_file(active)?;
         }
         self.dir_is_dirty = true;
@@ -77,7 +113,7 @@ impl Partition {
     }
 
     /// The last segment that begins before `from`, with its index in memory.
-    fn holder(&self, from: LogIndex) -> Result<Option<Active>, Error> {
+    pub(super) fn holder(&self, from: LogIndex) -> Result<Option<Active>, Error> {
         let closed = {
             let view = self.shared.view();
             if let Some(active) = view.active.as_ref().filter(|a| a.summary.base_index < from) {
@@ -89,7 +125,7 @@ impl Partition {
     }
 
     /// Lets `active` end before the entry `from`.
-    fn rewind(&self, active: &mut Active, from: LogIndex) -> Result<(), Error> {
+    pub(super) fn rewind(&self, active: &mut Active, from: LogIndex) -> Result<(), Error> {
         if active.summary.last_index < from {
             return Ok(());
         }

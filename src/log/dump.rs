@@ -183,7 +183,12 @@ impl Dump {
     }
 }
 
-fn open(disk: &dyn Disk, id: TopicPartition, base: LogIndex, path: &Path) -> Result<Scan, Error> {
+pub(super) fn open(
+    disk: &dyn Disk,
+    id: TopicPartition,
+    base: LogIndex,
+    path: &Path,
+) -> Result<Scan, Error> {
     let file = disk.open_read(path).context("open", path)?;
     let mut header = [0; segment::HEADER_BYTES];
     let read = file.read_at(&mut header, 0).context("read", path)?;

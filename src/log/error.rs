@@ -3,7 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::model::{LogIndex, NodeId, Offset, TopicPartition};
+use crate::model::{HomeEpoch, LogIndex, NodeId, Offset, Term, TopicPartition};
+
+use super::entry::Discontinuity;
+use super::fork::BadFork;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -49,6 +52,43 @@ pub enum Error {
     Corrupt { partition: TopicPartition, path: PathBuf, position: u64, index: LogIndex },
     #[error("partition {0} was removed while it was read")]
     Removed(TopicPartition),
+
+    #[error(
+        "partition {partition}: asked to promise home epoch {asked}, and has promised {promised} \
+         already"
+    )]
+    Promised { partition: TopicPartition, asked: HomeEpoch, promised: HomeEpoch },
+    #[error(
+        "partition {partition}: home epoch {asked} is not the one that was promised and has not \
+         begun: promised {promised}, in {begun}"
+    )]
+    NotSealed { partition: TopicPartition, asked: HomeEpoch, promised: HomeEpoch, begun: HomeEpoch },
+    #[error(
+        "partition {partition}: entries {first} to {last} are damaged; a damaged log is mended \
+         before it is cut or goes on in a new home (R21)"
+    )]
+    Damaged { partition: TopicPartition, first: LogIndex, last: LogIndex },
+    #[error("partition {partition}: no fork: {source}")]
+    Fork { partition: TopicPartition, source: BadFork },
+    #[error(
+        "partition {partition}: nothing of entries {start} to {last} is known to be of the log that \
+         ends at {fork}: it goes into the ledger whole, and begins anew from a log-start snapshot"
+    )]
+    NothingInCommon { partition: TopicPartition, start: LogIndex, last: LogIndex, fork: LogIndex },
+    #[error(
+        "partition {partition}: the log, which ends at entry {last}, was not cut at {fork} for home \
+         epoch {home_epoch}"
+    )]
+    NotCut { partition: TopicPartition, last: LogIndex, fork: LogIndex, home_epoch: HomeEpoch },
+    #[error(
+        "partition {partition}: entry {index} of term {term} is not of the log that ends at {fork}"
+    )]
+    NotOfFork { partition: TopicPartition, index: LogIndex, term: Term, fork: LogIndex },
+    #[error("partition {partition}: {source}")]
+    Discontinuity { partition: TopicPartition, source: Discontinuity },
+    #[error(transparent)]
+    OutOfSpace(#[from] OutOfSpace),
+
     #[error("the disk of {dir} failed earlier; nothing more is written (R20)")]
     Poisoned { dir: PathBuf },
 }

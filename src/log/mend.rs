@@ -142,16 +142,7 @@ impl Store {
         id: TopicPartition,
         index: LogIndex,
     ) -> Result<(Recovered, Reader), Error> {
-        self.check_alive()?;
-        let old = self.partitions.get(&id).ok_or(Error::UnknownPartition(id))?;
-        let (log, config, kept) = (old.shared.clone(), old.config, old.kept.clone());
-        let (mut partition, recovered) =
-            store::recover_one(&self.files, &self.dir, id, kept, Trust::AllBut(index))?;
-        forget_all(&self.files, &log.view());
-        partition.config = config;
-        let reader = partition.reader();
-        self.partitions.insert(id, partition);
-        Ok((recovered, reader))
+        self.read_again(id, Trust::AllBut(index))
     }
 
     /// Puts a spare in the place of the closed segment that it is a copy of; `false` if that has gone
@@ -390,7 +381,7 @@ fn remove_if_there(disk: &dyn Disk, path: &Path) -> Result<(), Error> {
     }
 }
 
-fn forget_all(files: &Files, view: &View) {
+pub(super) fn forget_all(files: &Files, view: &View) {
     for closed in &view.closed {
         files.forget(closed.file);
         files.forget(closed.index_file);

@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::model::{LogIndex, TopicPartition};
+use crate::model::{HomeEpoch, LogIndex, TopicPartition};
 
 use super::active::Active;
 use super::disk;
@@ -14,7 +14,7 @@ use super::entry::{self, Entry, Kind};
 use super::error::{Context, Error};
 use super::frame::{self, Frame};
 use super::segment;
-use super::state::{Change, HighWatermark, Kept, LogStart};
+use super::state::{Change, HighWatermark, Kept, LogStart, Position};
 use super::sync::Dirty;
 use super::view::{Closed, Shared};
 use super::write::Config;
@@ -38,6 +38,9 @@ pub(super) struct Partition {
     pub(super) dir_is_dirty: bool,
     /// Bytes of the active segment that its index file covers.
     pub(super) indexed_bytes: u64,
+    /// The log is a prefix of the one that ends there and that this epoch takes over. Found out since
+    /// the log was read, and true while the replica is sealed: nothing else writes to it then.
+    pub(super) prefix_of: Option<(HomeEpoch, Position)>,
 }
 
 /// How an append ended, when it did not end well.
@@ -70,7 +73,8 @@ pub(super) fn size_on_disk(entries: &[Entry]) -> u64 {
 impl Partition {
     pub(super) fn new(shared: Arc<Shared>, config: Config, kept: Kept, durable: LogIndex) -> Self {
         let indexed_bytes = shared.view().active.as_ref().map_or(0, |a| a.summary.size_bytes);
-        Self { shared, config, kept, durable, dir_is_dirty: false, indexed_bytes }
+        let (dir_is_dirty, prefix_of) = (false, None);
+        Self { shared, config, kept, durable, dir_is_dirty, indexed_bytes, prefix_of }
     }
 
     pub(super) fn reader(&self) -> Reader {

@@ -158,8 +158,8 @@ impl Store {
         let kept = opened.iter().map(|(p, _)| (p.shared.id, &p.kept));
         let journal = Journal::begin(disk.clone(), &journal_dir(dir), uuid, generation, kept)?;
         let free_bytes = disk.free_bytes(dir).context("measure free space of", dir)?;
-        let (partitions, recovered): (Vec<_>, Vec<_>) = opened.into_iter().unzip();
-        let store = Self {
+        let (partitions, mut recovered): (Vec<_>, Vec<_>) = opened.into_iter().unzip();
+        let mut store = Self {
             disk,
             dir: dir.to_owned(),
             options,
@@ -172,6 +172,7 @@ impl Store {
             is_poisoned: false,
             _lock: lock,
         };
+        store.finish_cuts(&mut recovered)?;
         Ok((store, recovered))
     }
 

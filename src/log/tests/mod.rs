@@ -4,6 +4,8 @@ mod basics;
 mod beside;
 mod crash;
 mod damage;
+mod home;
+mod home_crash;
 mod lifecycle;
 mod mend;
 
