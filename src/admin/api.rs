@@ -112,6 +112,30 @@ pub struct Exposure {
     pub bytes: u64,
 }
 
+/// What a topic's policy allows to be at stake, a partition.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Budget {
+    /// `max_lag`; `null` without one.
+    pub seconds: Option<f64>,
+    /// `max_lag_bytes`.
+    pub bytes: Option<u64>,
+    /// `throttle`, `reject` or `continue`.
+    pub on_lag: String,
+}
+
+/// What the leader of an async partition has accepted and no other DC has on a majority of its disks.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct AtStake {
+    /// False on a new leader, until another DC has its first entry: at least so much is at stake then.
+    pub known: bool,
+    /// From the append of the oldest such record to that of the newest.
+    pub seconds: f64,
+    pub records: i64,
+    pub bytes: u64,
+    /// More than the budget.
+    pub breached: bool,
+}
+
 /// `GET /v1/topics`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Topics {
@@ -186,6 +210,10 @@ pub struct Partition {
     pub members: Vec<Member>,
     /// Per remote DC, as the leader counts it.
     pub exposure: BTreeMap<String, Exposure>,
+    /// `null`: none, or the leader did not answer.
+    pub budget: Option<Budget>,
+    /// `null`: sync, or no other DC has replicas, or the leader did not answer.
+    pub at_stake: Option<AtStake>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::api::{Exposure, Load};
+use super::api::{AtStake, Budget, Exposure, Load};
 use super::source::{Silent, Source};
 use crate::model::{NodeId, TopicId, TopicPartition};
 use crate::replica::Role;
@@ -47,6 +47,10 @@ pub struct Positions {
     /// Node and last index on its disk; on the leader only.
     pub matched: Vec<(u32, u64)>,
     pub exposure: std::collections::BTreeMap<String, Exposure>,
+    #[serde(default)]
+    pub budget: Option<Budget>,
+    #[serde(default)]
+    pub at_stake: Option<AtStake>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -156,6 +160,7 @@ fn exposure_of(status: &Status) -> impl Iterator<Item = (String, Exposure)> {
 fn positions_of(status: &Status) -> Positions {
     let progress = status.progress;
     let matched = status.members.iter().filter_map(|m| Some((m.node.as_u32(), m.matched?.0)));
+    let (budget, at_stake) = stakes_of(status);
     Positions {
         leads: progress.role == Role::Leader,
         leader_epoch: progress.leader_epoch,
@@ -167,7 +172,28 @@ fn positions_of(status: &Status) -> Positions {
         last_index: status.last.0,
         matched: matched.collect(),
         exposure: exposure_of(status).collect(),
+        budget,
+        at_stake,
     }
+}
+
+/// What may be at stake, and what is; only the leader speaks of them.
+pub(super) fn stakes_of(status: &Status) -> (Option<Budget>, Option<AtStake>) {
+    let budget = status.budget;
+    let at_stake = status.at_stake.map(|at_stake| AtStake {
+        known: at_stake.is_known,
+        seconds: at_stake.span.as_secs_f64(),
+        records: at_stake.records,
+        bytes: at_stake.bytes,
+        breached: budget.is_passed_by(&at_stake),
+    });
+    let leads = status.progress.role == Role::Leader;
+    let budget = (leads && !budget.is_none()).then(|| Budget {
+        seconds: budget.lag.map(|lag| lag.as_secs_f64()),
+        bytes: budget.bytes,
+        on_lag: budget.on_lag.to_string(),
+    });
+    (budget, at_stake)
 }
 
 fn odd(node: NodeId) -> Silent {

@@ -30,6 +30,15 @@ pub const FAMILIES: &[Family] = &[
     gauge("isobar_exposure_records", "Acknowledged records that are not safe in the DC."),
     gauge("isobar_exposure_bytes", "Their bytes."),
     gauge(
+        "isobar_at_stake_seconds",
+        "Time between the oldest and the newest accepted record that no other DC has; +Inf while a new leader cannot know.",
+    ),
+    gauge("isobar_at_stake_records", "Accepted records that no other DC has."),
+    gauge("isobar_at_stake_bytes", "Their bytes."),
+    gauge("isobar_budget_seconds", "max_lag, where the topic has one."),
+    gauge("isobar_budget_bytes", "max_lag_bytes, where the topic has one."),
+    gauge("isobar_budget_breached", "1 while more is at stake than the exposure budget allows."),
+    gauge(
         "isobar_replica_staleness_seconds",
         "Time since this replica last had all that its leader had acknowledged; +Inf if it never had.",
     ),
@@ -172,6 +181,25 @@ fn led(out: &mut Exposition, status: &Status, of: [(&str, &str); 2]) {
         out.add("isobar_exposure_seconds", &labels, exposure.age.as_secs_f64());
         out.add("isobar_exposure_records", &labels, exposure.records as f64);
         out.add("isobar_exposure_bytes", &labels, exposure.bytes as f64);
+    }
+    at_stake(out, status, of);
+}
+
+pub(super) fn at_stake(out: &mut Exposition, status: &Status, of: [(&str, &str); 2]) {
+    let Some(at_stake) = &status.at_stake else { return };
+    let seconds = at_stake.is_known.then_some(at_stake.span.as_secs_f64());
+    out.add("isobar_at_stake_seconds", &of, seconds.unwrap_or(f64::INFINITY));
+    out.add("isobar_at_stake_records", &of, at_stake.records as f64);
+    out.add("isobar_at_stake_bytes", &of, at_stake.bytes as f64);
+    let budget = status.budget;
+    if let Some(lag) = budget.lag {
+        out.add("isobar_budget_seconds", &of, lag.as_secs_f64());
+    }
+    if let Some(bytes) = budget.bytes {
+        out.add("isobar_budget_bytes", &of, bytes as f64);
+    }
+    if !budget.is_none() {
+        out.add("isobar_budget_breached", &of, flag(budget.is_passed_by(at_stake)));
     }
 }
 

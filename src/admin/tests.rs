@@ -1,5 +1,7 @@
 //! The routes over a node of paper: node 1 of the built-in topology, which leads `payments-0`.
 
+mod budget;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -25,7 +27,7 @@ use crate::metadata::service;
 use crate::model::{
     DcName, HomeEpoch, LogIndex, NodeId, Offset, ReplicaId, TopicId, TopicPartition,
 };
-use crate::replica::core::Exposure;
+use crate::replica::core::{Budget, Exposure};
 use crate::replica::host::{MemberStatus, Status};
 use crate::replica::{Leader, Progress, Role};
 
@@ -138,6 +140,8 @@ fn status() -> Status {
         in_sync: vec![node(1), node(2)],
         members: vec![member(1, 7), member(2, 7), member(3, 5), member(4, 4)],
         exposure: BTreeMap::from([(dc("iad"), exposure)]),
+        budget: Budget::NONE,
+        at_stake: None,
         staleness: None,
     }
 }

@@ -70,6 +70,8 @@ pub async fn partition(
         placement.leader_epoch = positions.leader_epoch;
     }
     let of = |take: fn(&Positions) -> i64| positions.as_ref().map(take);
+    let (budget, at_stake) =
+        positions.as_ref().map_or((None, None), |p| (p.budget.clone(), p.at_stake));
     Ok(api::Partition {
         topic: topic.name.to_string(),
         topic_id: topic.id.to_string(),
@@ -82,6 +84,8 @@ pub async fn partition(
         last_index: positions.as_ref().map(|p| p.last_index),
         members: members(&image, partition, &placement, positions.as_ref()),
         exposure: positions.map(|p| p.exposure).unwrap_or_default(),
+        budget,
+        at_stake,
         placement,
     })
 }

@@ -85,6 +85,8 @@ fn refusal(error: ProduceError) -> AppendError {
         ProduceError::TimedOut
         | ProduceError::NotEnoughReplicasAfterAppend
         | ProduceError::NotEnoughReplicas
+        | ProduceError::OverBudget { .. }
+        | ProduceError::LargerThanBudget
         | ProduceError::Fenced
         | ProduceError::Busy
         | ProduceError::DiskFull

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use isobar_topology::policy::{Flush, OnIsolation};
+use isobar_topology::policy::{Flush, OnIsolation, Settings};
 use isobar_topology::{Topology, timing};
 
 use super::bootstrap::ticks;
@@ -16,6 +16,7 @@ use crate::metadata::reconciler::{
 };
 use crate::metadata::refusal::Refusal;
 use crate::model::{GroupId, NodeId, ReplicaId, TopicPartition};
+use crate::replica::core::Budget;
 use crate::replica::core::config::{AckPolicy, Member};
 use crate::replica::driver::{Orders, Policy, Refused, Spec};
 
@@ -166,6 +167,7 @@ fn policy(effective: &Effective) -> Policy {
             min_in_sync: settings.min_insync_replicas as usize,
             fence: settings.on_isolation == OnIsolation::Fence,
             log_append_time: effective.log_append_time,
+            budget: budget(settings),
         },
         flush: settings.flush == Flush::Quorum,
         log: log::Config {
@@ -173,5 +175,15 @@ fn policy(effective: &Effective) -> Policy {
             segment_ms: effective.segment_ms,
         },
         retention: log::Retention { ms: effective.retention_ms, bytes: effective.retention_bytes },
+    }
+}
+
+/// A topic that was made sync stays so under a policy that is async by now, and needs no budget.
+fn budget(settings: &Settings) -> Budget {
+    match settings.replication.sync_to() {
+        0 => {
+            Budget { lag: settings.max_lag, bytes: settings.max_lag_bytes, on_lag: settings.on_lag }
+        }
+        _ => Budget::NONE,
     }
 }

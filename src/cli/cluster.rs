@@ -139,6 +139,24 @@ fn exposure(by_dc: &std::collections::BTreeMap<String, api::Exposure>) -> String
     table.render()
 }
 
+fn budget(budget: &api::Budget) -> String {
+    let lag = budget.seconds.map(|seconds| format!("{} of writes", output::seconds(seconds)));
+    let bounds: Vec<String> = lag.into_iter().chain(budget.bytes.map(output::bytes)).collect();
+    format!("{}, then {}", bounds.join(" or "), budget.on_lag)
+}
+
+/// What no other DC has.
+fn at_stake(at_stake: &api::AtStake) -> String {
+    let least = if at_stake.known { "" } else { "at least " };
+    let breached = if at_stake.breached { ": MORE THAN THE BUDGET" } else { "" };
+    format!(
+        "{least}{} of writes, {}, {}{breached}",
+        output::seconds(at_stake.seconds),
+        output::count(usize::try_from(at_stake.records).unwrap_or_default(), "record"),
+        output::bytes(at_stake.bytes),
+    )
+}
+
 fn partition_info(partition: &api::Partition) -> String {
     let placement = &partition.placement;
     let mut out = String::new();
@@ -162,6 +180,12 @@ fn partition_info(partition: &api::Partition) -> String {
         or_dash(partition.high_watermark),
         or_dash(partition.log_end_offset),
     );
+    if let Some(budget) = &partition.budget {
+        let _ = writeln!(out, "  budget          {}", self::budget(budget));
+    }
+    if let Some(at_stake) = &partition.at_stake {
+        let _ = writeln!(out, "  at stake        {}", self::at_stake(at_stake));
+    }
     match partition.told_by {
         Some(node) if placement.leader == Some(node) => {}
         Some(node) => {
@@ -245,6 +269,20 @@ mod tests {
              1  fra  up               3         9  clients://127.0.0.1:9092  127.0.0.1:9640\n   \
              2  fra  unreachable      -         -  clients://127.0.0.1:9093  127.0.0.1:9640\n"
         );
+    }
+
+    #[test]
+    fn what_is_at_stake_is_told_in_a_line_and_loudly_when_it_is_too_much() {
+        let budget =
+            api::Budget { seconds: Some(5.0), bytes: Some(1 << 20), on_lag: "reject".into() };
+        let shown = self::budget(&budget);
+        assert!(shown.contains("of writes or ") && shown.ends_with(", then reject"), "{shown}");
+        let stake = |known, breached| {
+            at_stake(&api::AtStake { known, seconds: 1.5, records: 1, bytes: 100, breached })
+        };
+        assert!(stake(true, false).contains("of writes, 1 record, "), "{}", stake(true, false));
+        assert!(stake(false, true).starts_with("at least "));
+        assert!(stake(true, true).ends_with("MORE THAN THE BUDGET"));
     }
 
     #[test]

@@ -22,8 +22,12 @@ impl ToCode for ProduceError {
             Self::NotLeader | Self::LeaderNotReady | Self::ShuttingDown => {
                 ErrorCode::NotLeaderOrFollower
             }
-            // A fenced home refuses before it appends.
-            Self::NotEnoughReplicas | Self::Fenced => ErrorCode::NotEnoughReplicas,
+            // A fenced home refuses before it appends, and so does one at the end of its budget.
+            Self::NotEnoughReplicas | Self::OverBudget { .. } | Self::Fenced => {
+                ErrorCode::NotEnoughReplicas
+            }
+            // Java's producer makes smaller batches of it and sends those.
+            Self::LargerThanBudget => ErrorCode::MessageTooLarge,
             Self::NotEnoughReplicasAfterAppend => ErrorCode::NotEnoughReplicasAfterAppend,
             Self::TimedOut | Self::Busy => ErrorCode::RequestTimedOut,
             Self::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
@@ -170,6 +174,7 @@ mod tests {
             ProduceError::LeaderNotReady,
             ProduceError::ShuttingDown,
             ProduceError::NotEnoughReplicas,
+            ProduceError::OverBudget { pause: std::time::Duration::ZERO },
             ProduceError::NotEnoughReplicasAfterAppend,
             ProduceError::Fenced,
             ProduceError::TimedOut,
@@ -193,6 +198,7 @@ mod tests {
             ProduceError::OutOfOrderSequence { expected: 1, found: 3 },
             ProduceError::InvalidProducerEpoch { known: 2 },
             ProduceError::UnknownProducer(9),
+            ProduceError::LargerThanBudget,
         ];
         for error in wrong {
             assert!(!error.to_code().is_retriable(), "{error}");

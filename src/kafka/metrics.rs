@@ -37,6 +37,10 @@ pub struct Metrics {
     protocol_errors: Counter,
     /// Produce requests that asked for no answer, and so are outside every promise (R5).
     pub acks_none: Counter,
+    /// Answers to produce requests that ask the client to pause.
+    pub produce_throttled: Counter,
+    /// Batches refused at the end of an exposure budget.
+    pub over_budget: Counter,
     /// Record bytes handed to consumers by this node as a leader, and as a follower or learner.
     pub fetched_from_leader: Counter,
     pub fetched_from_follower: Counter,
@@ -100,6 +104,16 @@ impl Metrics {
             "Committed offsets that were beyond the end of their leader epoch (R25).",
         );
         n.describe("isobar_kafka_acks_none_total", None, "Produce requests with acks=0.");
+        n.describe(
+            "isobar_kafka_produce_throttled_total",
+            None,
+            "Answers to produce requests that ask the client to pause.",
+        );
+        n.describe(
+            "isobar_kafka_over_budget_total",
+            None,
+            "Batches refused at the end of an exposure budget; nothing of them was appended.",
+        );
         n.describe("isobar_kafka_fetched_bytes_total", Some(Unit::Bytes), "Record bytes fetched.");
         let seconds = KeyName::from("isobar_kafka_request_seconds");
         recorder.describe_histogram(seconds, Some(Unit::Seconds), "Time to the answer.".into());
@@ -122,6 +136,8 @@ impl Metrics {
             refused_total: refused("total"),
             protocol_errors: n.counter("isobar_kafka_protocol_errors_total", None),
             acks_none: n.counter("isobar_kafka_acks_none_total", None),
+            produce_throttled: n.counter("isobar_kafka_produce_throttled_total", None),
+            over_budget: n.counter("isobar_kafka_over_budget_total", None),
             fetched_from_leader: fetched("leader"),
             fetched_from_follower: fetched("follower"),
             fetch_sessions: n.gauge("isobar_kafka_fetch_sessions"),

@@ -30,6 +30,8 @@ pub struct Produced {
     /// Set where the topic uses LogAppendTime.
     pub log_append_time_ms: Option<i64>,
     pub log_start: Offset,
+    /// How long the producer should pause before it sends more: the exposure budget is running out.
+    pub throttle: Duration,
     /// An idempotent retry of something that is already in the log; the offsets are the original's.
     pub duplicate: bool,
 }
@@ -50,6 +52,12 @@ pub enum ProduceError {
     /// waits behind the gate already.
     #[error("not enough replicas; nothing was appended")]
     NotEnoughReplicas,
+    /// Nothing was appended: too much is at stake already that no other datacenter has.
+    #[error("the exposure budget (max_lag, max_lag_bytes) is used up; nothing was appended")]
+    OverBudget { pause: Duration },
+    /// It would never fit; not retriable.
+    #[error("the batch is larger than the exposure budget (max_lag_bytes)")]
+    LargerThanBudget,
     /// It was appended; the acknowledgement did not come in time.
     #[error("not enough replicas after append")]
     NotEnoughReplicasAfterAppend,

@@ -20,7 +20,7 @@ use crate::scenario::{Micros, NODES, SECOND, Scenario, wall_ms};
 const IN_FLIGHT_MAX: u64 = 5;
 
 /// Records of one batch, at most.
-const RECORDS_MAX: usize = 3;
+pub const RECORDS_MAX: usize = 3;
 
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -232,6 +232,8 @@ fn is_definite(error: ProduceError) -> bool {
         ProduceError::UnknownPartition
         | ProduceError::LeaderNotReady
         | ProduceError::NotEnoughReplicas
+        | ProduceError::OverBudget { .. }
+        | ProduceError::LargerThanBudget
         | ProduceError::Fenced
         | ProduceError::OutOfOrderSequence { .. }
         | ProduceError::InvalidProducerEpoch { .. }

@@ -12,10 +12,10 @@ use isobar::replica::wire::Envelope;
 use isobar_transport::Frame;
 
 use crate::invariants::{
-    Violation, durable, exposed_stays, log_start, one_entry, one_leader, own_disk, own_term,
-    same_bytes, term, watermark, watermark_known,
+    Violation, budget, durable, exposed_stays, log_start, one_entry, one_leader, own_disk,
+    own_term, same_bytes, term, watermark, watermark_known,
 };
-use crate::scenario::{Micros, NODES, Scenario};
+use crate::scenario::{DCS, Micros, NODES, Scenario};
 
 /// An entry, as far as comparisons need it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +72,9 @@ pub struct History {
     pub replicas: Vec<Replica>,
     /// Every entry that ever was, by term and index.
     pub names: BTreeMap<(u64, u64), u64>,
+    /// When each batch first appeared anywhere, which is where it was accepted, and its bytes; by term
+    /// and index.
+    pub accepted: BTreeMap<(u64, u64), (Micros, u64)>,
     /// Everything that any replica has shown.
     pub exposed: BTreeMap<u64, Seen>,
     /// Indexes of shown batches, by the offset after them.
@@ -163,9 +166,13 @@ impl Oracle {
     }
 
     /// A replica is given these entries.
-    pub fn given(&mut self, node: usize, write: &Write) -> Result<(), Violation> {
+    pub fn given(&mut self, now: Micros, node: usize, write: &Write) -> Result<(), Violation> {
         let history = self.partition(write.partition);
         for entry in &write.entries {
+            if entry.kind == Kind::Batch {
+                let name = (entry.term.0, entry.index.0);
+                history.accepted.entry(name).or_insert((now, entry.payload.len() as u64));
+            }
             one_entry::check(&mut history.names, entry.index.0, Seen::of(entry))?;
         }
         let replica = &mut history.replicas[node];
@@ -281,6 +288,12 @@ impl Oracle {
             }
         }
         history.replicas[node].watermark = to;
+        if leads {
+            let config = core.config();
+            let home = DCS.iter().position(|dc| *dc == config.home.as_str());
+            let home = home.expect("a DC of the scenario");
+            budget::check(node, home, config.ack.budget, history, to)?;
+        }
         Ok(())
     }
 

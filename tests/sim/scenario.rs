@@ -6,11 +6,20 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use isobar::log;
-use isobar::model::{DcName, GroupId, HomeEpoch, NodeId, ReplicaId, TopicId, TopicPartition};
+use isobar::model::{
+    DcName, GroupId, HomeEpoch, NodeId, ReplicaId, TopicId, TopicPartition, batch,
+};
+use isobar::replica::core::Budget;
 use isobar::replica::core::config::{APPEND_BYTES_MAX, AckPolicy, Member, Timing};
 use isobar::replica::driver::{Policy, Spec};
+use isobar_topology::policy::OnLag;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+
+use crate::client::RECORDS_MAX;
+
+/// What a record may need beside its value: its id, and Kafka's lengths and deltas.
+const RECORD_BYTES: usize = 48;
 
 pub const DCS: [&str; 3] = ["fra", "iad", "sin"];
 pub const NODES_PER_DC: usize = 3;
@@ -80,6 +89,9 @@ pub struct Aims {
 /// So that aims are no consequence of what else a seed draws.
 const AIMS: u64 = 0x4149_4d53;
 
+/// So are budgets.
+const BUDGETS: u64 = 0x4255_4447;
+
 #[derive(Debug, Clone)]
 pub struct Scenario {
     pub partitions: Vec<Partition>,
@@ -136,6 +148,10 @@ impl Scenario {
                 policy.log.segment_ms = 3_000;
             }
             policy.retention.ms = aimed.gen_bool(0.2).then_some(8_000);
+        }
+        let mut budgets = SmallRng::seed_from_u64(seed ^ BUDGETS);
+        for partition in partitions.iter_mut().filter(|p| p.policy.ack.sync_to == 0) {
+            partition.policy.ack.budget = budget(value_bytes, &mut budgets);
         }
         let mut delay = [[250; 3]; 3];
         for (a, b) in [(0, 1), (1, 2), (0, 2)] {
@@ -204,6 +220,18 @@ impl Scenario {
     }
 }
 
+/// Of some round trips, and of some batches of the largest size.
+fn budget(value_bytes: usize, rng: &mut SmallRng) -> Budget {
+    let batch_bytes = batch::HEADER_BYTES + RECORDS_MAX * (value_bytes + RECORD_BYTES);
+    let lag = [None, Some(300), Some(1_000), Some(3_000)][rng.gen_range(0..4)];
+    let batches = [None, None, Some(2), Some(20)][rng.gen_range(0..4)];
+    Budget {
+        lag: lag.map(Duration::from_millis),
+        bytes: batches.map(|batches: usize| (batches * batch_bytes) as u64),
+        on_lag: [OnLag::Reject, OnLag::Throttle, OnLag::Continue][rng.gen_range(0..3)],
+    }
+}
+
 pub fn replica_of(node: usize) -> ReplicaId {
     ReplicaId(node as u64 + 1)
 }
@@ -230,6 +258,7 @@ fn partition(n: i32, value_bytes: usize, rng: &mut SmallRng) -> Partition {
         min_in_sync: rng.gen_range(1..=3),
         fence: sync_to == 0 && rng.gen_bool(0.5),
         log_append_time: rng.gen_bool(0.2),
+        budget: Budget::NONE,
     };
     // Of a few batches, of some dozens, or one for the whole run.
     let segment_bytes =

@@ -321,7 +321,7 @@ impl World {
         let leads = running.replicas.host.leads();
         for write in &outcome.writes {
             show::write(now, node, write);
-            self.oracle.given(node, write)?;
+            self.oracle.given(now, node, write)?;
         }
         let Some(running) = &self.nodes[node].running else { return Ok(()) };
         let mut is_elected = false;

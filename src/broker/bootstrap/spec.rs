@@ -7,6 +7,7 @@ use isobar_topology::{Topology, meta_voters, timing};
 use crate::log;
 use crate::metadata::request::Admitted;
 use crate::model::{GroupId, HomeEpoch, NodeId, ReplicaId, TopicPartition};
+use crate::replica::core::Budget;
 use crate::replica::core::config::{AckPolicy, Member, Timing};
 use crate::replica::driver::{Policy, Spec};
 
@@ -68,7 +69,13 @@ fn spec(
         placement_generation,
         timing: ticks(timing(topology.max_rtt(&voters))),
         policy: Policy {
-            ack: AckPolicy { sync_to: 0, min_in_sync: 1, fence: false, log_append_time: false },
+            ack: AckPolicy {
+                sync_to: 0,
+                min_in_sync: 1,
+                fence: false,
+                log_append_time: false,
+                budget: Budget::NONE,
+            },
             flush: true,
             log: log::Config { segment_bytes: META_SEGMENT_BYTES, ..log::Config::default() },
             retention: log::Retention { ms: None, bytes: None },

@@ -67,7 +67,7 @@ pub(super) async fn handle(
         timeout: timeout(timeout_ms),
     };
     let topics = topic_data.into_iter().map(|topic| call.topic(topic));
-    let responses = join_all(topics).await;
+    let (responses, pauses): (Vec<_>, Vec<Duration>) = join_all(topics).await.into_iter().unzip();
     let all = || responses.iter().flat_map(|topic| &topic.partition_responses);
     if all().any(|partition| partition.error_code.is_error()) {
         context.metrics.of(super::super::wire::ApiKey::Produce).errors.increment(1);
@@ -78,7 +78,11 @@ pub(super) async fn handle(
     }
     let leaders = all().map(|partition| partition.current_leader.leader_id);
     let node_endpoints = endpoints(context, session, &image, leaders);
-    let throttle_time_ms = session.throttle_time_ms(0);
+    let pause = pauses.into_iter().max().unwrap_or_default().max(session.quota(0));
+    if !pause.is_zero() {
+        context.metrics.produce_throttled.increment(1);
+    }
+    let throttle_time_ms = i32::try_from(pause.as_millis()).unwrap_or(i32::MAX);
     Response { responses, throttle_time_ms, node_endpoints }.into()
 }
 
@@ -127,7 +131,8 @@ struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    async fn topic(self, wanted: TopicProduceData) -> TopicProduceResponse {
+    /// The answer, and how long the client should pause.
+    async fn topic(self, wanted: TopicProduceData) -> (TopicProduceResponse, Duration) {
         let TopicProduceData { name, topic_id, partition_data } = wanted;
         let found = match self.version {
             ..=12 => self.image.topic(&name).ok_or(ErrorCode::UnknownTopicOrPartition),
@@ -136,8 +141,10 @@ impl<'a> Call<'a> {
         let topic = found.map_err(|code| Refused::new(code, code.name()));
         let topic = topic.and_then(|topic| self.check_topic(topic));
         let partitions = partition_data.into_iter().map(|data| self.partition(topic.clone(), data));
-        let partition_responses = join_all(partitions).await;
-        TopicProduceResponse { name, topic_id, partition_responses }
+        let answers = join_all(partitions).await.into_iter();
+        let (partition_responses, pauses): (Vec<_>, Vec<Duration>) = answers.unzip();
+        let pause = pauses.into_iter().max().unwrap_or_default();
+        (TopicProduceResponse { name, topic_id, partition_responses }, pause)
     }
 
     fn check_topic(self, topic: &'a Arc<Topic>) -> Result<&'a Arc<Topic>, Refused> {
@@ -163,7 +170,7 @@ impl<'a> Call<'a> {
         self,
         topic: Result<&Arc<Topic>, Refused>,
         data: PartitionProduceData,
-    ) -> PartitionProduceResponse {
+    ) -> (PartitionProduceResponse, Duration) {
         let PartitionProduceData { index, records } = data;
         let checked = topic.and_then(|topic| {
             let at = TopicPartition { topic: topic.id, partition: index };
@@ -177,13 +184,20 @@ impl<'a> Call<'a> {
         });
         let (at, batch) = match checked {
             Ok(checked) => checked,
-            Err(refused) => return refuse(index, refused),
+            Err(refused) => return (refuse(index, refused), Duration::ZERO),
         };
         let acks = self.acks.expect("the topic was checked");
         let produced = self.context.replicas.produce(at, vec![batch], acks, self.timeout).await;
         match produced {
-            Ok(produced) => accept(index, produced),
-            Err(error) => self.fail(index, at, error),
+            Ok(produced) => (accept(index, produced), produced.throttle),
+            Err(error) => {
+                let mut pause = Duration::ZERO;
+                if let ProduceError::OverBudget { pause: asked } = error {
+                    pause = asked;
+                    self.context.metrics.over_budget.increment(1);
+                }
+                (self.fail(index, at, error), pause)
+            }
         }
     }
 

@@ -144,8 +144,9 @@ impl Core {
         if self.is_leader() {
             let matched = self.raw.raft.prs().iter().map(|(_, p)| LogIndex(p.matched));
             let everywhere = matched.min().unwrap_or_default();
-            self.samples.acknowledged(now.mono, self.ticks, to, self.high_watermark, bytes);
+            self.samples.moved(now.mono, self.ticks, to, self.high_watermark, bytes);
             self.samples.forget(everywhere);
+            self.accepted.forget(everywhere);
             let me = self.config.me;
             let others: Vec<ReplicaId> =
                 self.config.members.keys().copied().filter(|id| *id != me).collect();
@@ -167,7 +168,7 @@ impl Core {
     }
 
     /// R4, per remote DC: what a majority of its replicas has on disk.
-    fn safe_by_remote_dc(&self) -> Vec<LogIndex> {
+    pub(super) fn safe_by_remote_dc(&self) -> Vec<LogIndex> {
         self.safe_by_dc()
             .into_iter()
             .filter(|(dc, _)| *dc != self.config.home)

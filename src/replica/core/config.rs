@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::budget::Budget;
 use crate::model::{DcName, GroupId, NodeId, ReplicaId};
 
 /// Bytes appended and not yet through the gate, above which a produce is refused (design §4): else
@@ -91,6 +92,7 @@ pub struct AckPolicy {
     pub fence: bool,
     /// Kafka's `message.timestamp.type = LogAppendTime`.
     pub log_append_time: bool,
+    pub budget: Budget,
 }
 
 /// In ticks of the host.

@@ -4,7 +4,7 @@ use raft::StateRole;
 use rand::Rng as _;
 
 use super::exposure::Samples;
-use super::{Core, config};
+use super::{Core, Now, config};
 use crate::model::LogIndex;
 
 impl Core {
@@ -28,7 +28,7 @@ impl Core {
 
     /// Notices a change of term or role: draws a new timeout from the seeded source, since raft-rs
     /// has just drawn one from the thread's, and fails what only a leader could finish.
-    pub(super) fn follow_role(&mut self) {
+    pub(super) fn follow_role(&mut self, now: Now) {
         let drawn_for = (self.raw.raft.term, self.raw.raft.state);
         if drawn_for == self.drawn_for {
             // Raft may have been in another role and back since, and has drawn then.
@@ -39,21 +39,30 @@ impl Core {
         self.redraw();
         self.forget_feeds();
         if self.is_leader() {
-            self.own_entry = Some(self.first_of_term());
-            self.ready_to_lead = self.own_entry.is_some_and(|own| self.log().applied() >= own);
+            let own = self.first_of_term();
+            self.own_entry = Some(own);
+            self.ready_to_lead = self.log().applied() >= own;
             // Nobody is silent before they had the time to speak: what is taken in meanwhile waits
             // behind the gate, within its bound.
-            let now = self.ticks;
-            self.heard = self.config.members.keys().map(|id| (*id, now)).collect();
-            self.samples = Samples::starting_at(self.watermark, self.high_watermark);
+            let ticks = self.ticks;
+            self.heard = self.config.members.keys().map(|id| (*id, ticks)).collect();
+            self.samples = Samples::starting_at(now.mono, self.watermark, self.high_watermark);
+            // What is safe is known once another DC has the own entry; before the first one of all
+            // there is nothing that could be lost.
+            let known_from = if own.prev() == LogIndex::ZERO { LogIndex::ZERO } else { own };
+            let end = self.log().next_offset();
+            self.accepted = Samples::starting_at(now.mono, known_from, end);
             self.in_sync.clear();
         } else if was_leader {
             self.own_entry = None;
             self.ready_to_lead = false;
             self.producers.forget_appended();
+            self.held.fail_all(&mut self.effects);
             self.waiters.fail_all(&mut self.effects);
             self.in_sync.clear();
             self.samples = Samples::default();
+            self.accepted = Samples::default();
+            self.at_budget = false;
         }
     }
 

@@ -1,12 +1,15 @@
 //! What would be lost if the home vanished now: acknowledged, and not yet safe in a remote DC.
+//!
+//! The same samples count what a leader has accepted, for [`super::budget`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use super::budget::AtStake;
 use super::{Core, watermark};
 use crate::model::{DcName, LogIndex, Offset};
 
-/// Moves of the watermark remembered. When they are more, neighbours are merged into one that has
+/// Moves remembered. When they are more, neighbours are merged into one that has
 /// the older time and the newer position, so that exposure is over- and never understated.
 const SAMPLES_MAX: usize = 4096;
 
@@ -16,7 +19,8 @@ pub struct Exposure {
     /// What a majority of the DC's replicas has on disk.
     pub safe: LogIndex,
     /// Age of the oldest acknowledged record that is not safe there; 0 if all are. It grows with
-    /// the clock while a link is dead.
+    /// the clock while a link is dead. What a new leader inherited counts from its election, until
+    /// the DC has it: how long it had been missing there, nobody has told it.
     pub age: Duration,
     pub records: i64,
     pub bytes: u64,
@@ -28,26 +32,29 @@ struct Sample {
     ticks: u64,
     index: LogIndex,
     next_offset: Offset,
-    /// Acknowledged bytes up to here, counted from the leader's election.
+    /// Bytes up to here, counted from the leader's election.
     bytes_total: u64,
 }
 
+/// How a position of the log has moved since an election: that of the watermark, or of the log's end.
 #[derive(Debug, Default)]
 pub struct Samples {
     moves: VecDeque<Sample>,
-    /// The newest move that every replica has, or where the watermark stood at the election.
+    /// The newest move that every replica has, or where the position stood at the election.
     everywhere: Option<Sample>,
     bytes_total: u64,
+    /// Of the newest move; one that was merged has an older time.
+    newest_at: Duration,
 }
 
 impl Samples {
-    /// The watermark of a new leader, before its first move.
-    pub fn starting_at(index: LogIndex, next_offset: Offset) -> Self {
-        let start = Sample { at: Duration::ZERO, ticks: 0, index, next_offset, bytes_total: 0 };
-        Self { everywhere: Some(start), ..Self::default() }
+    /// A new leader's, before the first move.
+    pub fn starting_at(at: Duration, index: LogIndex, next_offset: Offset) -> Self {
+        let start = Sample { at, ticks: 0, index, next_offset, bytes_total: 0 };
+        Self { everywhere: Some(start), newest_at: at, ..Self::default() }
     }
 
-    pub fn acknowledged(
+    pub fn moved(
         &mut self,
         at: Duration,
         ticks: u64,
@@ -56,6 +63,7 @@ impl Samples {
         bytes: usize,
     ) {
         self.bytes_total += bytes as u64;
+        self.newest_at = at;
         let bytes_total = self.bytes_total;
         if self.moves.len() == SAMPLES_MAX {
             self.thin();
@@ -86,21 +94,40 @@ impl Samples {
         newest.or(self.everywhere.as_ref()).map_or(LogIndex::ZERO, |s| s.index)
     }
 
-    pub fn exposure(&self, now: Duration, safe: LogIndex) -> Exposure {
+    /// What is counted of it begins after `safe`.
+    fn reaches_back_to(&self, safe: LogIndex) -> bool {
+        self.everywhere.is_none_or(|start| start.index <= safe)
+    }
+
+    /// When the oldest move beyond `safe` was; the election, if that was before.
+    pub fn oldest_at(&self, safe: LogIndex) -> Option<Duration> {
+        if !self.reaches_back_to(safe) {
+            return self.everywhere.map(|start| start.at);
+        }
         let after = self.moves.partition_point(|s| s.index <= safe);
-        let Some(oldest) = self.moves.get(after) else {
-            return Exposure { safe, ..Exposure::default() };
-        };
-        let newest = self.moves.back().expect("there is an oldest");
+        self.moves.get(after).map(|oldest| oldest.at)
+    }
+
+    /// Records and bytes beyond `safe`.
+    fn count(&self, safe: LogIndex) -> (i64, u64) {
+        let after = self.moves.partition_point(|s| s.index <= safe);
         let before = after.checked_sub(1).and_then(|at| self.moves.get(at));
         let before = before.or(self.everywhere.as_ref());
-        let (from, bytes) = before.map_or((Offset::ZERO, 0), |s| (s.next_offset, s.bytes_total));
-        Exposure {
-            safe,
-            age: now.saturating_sub(oldest.at),
-            records: newest.next_offset.0 - from.0,
-            bytes: newest.bytes_total - bytes,
-        }
+        let (Some(newest), Some(before)) = (self.moves.back(), before) else { return (0, 0) };
+        (newest.next_offset.0 - before.next_offset.0, newest.bytes_total - before.bytes_total)
+    }
+
+    pub fn exposure(&self, now: Duration, safe: LogIndex) -> Exposure {
+        let (records, bytes) = self.count(safe);
+        let age = self.oldest_at(safe).map_or(Duration::ZERO, |at| now.saturating_sub(at));
+        Exposure { safe, age, records, bytes }
+    }
+
+    pub fn beyond(&self, safe: LogIndex) -> AtStake {
+        let (records, bytes) = self.count(safe);
+        let span = self.oldest_at(safe).map(|at| self.newest_at.saturating_sub(at));
+        let span = span.unwrap_or_default();
+        AtStake { is_known: self.reaches_back_to(safe), span, records, bytes }
     }
 }
 
@@ -153,10 +180,10 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn three_moves() -> Samples {
-        let mut samples = Samples::starting_at(LogIndex::ZERO, Offset::ZERO);
+        let mut samples = Samples::starting_at(Duration::ZERO, LogIndex::ZERO, Offset::ZERO);
         for n in 1..=3u32 {
             let index = LogIndex(u64::from(n));
-            samples.acknowledged(SECOND * n, u64::from(n), index, Offset(i64::from(n) * 10), 100);
+            samples.moved(SECOND * n, u64::from(n), index, Offset(i64::from(n) * 10), 100);
         }
         samples
     }
@@ -180,10 +207,33 @@ mod tests {
     }
 
     #[test]
+    fn the_span_of_what_lies_beyond_stands_still_while_nothing_moves() {
+        let samples = three_moves();
+        let span = |safe| samples.beyond(LogIndex(safe)).span;
+        assert_eq!((span(0), span(1), span(2), span(3)), (SECOND * 2, SECOND, span(3), span(3)));
+        assert_eq!(span(3), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_was_there_before_the_election_counts_from_it_and_is_not_known() {
+        let mut samples = Samples::starting_at(SECOND * 5, LogIndex(7), Offset(70));
+        let inherited = samples.exposure(SECOND * 9, LogIndex(6));
+        assert_eq!((inherited.age, inherited.records), (SECOND * 4, 0));
+        samples.moved(SECOND * 8, 0, LogIndex(8), Offset(73), 30);
+        let at_stake = samples.beyond(LogIndex(6));
+        assert!(!at_stake.is_known);
+        assert_eq!((at_stake.span, at_stake.records, at_stake.bytes), (SECOND * 3, 3, 30));
+        assert!(samples.beyond(LogIndex(7)).is_known);
+        assert_eq!(samples.exposure(SECOND * 9, LogIndex(7)).age, SECOND);
+        samples.forget(LogIndex(8));
+        assert!(!samples.beyond(LogIndex(7)).is_known, "a disk was replaced");
+    }
+
+    #[test]
     fn merged_moves_overstate_and_never_understate() {
-        let mut samples = Samples::starting_at(LogIndex::ZERO, Offset::ZERO);
+        let mut samples = Samples::starting_at(Duration::ZERO, LogIndex::ZERO, Offset::ZERO);
         for n in 1..=(SAMPLES_MAX as u64 + 1) {
-            samples.acknowledged(SECOND * n as u32, n, LogIndex(n), Offset(n as i64), 1);
+            samples.moved(SECOND * n as u32, n, LogIndex(n), Offset(n as i64), 1);
         }
         assert!(samples.moves.len() <= SAMPLES_MAX / 2 + 1);
         let exposed = samples.exposure(SECOND * 5000, LogIndex(1));

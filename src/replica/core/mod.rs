@@ -26,6 +26,7 @@
 
 mod appends;
 mod apply;
+pub mod budget;
 pub mod catch_up;
 pub mod config;
 pub mod control;
@@ -54,6 +55,8 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 pub use self::apply::start_state;
+use self::budget::Held;
+pub use self::budget::{AtStake, Budget};
 pub use self::catch_up::Standing;
 use self::config::{APPENDS_IN_FLIGHT_MAX, COMMITTED_BYTES_MAX, Config};
 use self::effect::{Effect, Outgoing};
@@ -101,11 +104,17 @@ pub struct Core {
     ready_to_lead: bool,
     producers: Producers,
     queued: Vec<Queued>,
+    /// Wait for room in the exposure budget.
+    held: Held,
     waiters: Waiters,
     /// Entries beyond the watermark, oldest first.
     beyond: VecDeque<Position>,
     beyond_bytes: usize,
     samples: Samples,
+    /// What this leader has appended for producers.
+    accepted: Samples,
+    /// The end of the exposure budget was reached, and that was said.
+    at_budget: bool,
     staleness: Staleness,
     heard: BTreeMap<ReplicaId, u64>,
     in_sync: Vec<ReplicaId>,
@@ -185,10 +194,13 @@ impl Core {
             ready_to_lead: false,
             producers: restart.producers,
             queued: Vec::new(),
+            held: Held::default(),
             waiters: Waiters::default(),
             beyond_bytes: restart.beyond.iter().map(|p| p.bytes).sum(),
             beyond: restart.beyond.into(),
             samples: Samples::default(),
+            accepted: Samples::default(),
+            at_budget: false,
             staleness: Staleness::default(),
             heard: BTreeMap::new(),
             in_sync: Vec::new(),
@@ -283,6 +295,11 @@ impl Core {
         let looks = self.is_leader() && self.ticks.is_multiple_of(config::LOOK_TICKS);
         if looks {
             self.watch_feeds();
+            self.watch_budget(now);
+        }
+        if !self.held.is_empty() {
+            self.held.expire(now.mono, &mut self.effects);
+            self.flush(now);
         }
         if self.raw.has_ready() || looks || asks {
             self.process(now);
@@ -414,6 +431,7 @@ impl Core {
             let refused = Err(ProduceError::NotLeader);
             self.effects.push_back(Effect::Reply(queued.ticket, refused));
         }
+        self.held.fail_all(&mut self.effects);
         self.waiters.fail_all(&mut self.effects);
     }
 
@@ -424,7 +442,7 @@ impl Core {
     /// Lets Raft, the watermark and the replies follow what was just handled.
     fn process(&mut self, now: Now) {
         self.drain_ready(now);
-        self.follow_role();
+        self.follow_role(now);
         self.advance_watermark(now);
         self.watch_in_sync();
         self.continue_catch_up();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use raft::eraftpb::{Entry, Message, MessageType};
 
+use super::budget::Ruling;
 use super::config::UNGATED_BYTES_MAX;
 use super::effect::{Effect, Ticket};
 use super::producers::Verdict;
@@ -14,7 +15,7 @@ use crate::log::Kind;
 use crate::model::{LogIndex, Offset, batch};
 use crate::replica::{Acks, ProduceError, Produced};
 
-/// Requests that wait for an acknowledgement in one partition. A client has five in flight per
+/// Requests that wait in one partition, for an acknowledgement or for the exposure budget. A client has five in flight per
 /// connection; ten thousand is two thousand producers at once.
 const WAITERS_MAX: usize = 10_000;
 
@@ -28,6 +29,12 @@ pub struct Queued {
     pub acks: Acks,
     /// On the monotonic clock.
     pub deadline: Duration,
+}
+
+impl Queued {
+    pub fn bytes(&self) -> usize {
+        self.batches.iter().map(Bytes::len).sum()
+    }
 }
 
 #[derive(Debug)]
@@ -59,23 +66,57 @@ impl Core {
     }
 
     pub fn has_queued(&self) -> bool {
-        !self.queued.is_empty()
+        !self.queued.is_empty() || !self.held.is_empty()
     }
 
     /// Appends what was queued, in one proposal.
     pub fn flush(&mut self, now: Now) {
         let queued = std::mem::take(&mut self.queued);
         let mut entries = Vec::with_capacity(queued.len());
+        while let Some((held, pause)) = self.release(now, &entries) {
+            self.take_or_refuse(now, held, pause, &mut entries);
+        }
         for produce in queued {
             let ticket = produce.ticket;
-            if let Err(refused) = self.take(now, produce, &mut entries) {
-                self.effects.push_back(Effect::Reply(ticket, Err(refused)));
+            match self.rule(now, produce, &entries) {
+                Ruling::Take(produce, pause) => {
+                    self.take_or_refuse(now, produce, pause, &mut entries);
+                }
+                Ruling::Held => {}
+                Ruling::Refuse(refused) => {
+                    self.effects.push_back(Effect::Reply(ticket, Err(refused)));
+                }
             }
         }
-        if !entries.is_empty() {
+        if let Some(last) = entries.last() {
+            let index = LogIndex(self.raw.raft.raft_log.last_index() + entries.len() as u64);
+            let end = batch::Header::parse(&last.data).expect("placed by us").next_offset();
+            let bytes = bytes_of(&entries) as usize;
+            self.accepted.moved(now.mono, self.ticks, index, end, bytes);
             self.propose(entries);
         }
         self.process(now);
+    }
+
+    fn take_or_refuse(
+        &mut self,
+        now: Now,
+        produce: Queued,
+        pause: Duration,
+        entries: &mut Vec<Entry>,
+    ) {
+        let ticket = produce.ticket;
+        if let Err(refused) = self.take(now, produce, pause, entries) {
+            self.effects.push_back(Effect::Reply(ticket, Err(refused)));
+        }
+    }
+
+    /// Whether all of it is in the log.
+    pub(super) fn is_known_already(&self, produce: &Queued) -> bool {
+        produce.batches.iter().all(|bytes| {
+            let header = batch::Header::parse(bytes).expect("the caller has checked it");
+            matches!(self.producers.check(&header), Verdict::Duplicate { .. })
+        })
     }
 
     /// Moves log start to `before`, by a logged entry (R24). Beyond the watermark it is refused.
@@ -103,7 +144,7 @@ impl Core {
     }
 
     /// What stands against any append now, before anything is written.
-    fn admit(&self) -> Result<(), ProduceError> {
+    pub(super) fn admit(&self) -> Result<(), ProduceError> {
         let leads = self.is_leader() && self.raw.raft.lead_transferee.is_none();
         if !leads || self.raw.raft.prs().get(self.config.me.0).is_none() {
             return Err(ProduceError::NotLeader);
@@ -125,14 +166,14 @@ impl Core {
         &mut self,
         now: Now,
         produce: Queued,
+        pause: Duration,
         entries: &mut Vec<Entry>,
     ) -> Result<(), ProduceError> {
         self.admit()?;
-        let queued: usize = entries.iter().map(|e| e.data.len()).sum();
-        if queued + self.beyond_bytes > UNGATED_BYTES_MAX {
+        if bytes_of(entries) as usize + self.beyond_bytes > UNGATED_BYTES_MAX {
             return Err(ProduceError::NotEnoughReplicas);
         }
-        if self.waiters.len() >= WAITERS_MAX {
+        if self.waiters.len() + self.held.len() >= WAITERS_MAX {
             return Err(ProduceError::Busy);
         }
         let mut produced: Option<(Produced, LogIndex)> = None;
@@ -159,6 +200,7 @@ impl Core {
             produced = Some((self.produced(first, next, false), index));
         }
         let (mut answer, index) = produced.expect("a produce has at least one batch");
+        answer.throttle = pause;
         answer.log_append_time_ms = self.config.ack.log_append_time.then_some(now.wall_ms);
         let Queued { ticket, deadline, acks, .. } = produce;
         let waiter = Waiter { ticket, index, deadline, answer: Answer::Produced(answer) };
@@ -198,6 +240,7 @@ impl Core {
             next_offset,
             leader_epoch: self.term().leader_epoch(),
             log_append_time_ms: None,
+            throttle: Duration::ZERO,
             log_start: self.log_start,
             duplicate,
         }
@@ -220,6 +263,10 @@ impl Core {
         message.set_entries(entries.into());
         self.raw.step(message).expect("a leader that is not handing over takes proposals");
     }
+}
+
+pub(super) fn bytes_of(entries: &[Entry]) -> u64 {
+    entries.iter().map(|e| e.data.len() as u64).sum()
 }
 
 impl Waiters {

@@ -1,6 +1,7 @@
 //! Cores alone, joined by a network and a disk that do what they are told: the protocol as
 //! sentences. Time passes only by ticks.
 
+mod budget;
 mod catch_up;
 mod placement;
 mod replacement;
@@ -13,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use super::config::{APPEND_BYTES_MAX, AckPolicy, Config, Member, Timing};
 use super::effect::{Effect, Outgoing, RangeWanted, Ticket};
 use super::raft_log::Restored;
-use super::{Core, Now, Queued, Restart};
+use super::{Budget, Core, Now, Queued, Restart};
 use crate::log;
 use crate::model::{
     DcName, GroupId, HomeEpoch, LogIndex, NodeId, Offset, ReplicaId, TopicPartition, batch,
@@ -22,8 +23,13 @@ use crate::replica::{Acks, ProduceError, Produced, Role};
 
 const TICK: Duration = Duration::from_millis(50);
 
-const ASYNC: AckPolicy =
-    AckPolicy { sync_to: 0, min_in_sync: 1, fence: false, log_append_time: false };
+const ASYNC: AckPolicy = AckPolicy {
+    sync_to: 0,
+    min_in_sync: 1,
+    fence: false,
+    log_append_time: false,
+    budget: Budget::NONE,
+};
 
 /// Replicas 1 to 3 in `fra`, 4 to 6 in `iad`, 7 to 9 in `sin`; the first three vote.
 struct Cluster {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::model::{DcName, LogIndex, NodeId, Offset, ReplicaId, Term, TopicPartition};
 use crate::replica::core::effect::{Persist, RangeWanted, Ticket};
 use crate::replica::core::raft_log::Wanted;
-use crate::replica::core::{Core, Exposure};
+use crate::replica::core::{AtStake, Budget, Core, Exposure};
 use crate::replica::{ProduceError, Produced, Progress, wire};
 
 /// The parts may be carried out in any order: a message that depends on a write is not in the
@@ -58,6 +58,9 @@ pub struct Status {
     pub members: Vec<MemberStatus>,
     /// On the leader, per remote DC.
     pub exposure: BTreeMap<DcName, Exposure>,
+    pub budget: Budget,
+    /// On the leader of an async topic: what it accepted and no other DC has.
+    pub at_stake: Option<AtStake>,
     /// On any other replica: time since it last had all that its leader had acknowledged, if ever.
     pub staleness: Option<Duration>,
 }
@@ -95,6 +98,8 @@ impl Status {
             in_sync: core.in_sync().iter().copied().filter_map(node).collect(),
             members: members.collect(),
             exposure: core.exposures(now),
+            budget: config.ack.budget,
+            at_stake: core.at_stake(),
             staleness: core.staleness(now),
         }
     }
