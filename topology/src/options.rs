@@ -233,8 +233,6 @@ pub const LINK: &[Entry] = &[
     ),
 ];
 
-const BUDGET: &str = "exposure budgets, in the next release";
-
 pub const POLICY: &[Entry] = &[
     Entry::new(
         "topics",
@@ -320,21 +318,23 @@ pub const POLICY: &[Entry] = &[
         "max_lag",
         Kind::Duration,
         "none",
-        "Exposure budget of an async topic: the age of the oldest acknowledged record that is not safe elsewhere.",
+        "Exposure budget of an async topic, for each partition: records that are safe in no other DC were all accepted within so long of each other, so that the loss of home costs no more than that much writing. Two round trips to the nearest other DC are the least that makes sense. Refused beside \"sync\", where nothing that is acknowledged is ever at stake; an inherited one does nothing there, and `internal` inherits none.",
     )
-    .topic("isobar.max.lag")
-    .later(BUDGET),
-    Entry::new("max_lag_bytes", Kind::Bytes, "none", "The same in bytes.")
-        .topic("isobar.max.lag.bytes")
-        .later(BUDGET),
+    .topic("isobar.max.lag"),
+    Entry::new(
+        "max_lag_bytes",
+        Kind::Bytes,
+        "none",
+        "The same in bytes, as clients send them (compressed, if they do). A larger batch is answered MESSAGE_TOO_LARGE.",
+    )
+    .topic("isobar.max.lag.bytes"),
     Entry::new(
         "on_lag",
         Kind::Text,
         "\"continue\"",
-        "What happens at the budget: \"throttle\", \"reject\" or \"continue\".",
+        "What happens at the budget. \"reject\": a produce that would pass it is refused before it is appended (NOT_ENOUGH_REPLICAS, retriable). \"throttle\": the same bound, but producers are slowed from half of the budget on, and wait at it until their request's timeout. \"continue\": everything is taken, and a breach is shown (`isobar_budget_breached`, `isobar cluster partition-info`). Refused where there is no budget.",
     )
-    .topic("isobar.on.lag")
-    .later(BUDGET),
+    .topic("isobar.on.lag"),
     Entry::new(
         "failover",
         Kind::Text,

@@ -112,6 +112,13 @@ pub fn show_duration(duration: Duration) -> String {
     if micros == 0 { "0s".to_owned() } else { format!("{micros}us") }
 }
 
+/// The same for [`parse_bytes`].
+pub fn show_bytes(bytes: u64) -> String {
+    const UNITS: &[(&str, u64)] = &[("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    let fits = UNITS.iter().find(|(_, scale)| bytes > 0 && bytes.is_multiple_of(*scale));
+    fits.map_or_else(|| format!("{bytes}B"), |(unit, scale)| format!("{}{unit}", bytes / scale))
+}
+
 /// As text, for people's JSON.
 pub(crate) fn serialize_duration<S: serde::Serializer>(
     duration: &Duration,
@@ -160,6 +167,12 @@ mod tests {
         fn what_is_shown_reads_back(micros in 0u64..=DURATION_MAX.as_micros() as u64) {
             let duration = Duration::from_micros(micros);
             prop_assert_eq!(parse_duration(&show_duration(duration)).unwrap(), duration);
+        }
+
+        #[test]
+        fn a_size_that_is_shown_reads_back(number in 0u64..1 << 20, shift in 0u32..40) {
+            let bytes = number << shift;
+            prop_assert_eq!(parse_bytes(&show_bytes(bytes)).unwrap(), bytes);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Paths;
 use crate::placement::{Load, PartitionPlacement, place};
-use crate::policy::{DEFAULT, Flush, INTERNAL, OnIsolation, Policy, Replication, Settings};
+use crate::policy::{DEFAULT, Flush, INTERNAL, OnIsolation, OnLag, Policy, Replication, Settings};
 use crate::quorum::{dcs_needed_for_seal, losses_tolerated};
 use crate::timing::timing;
 use crate::{DcName, unit};
@@ -73,6 +73,38 @@ pub(super) fn of(policy: &Policy, paths: &Paths<'_>) -> PolicyPlan {
         wan: homes.iter().flat_map(|home| wan(settings, home, paths)).collect(),
         failures: failures(settings, &homes, paths),
     }
+}
+
+/// The exposure budget, in words.
+fn budget(settings: &Settings) -> Option<String> {
+    let lag = settings.max_lag.map(|lag| format!("{} of writes", unit::show_duration(lag)));
+    let bytes = settings.max_lag_bytes.map(unit::show_bytes);
+    let both: Vec<String> = lag.into_iter().chain(bytes).collect();
+    (!both.is_empty()).then(|| both.join(" or "))
+}
+
+/// Round trips that a budget in time must cover: fewer are at stake, or nearly, whenever a producer is
+/// at work.
+const BUDGET_ROUND_TRIPS_MIN: u32 = 2;
+
+/// A budget that is used up although nothing has failed.
+pub(super) fn tight_budget(policy: &Policy, paths: &Paths<'_>) -> Option<String> {
+    let settings = &policy.settings;
+    let lag = settings.max_lag.filter(|_| settings.on_lag != OnLag::Continue)?;
+    let homes = settings.homes();
+    let nearest = homes.iter().filter_map(|home| {
+        nearest(settings, home, paths).first().map(|(rtt, dc)| (*rtt, home, (*dc).clone()))
+    });
+    let (rtt, home, dc) = nearest.max()?;
+    (lag < rtt * BUDGET_ROUND_TRIPS_MIN).then(|| {
+        format!(
+            "policy {}: max_lag {} is less than {BUDGET_ROUND_TRIPS_MIN} round trips from {home} to {dc}, the nearest ({} ms each): on_lag = \"{}\" will hold producers back when nothing has failed",
+            policy.name,
+            unit::show_duration(lag),
+            rtt.as_millis(),
+            settings.on_lag
+        )
+    })
 }
 
 fn summary(settings: &Settings) -> String {
@@ -207,9 +239,20 @@ fn home_lost(settings: &Settings, home: &DcName) -> Failure {
                 OnIsolation::Fence => "while cut off it acknowledges until its lease runs out",
                 OnIsolation::Continue => "while cut off it goes on acknowledging, without bound",
             };
+            let bound = match (settings.on_lag, budget(settings)) {
+                (_, None) => "which is measured and has no bound without max_lag".to_owned(),
+                (OnLag::Continue, Some(budget)) => format!("which is reported beyond {budget}"),
+                (OnLag::Throttle | OnLag::Reject, Some(budget)) => {
+                    format!("at most {budget} a partition")
+                }
+            };
             (
-                format!("stop, until it is back (moving home comes with the next release); {isolated}"),
-                "what was acknowledged and not yet safe elsewhere, if its disks are gone: the exposure, which is measured and has no bound yet".to_owned(),
+                format!(
+                    "stop, until it is back (moving home comes with the next release); {isolated}"
+                ),
+                format!(
+                    "what was acknowledged and not yet safe elsewhere, if its disks are gone: the exposure, {bound}"
+                ),
             )
         }
     };
@@ -220,7 +263,16 @@ fn home_lost(settings: &Settings, home: &DcName) -> Failure {
 fn remote_lost(settings: &Settings, home: &DcName, dc: &DcName, paths: &Paths<'_>) -> Failure {
     let k = settings.replication.sync_to() as usize;
     let writes = if k == 0 {
-        "go on; the exposure grows until it is back".to_owned()
+        match budget(settings).filter(|_| settings.on_lag != OnLag::Continue) {
+            None => "go on; the exposure grows until it is back".to_owned(),
+            Some(_) if settings.remote_dcs() > 1 => {
+                "go on within the budget, which counts what no other DC has".to_owned()
+            }
+            Some(budget) => format!(
+                "go on for {budget}, then stop with a retriable error until it is back (on_lag = \"{}\")",
+                settings.on_lag
+            ),
+        }
     } else if settings.remote_dcs() > k {
         let rest = ack(settings, home, paths, Some(dc));
         format!("go on, {} ms per acknowledgement", rest.added_ms)

@@ -104,7 +104,8 @@ fn meta_plan(topology: &Topology, paths: &Paths<'_>) -> MetaPlan {
 }
 
 fn warnings(topology: &Topology, paths: &Paths<'_>) -> Vec<String> {
-    let mut out = Vec::new();
+    let mut out: Vec<String> =
+        topology.policies().filter_map(|policy| cost::tight_budget(policy, paths)).collect();
     for link in topology.links() {
         let (a, b) = (&link.between.0, &link.between.1);
         let Some(measured) = paths.measured(a, b) else { continue };

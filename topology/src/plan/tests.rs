@@ -72,6 +72,27 @@ fn a_sync_policy_goes_on_without_one_of_two_dcs_and_stops_where_both_are_needed(
 }
 
 #[test]
+fn a_budget_is_told_as_what_a_loss_costs_and_a_tight_one_is_a_warning() {
+    let plan = |budget: &str| {
+        let replication = format!("replication = \"async\"\n{budget}");
+        render(None, &edited("replication = \"async\"", &replication))
+    };
+    let lost = |plan: &Plan| {
+        let failures = &of(plan, "default").failures;
+        failures.iter().find(|failure| failure.of == "fra (home)").unwrap().lost.clone()
+    };
+    let bound = plan("max_lag = \"5s\"\nmax_lag_bytes = \"64MiB\"\non_lag = \"reject\"");
+    assert!(lost(&bound).ends_with("at most 5s of writes or 64MiB a partition"));
+    assert_eq!(bound.warnings, [""; 0]);
+    assert!(lost(&plan("max_lag = \"5s\"")).ends_with("reported beyond 5s of writes"));
+    let tight = plan("max_lag = \"179ms\"\non_lag = \"throttle\"").warnings;
+    assert!(
+        tight[0].starts_with("policy default: max_lag 179ms is less than 2 round trips from fra")
+    );
+    assert_eq!(tight.len(), 1, "internal inherits none");
+}
+
+#[test]
 fn the_same_text_changes_nothing() {
     let old = parse(&dev_text()).with_generation(3);
     let plan = render(Some(&old), &parse(&dev_text()));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Flush, Key, Partial, Replication, Settings};
+use super::{Flush, Key, OnLag, Partial, Replication, Settings};
 use crate::{DcName, Severity, Topology};
 
 /// The DCs as policies see them.
@@ -64,12 +64,17 @@ pub(crate) fn conflicts(settings: &Settings, shape: &Shape) -> Vec<Conflict> {
     replicas(settings, shape, &mut out);
     home(settings, shape, &mut out);
     sync(settings, &mut out);
+    budget(settings, &mut out);
     out
 }
 
-/// `sync_to` beside `replication = "async"` would be a setting without effect. Only for the layer
-/// that says it: an inherited one is no mistake of the heir.
-pub(crate) fn idle_sync_to(settings: &Settings, layer: &Partial) -> Option<Conflict> {
+/// Settings without effect. Only for the layer that says them: an inherited one is no mistake of the
+/// heir.
+pub(crate) fn idle(settings: &Settings, layer: &Partial) -> Vec<Conflict> {
+    idle_sync_to(settings, layer).into_iter().chain(idle_budget(settings, layer)).collect()
+}
+
+fn idle_sync_to(settings: &Settings, layer: &Partial) -> Option<Conflict> {
     let sync_to = layer.sync_to?;
     (settings.replication == Replication::Async).then(|| Conflict {
         severity: Severity::Error,
@@ -77,6 +82,24 @@ pub(crate) fn idle_sync_to(settings: &Settings, layer: &Partial) -> Option<Confl
         found: format!("{sync_to} with replication = \"async\", which waits for no remote DC"),
         expected: "replication = \"sync\" beside it, or no sync_to".to_owned(),
     })
+}
+
+/// A budget beside `replication = "sync"`, or what to do at one that is not there.
+fn idle_budget(settings: &Settings, layer: &Partial) -> Option<Conflict> {
+    const KEYS: &[Key] = &[Key::MaxLag, Key::MaxLagBytes, Key::OnLag, Key::Replication];
+    let said = KEYS[..3].iter().find(|key| layer.says(**key))?;
+    if settings.replication != Replication::Async {
+        let found = format!(
+            "{said} with replication = \"sync\", whose acknowledged records are safe in another DC"
+        );
+        return Some(error(KEYS, found, format!("replication = \"async\", or no {said}")));
+    }
+    let on_lag = layer.on_lag.filter(|_| !settings.has_budget())?;
+    Some(error(
+        &[Key::OnLag, Key::MaxLag, Key::MaxLagBytes],
+        format!("{:?} without a budget", on_lag.as_str()),
+        "max_lag or max_lag_bytes beside it, or no on_lag".to_owned(),
+    ))
 }
 
 fn error(keys: &'static [Key], found: String, expected: String) -> Conflict {
@@ -169,5 +192,16 @@ fn sync(settings: &Settings, out: &mut Vec<Conflict>) {
             _ => format!("at most {remote}: the DCs with replicas, home not counted"),
         };
         out.push(error(keys, format!("sync_to = {to} with {remote} remote DC(s)"), expected));
+    }
+}
+
+/// Without another DC nothing is ever safe elsewhere, and a topic would soon take nothing any more.
+fn budget(settings: &Settings, out: &mut Vec<Conflict>) {
+    if settings.has_budget() && settings.on_lag != OnLag::Continue && settings.remote_dcs() == 0 {
+        out.push(error(
+            &[Key::MaxLag, Key::MaxLagBytes, Key::OnLag, Key::Replicas, Key::Home],
+            format!("a budget with on_lag = \"{}\" and no remote DC", settings.on_lag),
+            "replicas in a second DC, or on_lag = \"continue\"".to_owned(),
+        ));
     }
 }

@@ -97,8 +97,8 @@ pub(crate) fn merge(
             .unwrap_or(OnIsolation::Fence),
         on_sync_loss: pick.value(Key::OnSyncLoss, |l| l.on_sync_loss).unwrap_or(OnSyncLoss::Block),
         sync_timeout: pick.value(Key::SyncTimeout, |l| l.sync_timeout),
-        max_lag: pick.value(Key::MaxLag, |l| l.max_lag),
-        max_lag_bytes: pick.value(Key::MaxLagBytes, |l| l.max_lag_bytes),
+        max_lag: pick.value(Key::MaxLag, |l| l.max_lag).filter(|_| !sync),
+        max_lag_bytes: pick.value(Key::MaxLagBytes, |l| l.max_lag_bytes).filter(|_| !sync),
         on_lag: pick.value(Key::OnLag, |l| l.on_lag).unwrap_or(OnLag::Continue),
         failover: pick.value(Key::Failover, |l| l.failover).unwrap_or(Failover::Manual),
     };

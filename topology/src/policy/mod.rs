@@ -19,7 +19,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use conflict::{Conflict, Shape, conflicts, idle_sync_to};
+pub(crate) use conflict::{Conflict, Shape, conflicts, idle};
 pub(crate) use layer::{Fallback, Partial, merge};
 pub use resolve::{ConfigError, TopicConfig, is_internal, policy_of, resolve, topic_configs};
 pub(crate) use value::Value;
@@ -225,8 +225,11 @@ words! {
 words! {
     /// What an async topic does at its exposure budget.
     OnLag {
+        /// Producers are slowed before it, and wait at it.
         Throttle = "throttle",
+        /// Produce is refused.
         Reject = "reject",
+        /// It is only reported.
         Continue = "continue",
     }
 }
@@ -254,6 +257,7 @@ pub struct Settings {
     pub on_sync_loss: OnSyncLoss,
     #[serde(serialize_with = "show_duration")]
     pub sync_timeout: Option<Duration>,
+    /// Never beside sync, where nothing that is acknowledged is at stake.
     #[serde(serialize_with = "show_duration")]
     pub max_lag: Option<Duration>,
     pub max_lag_bytes: Option<u64>,
@@ -285,6 +289,11 @@ impl Settings {
         self.replicas.len() - 1
     }
 
+    /// Whether there is an exposure budget, in time or in bytes.
+    pub fn has_budget(&self) -> bool {
+        self.max_lag.is_some() || self.max_lag_bytes.is_some()
+    }
+
     /// All replicas of a partition, over all DCs.
     pub fn replication_factor(&self) -> u32 {
         self.replicas.values().sum()
@@ -309,7 +318,7 @@ impl Settings {
             Key::OnSyncLoss => self.on_sync_loss.to_string(),
             Key::SyncTimeout => crate::unit::show_duration(self.sync_timeout?),
             Key::MaxLag => crate::unit::show_duration(self.max_lag?),
-            Key::MaxLagBytes => format!("{}B", self.max_lag_bytes?),
+            Key::MaxLagBytes => crate::unit::show_bytes(self.max_lag_bytes?),
             Key::OnLag => self.on_lag.to_string(),
             Key::Failover => self.failover.to_string(),
         })

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::iter;
 
-use super::conflict::idle_sync_to;
+use super::conflict::idle;
 use super::{
     Conflict, DEFAULT, Effective, INTERNAL, Key, Partial, Policy, Shape, Source, Value, conflicts,
     merge,
@@ -72,7 +72,7 @@ pub fn resolve(
     let (own, mut errors) = read(configs);
     let (settings, sources) = over(policy, &own);
     let shape = Shape::of(topology);
-    let found = conflicts(&settings, &shape).into_iter().chain(idle_sync_to(&settings, &own));
+    let found = conflicts(&settings, &shape).into_iter().chain(idle(&settings, &own));
     let certain = found.filter(|conflict| !conflict.doubtful(&[&own]));
     errors.extend(certain.filter_map(|conflict| blame(&conflict, &own)));
     if !errors.is_empty() {

@@ -25,6 +25,10 @@ home = "spread"
 "#;
 
 fn topology() -> Topology {
+    of_policies(TEXT)
+}
+
+fn of_policies(text: &str) -> Topology {
     let spec = crate::dev::Spec {
         kafka_ports: crate::dev::consecutive(9092).unwrap(),
         admin_ports: crate::dev::consecutive(9640).unwrap(),
@@ -33,7 +37,7 @@ fn topology() -> Topology {
     };
     let dev = crate::dev::text(&spec);
     let nodes = &dev[..dev.find("\n[policy.").unwrap()];
-    Topology::parse(&format!("{nodes}{TEXT}")).unwrap_or_else(|problems| panic!("{problems}")).0
+    Topology::parse(&format!("{nodes}{text}")).unwrap_or_else(|problems| panic!("{problems}")).0
 }
 
 fn resolved(topic: &str, configs: &[(&str, &str)]) -> Result<Effective, Vec<ConfigError>> {
@@ -153,8 +157,32 @@ fn what_is_wrong_names_the_config_and_what_would_be_right() {
             "min.insync.replicas: found \"\"; expected a whole number from 1 to 7",
         ),
         (
-            &[("isobar.max.lag", "5s")],
-            "isobar.max.lag: found \"5s\"; expected this key to be left out; not built yet: comes with exposure budgets, in the next release",
+            &[("isobar.sync.timeout", "5s"), ("isobar.replication", "sync")],
+            "isobar.sync.timeout: found \"5s\"; expected this key to be left out; not built yet: comes with on_sync_loss = \"degrade\", in the next release",
+        ),
+        (
+            &[("isobar.max.lag", "5s"), ("isobar.replication", "sync")],
+            "isobar.max.lag: found max_lag with replication = \"sync\", whose acknowledged records are safe in another DC; expected replication = \"async\", or no max_lag",
+        ),
+        (
+            &[("isobar.on.lag", "reject")],
+            "isobar.on.lag: found \"reject\" without a budget; expected max_lag or max_lag_bytes beside it, or no on_lag",
+        ),
+        (
+            &[("isobar.max.lag", "0s")],
+            "isobar.max.lag: found \"0s\"; expected more than nothing: a topic without any budget takes no record",
+        ),
+        (
+            &[("isobar.max.lag.bytes", "1000")],
+            "isobar.max.lag.bytes: found \"1000\"; expected a whole number and one of B, KiB, MiB, GiB, as in \"64MiB\"",
+        ),
+        (
+            &[
+                ("isobar.max.lag.bytes", "1MiB"),
+                ("isobar.on.lag", "throttle"),
+                ("isobar.replicas", "fra=3"),
+            ],
+            "isobar.max.lag.bytes: found a budget with on_lag = \"throttle\" and no remote DC; expected replicas in a second DC, or on_lag = \"continue\"",
         ),
         (
             &[("isobar.failover", "automatic")],
@@ -168,6 +196,24 @@ fn what_is_wrong_names_the_config_and_what_would_be_right() {
     }
     let errors = resolved("orders", &[("isobar.replication", "x"), ("isobar.flush", "y")]);
     assert_eq!(errors.unwrap_err().len(), 2, "all in one go");
+}
+
+#[test]
+fn a_budget_is_inherited_by_async_topics_and_does_nothing_for_sync_ones() {
+    let text = TEXT.replacen("min_insync", "max_lag = \"5s\"\non_lag = \"reject\"\nmin_insync", 1);
+    let topology = of_policies(&text);
+    let settings = |topic: &str| {
+        let none = BTreeMap::new();
+        resolve(&topology, topic, &none).unwrap().settings
+    };
+    let lag = std::time::Duration::from_secs(5);
+    assert_eq!((settings("orders").max_lag, settings("orders").on_lag), (Some(lag), OnLag::Reject));
+    assert_eq!(settings("payments.us").max_lag, None, "sync");
+    assert_eq!(settings("__consumer_offsets").on_lag, OnLag::Continue, "internal inherits none");
+    let own = [("isobar.max.lag.bytes".to_owned(), "3MiB".to_owned())].into();
+    let both = resolve(&topology, "orders", &own).unwrap().settings;
+    assert_eq!((both.max_lag, both.max_lag_bytes), (Some(lag), Some(3 << 20)));
+    assert_eq!(both.value(Key::MaxLagBytes).as_deref(), Some("3MiB"));
 }
 
 #[test]

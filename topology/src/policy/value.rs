@@ -82,9 +82,18 @@ impl Value<'_> {
         let text = self.text(unit::BYTES_EXPECTED)?;
         unit::parse_bytes(text).map_err(|e| self.refuse(e.expected))
     }
+
+    fn more_than_nothing<T: Default + PartialEq>(&self, read: Read<T>) -> Read<T> {
+        match read {
+            Ok(nothing) if nothing == T::default() => {
+                Err(self.refuse("more than nothing: a topic without any budget takes no record"))
+            }
+            read => read,
+        }
+    }
 }
 
-const BUDGETS: &str = "exposure budgets, in the next release";
+const DEGRADING: &str = "degrading sync topics, in the next release";
 const MOVES: &str = "moving home, in the next release";
 const HOME_EXPECTED: &str = "a DC (\"fra\"), a preference list ([\"fra\", \"iad\"]) or \"spread\"";
 const REPLICAS_EXPECTED: &str = "replicas for each DC, as in { fra = 3, iad = 3 }";
@@ -115,8 +124,10 @@ pub(crate) fn read(layer: &mut Partial, key: Key, value: &Value<'_>, refusals: &
         Key::OnIsolation => layer.on_isolation = keep.right(value.word(OnIsolation::WORDS)),
         Key::OnSyncLoss => layer.on_sync_loss = keep.right(value.word(OnSyncLoss::WORDS)),
         Key::SyncTimeout => layer.sync_timeout = keep.right(value.duration()),
-        Key::MaxLag => layer.max_lag = keep.right(value.duration()),
-        Key::MaxLagBytes => layer.max_lag_bytes = keep.right(value.bytes()),
+        Key::MaxLag => layer.max_lag = keep.right(value.more_than_nothing(value.duration())),
+        Key::MaxLagBytes => {
+            layer.max_lag_bytes = keep.right(value.more_than_nothing(value.bytes()))
+        }
         Key::OnLag => layer.on_lag = keep.right(value.word(OnLag::WORDS)),
         Key::Failover => layer.failover = keep.right(value.word(Failover::WORDS)),
     }
@@ -135,7 +146,7 @@ fn unbuilt(layer: &Partial, key: Key, value: &Value<'_>) -> Option<Refusal> {
     match key {
         key if options::later(key).is_some() => options::later(key).and_then(left_out),
         Key::OnSyncLoss if layer.on_sync_loss == Some(OnSyncLoss::Degrade) => {
-            instead(OnSyncLoss::Block.as_str(), BUDGETS)
+            instead(OnSyncLoss::Block.as_str(), DEGRADING)
         }
         Key::Failover if layer.failover == Some(Failover::Automatic) => {
             instead(Failover::Manual.as_str(), MOVES)

@@ -10,7 +10,7 @@ use super::reader::{Reader, describe, join, policy_value};
 use crate::options;
 use crate::policy::{
     Conflict, DEFAULT, Fallback, Flush, Home, INTERNAL, Key, Partial, Policy, Replication, Shape,
-    Source, conflicts, idle_sync_to, merge,
+    Source, conflicts, idle, merge,
 };
 use crate::topology::ListenerName;
 use crate::{DcName, Severity};
@@ -179,11 +179,15 @@ fn internal_policy(
         Source::Policy(_) => Source::Policy(strongest.name.clone()),
         built_in => built_in.clone(),
     };
+    // A budget at its end would keep consumers of every topic from joining and committing, for the
+    // sake of offsets whose loss costs them a second look: it counts only where it is asked for here.
+    let (base_source, base) = base.clone();
+    let unbound = Partial { max_lag: None, max_lag_bytes: None, on_lag: None, ..base };
     let layers = vec![
         (Source::Policy(INTERNAL.into()), own),
         (strength_source, strength),
         (Source::Default, fixed),
-        base.clone(),
+        (base_source, unbound),
     ];
     let internal = policy(&INTERNAL.into(), layers, fallback.clone());
     let own = &internal.layers[0].1;
@@ -215,7 +219,7 @@ fn report(
 ) -> Vec<Conflict> {
     let own = &policy.layers[0].1;
     let mut found = conflicts(&policy.settings, shape);
-    found.extend(idle_sync_to(&policy.settings, own));
+    found.extend(idle(&policy.settings, own));
     let layers: Vec<&Partial> = policy.layers.iter().map(|(_, layer)| layer).collect();
     found.retain(|conflict| !conflict.doubtful(&layers));
     for conflict in found.iter().filter(|conflict| !inherited.contains(conflict)) {

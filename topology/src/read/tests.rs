@@ -137,9 +137,17 @@ fn each_mistake_is_one_problem_and_no_other() {
         ("sync_to = 1 ", "on_sync_loss = \"degrade\"", "policy.payments.on_sync_loss: \"degrade\""),
         ("sync_to = 1 ", "sync_timeout = \"1s\"", "policy.payments.sync_timeout: \"1s\""),
         ("sync_to = 1 ", "failover = \"automatic\"", "policy.payments.failover: \"automatic\""),
-        ("sync_to = 1 ", "max_lag = \"10s\"", "policy.payments.max_lag: \"10s\""),
-        ("sync_to = 1 ", "max_lag_bytes = \"10MiB\"", "policy.payments.max_lag_bytes: \"10MiB\""),
-        ("sync_to = 1 ", "on_lag = \"reject\"", "policy.payments.on_lag: \"reject\""),
+        (
+            "sync_to = 1 ",
+            "max_lag = \"10s\"",
+            "policy.payments.max_lag: max_lag with replication = \"sync\", whose acknowledged records are safe in another DC",
+        ),
+        (
+            "replication = \"async\"",
+            "on_lag = \"reject\"",
+            "policy.default.on_lag: \"reject\" without a budget",
+        ),
+        ("sync_to = 1 ", "max_lag_bytes = \"0B\"", "policy.payments.max_lag_bytes: \"0B\""),
         (
             "sync_to = 1 ",
             "min_insync_replicas = 4",
