@@ -15,6 +15,10 @@ use crate::replica::host::Status;
 /// handshake.
 pub const TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long a plan of moves waits: two of the longest round trips on Earth, for who is asked is connected, and
+/// when a home is gone the time counts. A node that takes longer is shown as silent.
+const PLAN_TIMEOUT: Duration = Duration::from_millis(600);
+
 /// Of questions and answers; fields may be added without another one.
 const VERSION: u32 = 1;
 
@@ -30,6 +34,7 @@ struct Envelope<T> {
 enum Question {
     Load,
     Positions { topic_id: String, partition: i32 },
+    Standings,
 }
 
 /// A replica's positions.
@@ -53,6 +58,24 @@ pub struct Positions {
     pub at_stake: Option<AtStake>,
 }
 
+/// Where one replica stands, for a plan of moves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Standing {
+    pub topic_id: String,
+    pub partition: i32,
+    pub term: u64,
+    pub last_index: u64,
+    /// How long ago it last had all that its leader had acknowledged; 0 on the leader, `None` where it
+    /// never had.
+    pub stale_seconds: Option<f64>,
+}
+
+impl Standing {
+    pub fn is_of(&self, at: TopicPartition) -> bool {
+        self.partition == at.partition && self.topic_id.parse() == Ok(at.topic)
+    }
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 enum Said {
@@ -63,6 +86,9 @@ enum Said {
     Positions {
         positions: Option<Box<Positions>>,
     },
+    Standings {
+        standings: Vec<Standing>,
+    },
     NotUnderstood {
         why: String,
     },
@@ -72,7 +98,9 @@ enum Said {
 pub async fn load(source: &dyn Source, node: NodeId) -> Result<Load, Silent> {
     match exchange(source, node, Question::Load).await? {
         Said::Load { load } => Ok(load),
-        Said::Positions { .. } | Said::NotUnderstood { .. } => Err(odd(node)),
+        Said::Positions { .. } | Said::Standings { .. } | Said::NotUnderstood { .. } => {
+            Err(odd(node))
+        }
     }
 }
 
@@ -85,7 +113,15 @@ pub async fn positions(
     let (topic_id, partition) = (at.topic.to_string(), at.partition);
     match exchange(source, node, Question::Positions { topic_id, partition }).await? {
         Said::Positions { positions } => Ok(positions.map(|p| *p)),
-        Said::Load { .. } | Said::NotUnderstood { .. } => Err(odd(node)),
+        Said::Load { .. } | Said::Standings { .. } | Said::NotUnderstood { .. } => Err(odd(node)),
+    }
+}
+
+/// Where every replica on `node` stands.
+pub async fn standings(source: &dyn Source, node: NodeId) -> Result<Vec<Standing>, Silent> {
+    match exchange(source, node, Question::Standings).await? {
+        Said::Standings { standings } => Ok(standings),
+        Said::Load { .. } | Said::Positions { .. } | Said::NotUnderstood { .. } => Err(odd(node)),
     }
 }
 
@@ -102,7 +138,11 @@ async fn exchange(source: &dyn Source, node: NodeId, question: Question) -> Resu
     if node == source.node() {
         return Ok(reply(source, question).await);
     }
-    let answer = source.ask(node, encode(question), TIMEOUT).await?;
+    let timeout = match question {
+        Question::Standings => PLAN_TIMEOUT,
+        _ => TIMEOUT,
+    };
+    let answer = source.ask(node, encode(question), timeout).await?;
     match decode::<Said>(&answer) {
         Ok(Said::NotUnderstood { why }) | Err(why) => Err(Silent { node, why }),
         Ok(said) => Ok(said),
@@ -112,6 +152,10 @@ async fn exchange(source: &dyn Source, node: NodeId, question: Question) -> Resu
 async fn reply(source: &dyn Source, question: Question) -> Said {
     match question {
         Question::Load => Said::Load { load: own_load(source).await },
+        Question::Standings => {
+            let statuses = source.statuses().await;
+            Said::Standings { standings: statuses.iter().map(standing_of).collect() }
+        }
         Question::Positions { topic_id, partition } => match topic_id.parse::<TopicId>() {
             Ok(topic) => {
                 let at = TopicPartition { topic, partition };
@@ -174,6 +218,18 @@ fn positions_of(status: &Status) -> Positions {
         exposure: exposure_of(status).collect(),
         budget,
         at_stake,
+    }
+}
+
+fn standing_of(status: &Status) -> Standing {
+    let leads = status.progress.role == Role::Leader;
+    let stale = if leads { Some(Duration::ZERO) } else { status.staleness };
+    Standing {
+        topic_id: status.partition.topic.to_string(),
+        partition: status.partition.partition,
+        term: status.term.0,
+        last_index: status.last.0,
+        stale_seconds: stale.map(|stale| stale.as_secs_f64()),
     }
 }
 

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use isobar_topology::meta_voters;
+
 use super::api;
 use super::routes::Refusal;
 use super::source::Source;
@@ -33,6 +35,10 @@ pub async fn status(source: &dyn Source) -> Result<api::Cluster, Refusal> {
     };
     let heard = source.leader(TopicPartition::META);
     let leader = heard.as_ref().map(|leader| leader.node);
+    let voters: Vec<u32> =
+        image.meta.iter().flat_map(|meta| meta.voters()).map(|r| r.node.as_u32()).collect();
+    let due = image.topology.iter().flat_map(|topology| meta_voters(topology));
+    let due = due.map(NodeId::as_u32);
     Ok(api::Cluster {
         name: image.topology.as_ref().map(|t| t.cluster().name.to_string()),
         id: image.cluster_id.as_ref().map(ToString::to_string),
@@ -41,6 +47,8 @@ pub async fn status(source: &dyn Source) -> Result<api::Cluster, Refusal> {
         meta: api::Meta {
             leader: leader.map(NodeId::as_u32),
             term: heard.map(|leader| leader.epoch),
+            joining: due.filter(|node| !voters.contains(node)).collect(),
+            voters,
         },
         controller: leader.filter(|node| source.is_alive(*node)).map(NodeId::as_u32),
         topics: image.topics.len(),
@@ -90,7 +98,7 @@ async fn nodes_of(source: &dyn Source, image: &Image) -> Vec<api::Node> {
 }
 
 /// Runs futures side by side on this task, and gives their results in order.
-async fn all<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+pub(super) async fn all<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
     let mut running: Vec<_> = futures.map(|f| (Box::pin(f), None)).collect();
     std::future::poll_fn(|context| {
         let mut is_pending = false;

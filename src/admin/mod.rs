@@ -16,6 +16,7 @@
 //! | `GET /v1/topics`, `/v1/topics/NAME`, `/v1/topics/NAME/partitions/P` | what is placed where, and effective configs |
 //! | `GET /v1/isr` | every partition's ISR |
 //! | `GET`, `POST /v1/links` | paths between DCs; a development WAN is shaped here |
+//! | `GET`, `POST /v1/moves` | homes that move or have moved; a move is planned or begun |
 //! | `GET`, `POST /v1/topology` | the authoritative topology; a proposal is planned or applied |
 //!
 //! Invariants: any node answers for the whole cluster, from its own image and by asking others; what
@@ -30,6 +31,7 @@ pub mod api;
 pub mod ask;
 mod cluster;
 pub mod exposition;
+mod homes;
 mod links;
 pub mod metrics;
 mod recorder;

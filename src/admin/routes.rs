@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::server::Shared;
 use super::source::Source;
-use super::{api, cluster, links, metrics, topics, topology};
+use super::{api, cluster, homes, links, metrics, topics, topology};
 
 /// A topology's text is 1 MiB at most; as a JSON string it may take twice that.
 pub const BODY_BYTES_MAX: usize = 2 * isobar_topology::TEXT_BYTES_MAX + (64 << 10);
@@ -78,6 +78,10 @@ where
                 Ok(proposal) => topology::propose(source, proposal).await.map(|done| json(&done)),
                 Err(refusal) => Err(refusal),
             },
+            ["v1", "moves"] => match change(peer, request).await {
+                Ok(proposal) => homes::propose(source, proposal).await.map(|plan| json(&plan)),
+                Err(refusal) => Err(refusal),
+            },
             _ => Ok(not_allowed(&path, "GET")),
         },
         _ => Ok(not_allowed(&path, "GET, POST")),
@@ -109,6 +113,7 @@ async fn get(shared: &Shared, segments: &[&str]) -> Result<Answer, Refusal> {
         ["v1", "isr"] => json(&cluster::isr(source)?),
         ["v1", "links"] => json(&links::show(source)?),
         ["v1", "topology"] => json(&topology::show(source)?),
+        ["v1", "moves"] => json(&homes::show(source)?),
         other => {
             let path = other.join("/");
             return Err(Refusal::NotFound(format!(

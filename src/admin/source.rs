@@ -54,6 +54,9 @@ pub trait Source: Send + Sync + 'static {
     /// `None` while `__meta` is not open here yet.
     fn image(&self) -> Option<Arc<Image>>;
 
+    /// Unix time, for people.
+    fn now_ms(&self) -> i64;
+
     /// What the node waits for before it serves clients; empty when it does.
     fn missing(&self) -> Vec<String>;
 

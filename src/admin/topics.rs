@@ -152,9 +152,16 @@ pub(super) fn placement(
     }
 }
 
+/// `async`, or `sync_to=K`.
+pub(super) fn replication(partition: &Partition) -> String {
+    match partition.replication.sync_to() {
+        0 => "async".to_owned(),
+        k => format!("sync_to={k}"),
+    }
+}
+
 fn summary(image: &Image, topic: &Topic) -> api::TopicSummary {
     let homes: BTreeSet<String> = topic.partitions.iter().map(|p| p.home.to_string()).collect();
-    let sync_to = topic.partitions.first().map_or(0, |p| p.replication.sync_to());
     let policy = image.topology.as_ref().map(|t| policy_of(t, &topic.name).name.to_string());
     api::TopicSummary {
         name: topic.name.to_string(),
@@ -163,10 +170,7 @@ fn summary(image: &Image, topic: &Topic) -> api::TopicSummary {
         partition_count: topic.partitions.len(),
         replication_factor: topic.partitions.iter().map(|p| p.replicas.len()).max().unwrap_or(0),
         homes: homes.into_iter().collect(),
-        replication: match sync_to {
-            0 => "async".to_owned(),
-            k => format!("sync_to={k}"),
-        },
+        replication: topic.partitions.first().map(|p| replication(p)).unwrap_or_default(),
         policy,
     }
 }

@@ -78,6 +78,10 @@ impl Source for Told {
         self.metadata.get().map(service::Handle::image)
     }
 
+    fn now_ms(&self) -> i64 {
+        super::node::unix_ms()
+    }
+
     fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
         if self.metadata.get().is_none() {

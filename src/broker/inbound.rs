@@ -24,6 +24,12 @@ pub mod method {
     pub const RANGE: u16 = 6;
     /// To any node with a replica: where another replica of the group stands. See `mend`.
     pub const STANDING: u16 = 7;
+    /// To any node with a replica, from who carries a move of a home; see `moves`.
+    pub const SEAL: u16 = 8;
+    pub const HOLD: u16 = 9;
+    pub const HAND_OFF: u16 = 10;
+    /// On the bulk lane: entries of a sealed log.
+    pub const SEALED_RANGE: u16 = 11;
 }
 
 /// Answers calls of one method.
@@ -39,6 +45,10 @@ pub struct Switch {
     admin: OnceLock<Answer>,
     range: OnceLock<Answer>,
     standing: OnceLock<Answer>,
+    seal: OnceLock<Answer>,
+    hold: OnceLock<Answer>,
+    hand_off: OnceLock<Answer>,
+    sealed_range: OnceLock<Answer>,
 }
 
 impl Switch {
@@ -51,6 +61,10 @@ impl Switch {
             admin: OnceLock::new(),
             range: OnceLock::new(),
             standing: OnceLock::new(),
+            seal: OnceLock::new(),
+            hold: OnceLock::new(),
+            hand_off: OnceLock::new(),
+            sealed_range: OnceLock::new(),
         })
     }
 
@@ -69,6 +83,10 @@ impl Switch {
             method::ADMIN => Some(&self.admin),
             method::RANGE => Some(&self.range),
             method::STANDING => Some(&self.standing),
+            method::SEAL => Some(&self.seal),
+            method::HOLD => Some(&self.hold),
+            method::HAND_OFF => Some(&self.hand_off),
+            method::SEALED_RANGE => Some(&self.sealed_range),
             _ => None,
         }
     }

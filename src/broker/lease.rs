@@ -46,6 +46,24 @@ impl Office {
         grantor.handle_renew(now, from, renew)
     }
 
+    /// Returns when none of these nodes can hold a lease any more, by any clock that runs within a
+    /// tenth of this one; at once where this node grants none.
+    pub async fn leases_over(&self, nodes: &[NodeId]) {
+        loop {
+            let now = self.begun.elapsed();
+            let over_at = {
+                let granting = self.granting.lock().expect("no panic while held");
+                let grantor = granting.as_ref().map(|(_, grantor)| grantor);
+                grantor.and_then(|grantor| nodes.iter().map(|node| grantor.over_at(*node)).max())
+            };
+            // A renewal may have come in between: look again.
+            match over_at.filter(|over_at| *over_at > now) {
+                Some(over_at) => tokio::time::sleep(over_at - now).await,
+                None => return,
+            }
+        }
+    }
+
     pub fn answer(self: &Arc<Self>) -> Answer {
         let office = Arc::clone(self);
         Box::new(move |from, body| {

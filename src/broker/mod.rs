@@ -15,6 +15,7 @@ mod groups;
 mod inbound;
 mod lease;
 mod mend;
+mod moves;
 mod node;
 mod peers;
 mod promote;

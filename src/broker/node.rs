@@ -18,8 +18,8 @@ use super::inbound::{Switch, method};
 use super::peers::{Wire, peers};
 use super::reconcile::Reconciler;
 use super::{
-    admin, bootstrap, clients, disks, forward, groups, lease, mend, promote, ranges, reconcile,
-    scrub,
+    admin, bootstrap, clients, disks, forward, groups, lease, mend, moves, promote, ranges,
+    reconcile, scrub,
 };
 use crate::admin::Recorder;
 use crate::coordinator;
@@ -37,6 +37,9 @@ use crate::replica::{self, Role};
 /// How long a registration may take before it is tried again: `__meta` may have no leader yet.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);
 const REGISTER_RETRY: Duration = Duration::from_millis(500);
+
+/// How long what an image asks for and could not be done waits before it is tried again.
+const FOLLOW_AGAIN: Duration = Duration::from_secs(2);
 
 /// How long a node that stops waits for others to take over what it leads. Ten elections inside a
 /// DC; a leader that nobody can replace is stopped all the same, and its clients retry.
@@ -144,7 +147,7 @@ impl Node {
         let resumed = meta.and_then(|meta| bootstrap::resumed_spec(&topology, node, meta));
         let begun = resumed.as_ref().map(bootstrap::voters).map(OnceLock::from).unwrap_or_default();
         let begun = Begun::new(begun);
-        let driver::Started { handle: replicas, orders, mender, counters } =
+        let driver::Started { handle: replicas, orders, mender, mover, counters } =
             driver::start(replicas, ends, network, stores)?;
 
         let service = Arc::new(OnceLock::<service::Handle>::new());
@@ -219,7 +222,8 @@ impl Node {
         tasks.spawn(register(me, metadata.clone(), registered_in));
         tasks.spawn(promote::run(node, metadata.clone(), orders.clone()));
         tasks.spawn(name_cluster(metadata.clone(), transport.clone(), orders.clone()));
-        let reconciler = Reconciler::new(node, disk, orders.clone(), on_disk);
+        let replaced = (orders.clone(), mover.clone(), metadata.clone());
+        let reconciler = Reconciler::new(node, disk, replaced, on_disk);
         tasks.spawn(follow_image(
             reconciler,
             metadata.clone(),
@@ -230,6 +234,17 @@ impl Node {
         let terms = timing::lease(&timing(topology.max_rtt(&meta_voters(&topology))));
         let office = lease::Office::new(replicas.clone(), terms);
         switch.take_up(method::RENEW, office.answer());
+        let moving = moves::Moves {
+            node,
+            transport: transport.clone(),
+            orders: orders.clone(),
+            mover,
+            replicas: replicas.clone(),
+            metadata: metadata.clone(),
+            office: Arc::clone(&office),
+        };
+        moves::take_up(&moving, &switch);
+        tasks.spawn(moves::run(moving));
         tasks.spawn(lease::hold(node, terms, office, transport.clone(), orders.clone(), held_in));
         let (ready_in, ready) = watch::channel(false);
         tasks.spawn(tell_ready(registered.clone(), held, ready_in));
@@ -284,7 +299,7 @@ impl Node {
     }
 }
 
-fn unix_ms() -> i64 {
+pub(super) fn unix_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
 }
 
@@ -430,7 +445,7 @@ async fn follow_image(
         if let Err(refusal) = reconciler.check(&image) {
             end_fenced(reconciler.node(), &refusal.message);
         }
-        reconciler.follow(&image, is_current).await;
+        let is_done = reconciler.follow(&image, is_current).await;
         for view in offsets_views(&image, &replicas) {
             if followed.insert(view.partition.partition) {
                 coordinators.spawn(groups::follow(replicas.clone(), groups.clone(), view));
@@ -441,6 +456,7 @@ async fn follow_image(
             // Registered is registered for good: the sender is gone then, and its end says nothing.
             changed = registered.changed(), if !is_current => if changed.is_err() { return },
             Some(_) = coordinators.join_next() => {}
+            () = tokio::time::sleep(FOLLOW_AGAIN), if !is_done => {}
         }
     }
 }

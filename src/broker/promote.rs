@@ -107,6 +107,7 @@ mod tests {
     use crate::metadata::fixture::{World, n, topic};
     use crate::model::{LeaderEpoch, Offset, Term};
     use crate::replica::Progress;
+    use crate::replica::core::Budget;
     use crate::replica::host::MemberStatus;
 
     /// A topic whose voter on node 2 was replaced.
@@ -156,6 +157,8 @@ mod tests {
             in_sync: Vec::new(),
             members: members.collect(),
             exposure: BTreeMap::new(),
+            budget: Budget::NONE,
+            at_stake: None,
             staleness: None,
         }
     }

@@ -2,35 +2,47 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use isobar_topology::policy::{Flush, OnIsolation, Settings};
 use isobar_topology::{Topology, timing};
 
 use super::bootstrap::ticks;
-use crate::log;
+use crate::log::{self, Position};
 use crate::metadata::apply::disks;
 use crate::metadata::config::Effective;
 use crate::metadata::image::{DiskId, Image};
+use crate::metadata::moves::{Report, Suffix};
 use crate::metadata::reconciler::{
     Action, Create, Local, LocalReplica, Members, members, reconcile,
 };
 use crate::metadata::refusal::Refusal;
+use crate::metadata::request::Request;
+use crate::metadata::service;
 use crate::model::{GroupId, NodeId, ReplicaId, TopicPartition};
 use crate::replica::core::Budget;
 use crate::replica::core::config::{AckPolicy, Member};
-use crate::replica::driver::{Orders, Policy, Refused, Spec};
+use crate::replica::driver::{Mover, Orders, Policy, Refused, Spec};
+
+/// For one report; it is repeated until it was heard.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
+const REPORT_RETRY: Duration = Duration::from_secs(1);
 
 /// What this node has of the image's replicas, and how it gets to have the rest.
 pub struct Reconciler {
     node: NodeId,
     disk: DiskId,
     orders: Orders,
+    mover: Mover,
+    metadata: service::Handle,
     /// Open here.
     replicas: BTreeMap<TopicPartition, LocalReplica>,
     /// On the disk since an earlier life, and not opened yet.
     asleep: BTreeMap<TopicPartition, LocalReplica>,
     /// Of the placement of `__meta` that its replica was told of.
     meta_generation: u64,
+    /// What could not be done last.
+    said: String,
 }
 
 /// What the disk has, for a reconciler that starts.
@@ -40,6 +52,7 @@ pub fn on_disk<'a>(
     let replica = |r: &log::Recovered| LocalReplica {
         id: r.state.replica,
         home_epoch: r.state.home_epoch,
+        promised: r.state.promised.max(r.state.home_epoch),
         placement_generation: r.state.placement_generation,
         effective: None,
     };
@@ -51,10 +64,11 @@ impl Reconciler {
     pub fn new(
         node: NodeId,
         disk: DiskId,
-        orders: Orders,
+        (orders, mover, metadata): (Orders, Mover, service::Handle),
         asleep: BTreeMap<TopicPartition, LocalReplica>,
     ) -> Self {
-        Self { node, disk, orders, replicas: BTreeMap::new(), asleep, meta_generation: 0 }
+        let (replicas, said) = (BTreeMap::new(), String::new());
+        Self { node, disk, orders, mover, metadata, replicas, asleep, meta_generation: 0, said }
     }
 
     pub fn node(&self) -> NodeId {
@@ -67,9 +81,10 @@ impl Reconciler {
     }
 
     /// Follows one image. `is_current`: it is at least as new as what was committed when this node
-    /// registered, so that what it lacks is gone and not merely not here yet.
-    pub async fn follow(&mut self, image: &Image, is_current: bool) {
-        let Some(topology) = image.topology.clone() else { return };
+    /// registered, so that what it lacks is gone and not merely not here yet. `false` if something could not be
+    /// done, a full disk say: then it is worth calling again, whether the image changes or not.
+    pub async fn follow(&mut self, image: &Image, is_current: bool) -> bool {
+        let Some(topology) = image.topology.clone() else { return true };
         self.place_meta(image);
         let local =
             Local { node: self.node, disk: self.disk, replicas: &self.replicas, is_current };
@@ -79,11 +94,48 @@ impl Reconciler {
         let sleeping = Local { replicas: &self.asleep, ..local };
         let goes = reconcile(image, &sleeping);
         let goes = goes.into_iter().filter(|a| matches!(a, Action::Remove { .. }));
+        let mut is_done = true;
         for action in goes.collect::<Vec<_>>().into_iter().chain(actions) {
-            if let Err(error) = self.carry_out(&topology, action).await {
-                tracing::error!(node = %self.node, %error, "a replica could not be opened or removed");
+            let Err(error) = self.carry_out(&topology, action).await else { continue };
+            is_done = false;
+            // Once for each reason; it may last.
+            let text = error.to_string();
+            if self.said != text {
+                tracing::error!(node = %self.node, %error, "a replica could not be opened, moved or removed");
+                self.said = text;
             }
         }
+        is_done
+    }
+
+    /// The home has moved: this replica keeps what its log has in common with the new one's, and begins
+    /// the new epoch (R15). What it had beyond is told to `__meta` once it is in the ledger.
+    async fn begin_epoch(&mut self, topology: &Topology, create: Create) -> Result<(), Refused> {
+        let (at, replica) = (create.partition, local(&create));
+        let fork = create.fork.clone().expect("an epoch after the first has a fork");
+        let epoch = create.home_epoch;
+        let (sealed, suffix) = self.mover.begin_epoch(spec(topology, create), &fork).await?;
+        self.asleep.remove(&at);
+        self.replicas.insert(at, replica);
+        let beyond = suffix.as_ref().map(|s| &s.manifest.content);
+        let beyond = beyond.map_or((0, 0), |content| (content.records, content.bytes));
+        if let Some(suffix) = suffix {
+            tracing::warn!(
+                node = %self.node, partition = %at, home_epoch = %epoch, records = suffix.manifest.content.records, ledger = %suffix.dir.display(),
+                "what the new home lacks is in the ledger"
+            );
+        }
+        let last =
+            Position { index: sealed.last.0, term: sealed.last.1, offset: sealed.next_offset };
+        let suffix = Suffix {
+            replica: sealed.replica,
+            node: self.node,
+            records: beyond.0,
+            bytes: beyond.1,
+            last,
+        };
+        tokio::spawn(report(self.metadata.clone(), Report { at, home_epoch: epoch, suffix }));
+        Ok(())
     }
 
     /// The replica of `__meta` is there before the image is; who the others are comes with it.
@@ -99,16 +151,27 @@ impl Reconciler {
     async fn carry_out(&mut self, topology: &Topology, action: Action) -> Result<(), Refused> {
         match action {
             Action::Create(create) => {
-                let at = create.partition;
-                let replica = LocalReplica {
-                    id: create.replica,
-                    home_epoch: create.home_epoch,
-                    placement_generation: create.members.placement_generation,
-                    effective: Some(Arc::clone(&create.effective)),
-                };
-                self.orders.open(spec(topology, *create)).await?;
-                self.asleep.remove(&at);
-                self.replicas.insert(at, replica);
+                let asleep = self.asleep.get(&create.partition).map(|a| (a.id, a.home_epoch));
+                match asleep.filter(|(id, _)| *id == create.replica) {
+                    Some((_, epoch)) if epoch < create.home_epoch => {
+                        self.begin_epoch(topology, *create).await?;
+                    }
+                    // The image is read from an older one on.
+                    Some((_, epoch)) if epoch > create.home_epoch => {}
+                    _ => {
+                        let (at, replica) = (create.partition, local(&create));
+                        self.orders.open(spec(topology, *create)).await?;
+                        self.asleep.remove(&at);
+                        self.replicas.insert(at, replica);
+                    }
+                }
+            }
+            Action::BeginEpoch(create) => self.begin_epoch(topology, *create).await?,
+            Action::Seal { partition, epoch } => {
+                self.mover.seal(partition, epoch).await?;
+                if let Some(replica) = self.replicas.get_mut(&partition) {
+                    replica.promised = epoch;
+                }
             }
             Action::Remove { partition, reason, .. } => {
                 tracing::info!(node = %self.node, %partition, ?reason, "replica removed");
@@ -134,8 +197,30 @@ impl Reconciler {
     }
 }
 
+/// Tells `__meta`, until it has heard.
+async fn report(metadata: service::Handle, report: Report) {
+    loop {
+        match metadata.submit(Request::ReportSuffix(report.clone()), REPORT_TIMEOUT).await {
+            // Refused: the move is not kept any more.
+            Ok(_) | Err(service::Error::Refused(_) | service::Error::ShuttingDown) => return,
+            Err(_) => tokio::time::sleep(REPORT_RETRY).await,
+        }
+    }
+}
+
+fn local(create: &Create) -> LocalReplica {
+    LocalReplica {
+        id: create.replica,
+        home_epoch: create.home_epoch,
+        promised: create.home_epoch,
+        placement_generation: create.members.placement_generation,
+        effective: Some(Arc::clone(&create.effective)),
+    }
+}
+
 fn spec(topology: &Topology, create: Create) -> Spec {
-    let Create { partition, topic, replica, home, home_epoch, members, effective } = create;
+    let Create { partition, topic, replica, home, home_epoch, members, effective, .. } = create;
+    let Create { fork, stands_in, .. } = create;
     let voters: Vec<NodeId> = members.voters.iter().map(|m| m.node).collect();
     Spec {
         group: GroupId { partition, home_epoch },
@@ -144,6 +229,8 @@ fn spec(topology: &Topology, create: Create) -> Spec {
         home,
         preferred: members.voters.first().is_some_and(|m| m.id == replica),
         placement_generation: members.placement_generation,
+        fork: fork.map(|fork| fork.at),
+        stands_in,
         timing: ticks(timing(topology.max_rtt(&voters))),
         policy: policy(&effective),
         members: members_by_id(&members),

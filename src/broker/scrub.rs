@@ -83,7 +83,7 @@ async fn suspects(mending: &Mending) {
 }
 
 async fn look_at(mending: &Mending, view: &Arc<View>, segment: &SegmentMeta) {
-    let (reader, base) = (view.reader().clone(), segment.base_index);
+    let (reader, base) = (view.reader(), segment.base_index);
     let checked = tokio::task::spawn_blocking(move || reader.check(base)).await;
     match checked {
         Ok(Err(error @ log::Error::Corrupt { .. })) => {

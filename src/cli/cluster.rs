@@ -80,7 +80,19 @@ fn status(cluster: &api::Cluster) -> String {
         cluster.asked,
     );
     let leader = cluster.controller.map(|node| format!("led by node {node}"));
-    let _ = writeln!(out, "__meta {}", leader.as_deref().unwrap_or("has no leader that is alive"));
+    let _ = writeln!(
+        out,
+        "__meta {}; voters {}",
+        leader.as_deref().unwrap_or("has no leader that is alive"),
+        output::list(&cluster.meta.voters)
+    );
+    if !cluster.meta.joining.is_empty() {
+        let _ = writeln!(
+            out,
+            "__meta waits for {} to catch up and vote: until then another lost datacenter may cost its majority",
+            output::list(&cluster.meta.joining)
+        );
+    }
     let _ = writeln!(
         out,
         "{}, {}: {leaderless} without a leader, {under_replicated} with a replica out of sync",

@@ -49,11 +49,11 @@ pub fn run(command: Command) -> anyhow::Result<()> {
 }
 
 /// A reader that has gone (`| head`) is no error.
-fn gone(error: std::io::Error) -> anyhow::Result<()> {
+pub(super) fn gone(error: std::io::Error) -> anyhow::Result<()> {
     if error.kind() == std::io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error.into()) }
 }
 
-fn object(line: &Line) -> serde_json::Value {
+pub(super) fn object(line: &Line) -> serde_json::Value {
     let sha256: String = line.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
     serde_json::json!({
         "base_offset": line.base_offset.0,

@@ -6,9 +6,12 @@
 mod certs;
 mod client;
 mod cluster;
+mod dc;
 mod dev;
 mod environment;
+mod export;
 mod later;
+mod ledger;
 mod link;
 mod log;
 mod output;
@@ -53,10 +56,12 @@ enum Command {
     /// Look into a data directory
     #[command(subcommand)]
     Log(log::Command),
-    #[command(hide = true)]
-    Dc(later::Args),
-    #[command(hide = true)]
-    Ledger(later::Args),
+    /// Look into what home moves cut off
+    #[command(subcommand)]
+    Ledger(ledger::Command),
+    /// Move the homes of partitions between datacenters, and see what it costs
+    #[command(subcommand)]
+    Dc(dc::Command),
     #[command(hide = true)]
     Meta(later::Args),
     #[command(hide = true)]
@@ -82,8 +87,8 @@ pub fn main() -> anyhow::Result<()> {
         Command::Topic(command) => topic::run(command),
         Command::Link(command) => link::run(command),
         Command::Log(command) => log::run(command),
-        Command::Dc(args) => later::refuse("dc", "moving a partition's home", &args),
-        Command::Ledger(args) => later::refuse("ledger", "failovers, and so what they cut", &args),
+        Command::Dc(command) => dc::run(command),
+        Command::Ledger(command) => ledger::run(command),
         Command::Meta(args) => later::refuse("meta", "recovery of a lost metadata quorum", &args),
         Command::Drill(args) => later::refuse("drill", "disaster drills", &args),
         Command::Audit(args) => later::refuse("audit", "audits of what is stored", &args),
@@ -121,7 +126,15 @@ mod tests {
             "isobar link cut fra iad --one-way --admin 127.0.0.1:9640",
             "isobar link heal fra iad",
             "isobar log dump --data-dir d --topic t --partition 0",
-            "isobar dc failover --force fra",
+            "isobar ledger list --data-dir d --data-dir e --json",
+            "isobar ledger show --data-dir d --topic t --partition 0 --epoch 2",
+            "isobar ledger export --data-dir d --topic t --partition 0 --out f --json",
+            "isobar ledger diff --topic t --anything",
+            "isobar dc status",
+            "isobar dc switchover fra --to iad --topics orders.* --plan",
+            "isobar dc failover fra --accept-loss --yes --json",
+            "isobar dc failback fra",
+            "isobar dc history --admin 127.0.0.1:9640",
         ] {
             assert!(parses(line), "{line}");
         }
@@ -135,6 +148,12 @@ mod tests {
             "isobar link set fra iad --rtt fast",
             "isobar link set fra iad --loss 200%",
             "isobar link cut fra",
+            "isobar ledger",
+            "isobar ledger show --data-dir d --topic t",
+            "isobar ledger export --data-dir d --topic t --partition 0",
+            "isobar ledger show --data-dir d --topic t --partition 0 --epoch 2 --suffix s",
+            "isobar dc switchover",
+            "isobar dc switchover fra --accept-loss",
             "isobar cluster partition-info --topic t",
             "isobar cluster partition-info --topic t --partition -1",
             "isobar log dump --data-dir d --topic t --partition -1",

@@ -60,17 +60,7 @@ impl Partition {
     /// without a hole, and each entry in one of the two places.
     pub(super) fn move_out(&mut self, from: LogIndex, to: &Path) -> Result<(), Error> {
         let last = self.cut_view(from)?;
-        let disk = self.shared.files.disk();
-        let names = disk.list(&self.shared.dir).context("list", &self.shared.dir)?;
-        for name in names.iter().rev() {
-            if segment::base_index_of(name).is_some_and(|base| base >= from) {
-                let path = self.shared.dir.join(name);
-                self.remove_file_if_there(&segment::index_path(&path))?;
-                disk.rename(&path, &to.join(name)).context("rename", &path)?;
-                disk.sync_dir(to).context("sync", to)?;
-                disk.sync_dir(&self.shared.dir).context("sync", &self.shared.dir)?;
-            }
-        }
+        move_segments(self.shared.files.disk(), &self.shared.dir, from, to)?;
         self.cut_last(last)
     }
 
@@ -209,6 +199,29 @@ impl Partition {
         let change = self.keep();
         journal.append_synced(&[change])
     }
+}
+
+/// Moves segments that begin at `from` or later from one directory to another, without their indexes:
+/// the last first, each durably.
+pub(super) fn move_segments(
+    disk: &dyn Disk,
+    dir: &Path,
+    from: LogIndex,
+    to: &Path,
+) -> Result<(), Error> {
+    for name in disk.list(dir).context("list", dir)?.iter().rev() {
+        if segment::base_index_of(name).is_some_and(|base| base >= from) {
+            let path = dir.join(name);
+            let index = segment::index_path(&path);
+            if disk.exists(&index).context("look for", &index)? {
+                disk.remove_file(&index).context("remove", &index)?;
+            }
+            disk.rename(&path, &to.join(name)).context("rename", &path)?;
+            disk.sync_dir(to).context("sync", to)?;
+            disk.sync_dir(dir).context("sync", dir)?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes everything of a log but its partition file, durably.

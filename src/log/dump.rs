@@ -40,6 +40,26 @@ pub struct Line {
     pub sha256: [u8; 32],
 }
 
+impl Line {
+    /// Of one whole batch, which is checked.
+    pub fn of(batch: &[u8]) -> Result<Self, batch::Error> {
+        Ok(Self::new(&batch::check(batch)?, batch))
+    }
+
+    fn new(header: &batch::Header, bytes: &[u8]) -> Self {
+        Self {
+            base_offset: header.base_offset,
+            last_offset: header.next_offset().plus(-1),
+            leader_epoch: header.leader_epoch,
+            base_timestamp: header.base_timestamp,
+            max_timestamp: header.max_timestamp,
+            codec: header.codec().map_or("unknown", batch::Codec::name),
+            crc: header.crc,
+            sha256: Sha256::digest(bytes).into(),
+        }
+    }
+}
+
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -178,7 +198,7 @@ impl Dump {
             }
             let bytes = scan.payload().context("read", path)?;
             let header = batch::check(&bytes).map_err(|_| corrupt(position, frame.meta.index))?;
-            return Ok(Some(line(&header, &bytes)));
+            return Ok(Some(Line::new(&header, &bytes)));
         }
     }
 }
@@ -201,19 +221,6 @@ pub(super) fn open(
     let size = file.len().context("measure", path)?;
     let first = segment::HEADER_BYTES as u64;
     Ok(Scan::new(file, Seed::of(id), first, size, Ahead::ToEnd))
-}
-
-fn line(header: &batch::Header, bytes: &[u8]) -> Line {
-    Line {
-        base_offset: header.base_offset,
-        last_offset: header.next_offset().plus(-1),
-        leader_epoch: header.leader_epoch,
-        base_timestamp: header.base_timestamp,
-        max_timestamp: header.max_timestamp,
-        codec: header.codec().map_or("unknown", batch::Codec::name),
-        crc: header.crc,
-        sha256: Sha256::digest(bytes).into(),
-    }
 }
 
 impl Iterator for Dump {

@@ -116,12 +116,17 @@ impl Store {
 
     /// Puts what a mend has gathered in the place of what is damaged, reads the log again and takes it
     /// in; durable on return. It may be damaged elsewhere: then there is more to mend.
-    pub fn adopt(&mut self, mend: Mend) -> Result<(Recovered, Reader), Error> {
+    pub fn adopt(&mut self, mut mend: Mend) -> Result<(Recovered, Reader), Error> {
         self.check_alive()?;
         let id = mend.log.id;
         // Removed meanwhile, and perhaps made anew.
         let old = self.partitions.get(&id).filter(|p| Arc::ptr_eq(&p.shared, &mend.log));
-        let config = old.ok_or(Error::UnknownPartition(id))?.config;
+        let old = old.ok_or(Error::UnknownPartition(id))?;
+        let (config, promised) = (old.config, old.kept.state.promised);
+        if let Some(kept) = &mut mend.kept {
+            // It may have been sealed since the mend began (R10).
+            kept.state.promised = promised;
+        }
         let log = mend.log.clone();
         let finished = mend.finish();
         let (mut partition, recovered) = self.poison_on_error(finished)?;

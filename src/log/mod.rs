@@ -25,6 +25,9 @@
 //!   write or sync nothing more is written (R20).
 //! - The durable mark lags what was synced. Bytes that are no frame are torn after it, and damage
 //!   before it: cut there, reported here (R21). A closed segment was synced before the next began.
+//! - A promise is durable before the replica says where its log ends, is never taken back, and `commit`
+//!   writes nothing of a replica that is sealed (R10).
+//! - What a home move cuts off is durable in the ledger before it leaves the log (R15).
 //! - Truncations and resets are durable before anything is written behind them, and log starts before
 //!   anything below them goes. Log start never goes back (R24).
 //! - Bytes that a reader was shown do not change, but for a `View::version` that grew first; entries
@@ -36,9 +39,12 @@
 //! them in the place of the damaged ones; nothing is cut first. Its votes were never in the log. A
 //! closed segment that rots under an open log is made anew the same way (`Store::swap`).
 //!
-//! Deliberately missing: a cache of recent batches (Raft holds the same `Bytes`), compaction, the
-//! ledger of divergent suffixes, an index of aborted transactions. Removing a segment's file happens
-//! within a commit; on ext4 that is milliseconds for a gigabyte.
+//! A partition that moves to another home is sealed, cut and begun anew by four functions of `Store`
+//! (`seal.rs`); what a cut takes away is in the `Ledger` before.
+//!
+//! Deliberately missing: a cache of recent batches (Raft holds the same `Bytes`), compaction, an index
+//! of aborted transactions. Removing a segment's file happens within a commit; on ext4 that is
+//! milliseconds for a gigabyte.
 
 mod active;
 mod commit;

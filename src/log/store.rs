@@ -245,7 +245,7 @@ impl Store {
         Ok(())
     }
 
-    /// Removes a replica with all it has; durable on return. Its readers get `Error::Removed`.
+    /// Removes a replica with all but its ledger; durable on return. Readers get `Error::Removed`.
     ///
     /// The directory is renamed first, then the journal forgets it, then the files go: after a crash
     /// the name says what to finish, and no half of a log is ever taken for a log.
@@ -264,6 +264,7 @@ impl Store {
     }
 
     fn remove_files(&mut self, partition: TopicPartition, dir: &Path) -> Result<(), Error> {
+        self.rescue(partition)?;
         let parent = partitions_dir(&self.dir);
         let mut name = dir.as_os_str().to_owned();
         name.push(DELETED);

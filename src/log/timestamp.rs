@@ -3,9 +3,6 @@
 use crate::model::Offset;
 use crate::model::batch::{self, Codec, Header};
 
-/// Attribute bit 3: LogAppendTime, where all records have the batch's largest timestamp.
-const LOG_APPEND_TIME: i16 = 0b1000;
-
 /// Bytes of a varint, at most.
 const VARINT_BYTES_MAX: usize = 10;
 
@@ -21,7 +18,7 @@ pub(super) fn first_at_or_after(
         return None;
     }
     let first = header.base_offset.max(least);
-    if header.attributes & LOG_APPEND_TIME != 0 {
+    if header.is_log_append_time() {
         return Some((first, header.max_timestamp));
     }
     if header.codec() != Ok(Codec::None) {

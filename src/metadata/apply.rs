@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::command::{Command, Placement};
 use super::image::{Image, Partition, Phase, Topic};
+use super::moves;
 use super::quorum;
 use super::refusal::{Reason, Refusal};
 use crate::model::{Offset, TopicId, TopicPartition};
@@ -69,6 +70,10 @@ pub fn apply(image: &mut Image, offset: Offset, command: Command) -> Outcome {
             Ok(())
         }
         Command::ReplacePlacement(placement) => replace_placement(image, placement),
+        Command::BeginMove(begin) => moves::begin(image, begin),
+        Command::ChooseCut(choice) => moves::choose(image, *choice),
+        Command::ActivateHome(activation) => moves::activate(image, *activation),
+        Command::ReportSuffix(report) => moves::report(image, report),
         Command::Snapshot(_) => Ok(()),
     }
 }
@@ -118,7 +123,10 @@ fn replace_placement(image: &mut Image, new: Placement) -> Outcome {
     Ok(())
 }
 
-fn placed(image: &mut Image, at: TopicPartition) -> Result<&mut Arc<Partition>, Refusal> {
+pub(super) fn placed(
+    image: &mut Image,
+    at: TopicPartition,
+) -> Result<&mut Arc<Partition>, Refusal> {
     if at == TopicPartition::META {
         let none = || Refusal::new(Reason::NotReady, "__meta has no placement yet");
         return image.meta.as_mut().ok_or_else(none);
@@ -202,7 +210,11 @@ fn unknown_topic(id: TopicId) -> Refusal {
     Refusal::new(Reason::UnknownTopic, format!("no topic has the id {id}"))
 }
 
-fn compare<T: PartialEq + std::fmt::Display>(what: &str, expected: T, found: T) -> Outcome {
+pub(super) fn compare<T: PartialEq + std::fmt::Display>(
+    what: &str,
+    expected: T,
+    found: T,
+) -> Outcome {
     if expected == found {
         return Ok(());
     }
@@ -322,7 +334,8 @@ mod tests {
         let mut world = world();
         let placement = placement(&world);
         let topic = world.image.topics.get_mut(&placement.partition.topic).unwrap();
-        Arc::make_mut(&mut Arc::make_mut(topic).partitions[0]).phase = Phase::Sealing;
+        Arc::make_mut(&mut Arc::make_mut(topic).partitions[0]).phase =
+            Phase::Sealing(crate::metadata::fixture::moving("iad"));
         let refused = world.apply(Command::ReplacePlacement(placement)).unwrap_err();
         assert_eq!(refused.reason, Reason::Stale);
     }

@@ -17,6 +17,8 @@ use isobar_topology::{Problems, Topology};
 use prost::Message;
 
 use super::image::{DiskId, Node, Partition, Replica, Topic};
+use super::moves::wire::{ActivationWire, BeginWire, ChoiceWire, ReportWire};
+use super::moves::{Activation, Begin, Choice, Report};
 use super::snapshot::Part;
 use super::wire::{self, ConfigWire, Malformed, NodeWire, PartitionWire, ReplicaWire, TopicWire};
 use crate::model::{HomeEpoch, NodeId, ReplicaId, TopicId, TopicPartition};
@@ -27,7 +29,8 @@ const VERSION: u32 = 1;
 /// The highest feature level that this software can apply.
 ///
 /// 2: disks are replaced, and `__meta` has a placement of its own.
-pub const FEATURE_LEVEL: u32 = 2;
+/// 3: homes move.
+pub const FEATURE_LEVEL: u32 = 3;
 
 /// Longest encoded command, in bytes: a topology at its limit of 1 MiB, with room. Everything else
 /// is smaller (topics of many partitions come in several commands), and an entry of this size passes
@@ -73,6 +76,14 @@ pub enum Command {
     ReplacePlacement(Placement),
     /// A node comes with another disk than before, or with its first.
     AdmitDisk(AdmitDisk),
+    /// The home of a partition begins to move: Active → Sealing (R10).
+    BeginMove(Begin),
+    /// The cut of the next home epoch is fixed (R12).
+    ChooseCut(Box<Choice>),
+    /// The next home epoch begins: Sealing → Active (R13). Boxed: it carries a table of terms.
+    ActivateHome(Box<Activation>),
+    /// What a replica had beyond the cut (R16).
+    ReportSuffix(Report),
     /// A part of a snapshot of the image as it was before the first part. Changes nothing.
     Snapshot(Part),
 }
@@ -121,6 +132,10 @@ impl Command {
     pub fn feature_level(&self) -> u32 {
         match self {
             Self::AdmitDisk(_) => 2,
+            Self::BeginMove(_)
+            | Self::ChooseCut(_)
+            | Self::ActivateHome(_)
+            | Self::ReportSuffix(_) => 3,
             Self::ReplacePlacement(p) if p.partition == TopicPartition::META => 2,
             _ => 1,
         }
@@ -162,7 +177,7 @@ struct Envelope {
     version: u32,
     #[prost(uint32, tag = "2")]
     feature_level: u32,
-    #[prost(oneof = "CommandWire", tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
+    #[prost(oneof = "CommandWire", tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17")]
     command: Option<CommandWire>,
 }
 
@@ -190,6 +205,14 @@ enum CommandWire {
     Snapshot(Part),
     #[prost(message, tag = "13")]
     AdmitDisk(AdmitDiskWire),
+    #[prost(message, tag = "14")]
+    BeginMove(BeginWire),
+    #[prost(message, tag = "15")]
+    ActivateHome(ActivationWire),
+    #[prost(message, tag = "16")]
+    ReportSuffix(ReportWire),
+    #[prost(message, tag = "17")]
+    ChooseCut(ChoiceWire),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -293,6 +316,10 @@ impl From<&Command> for CommandWire {
                 disk: a.disk.to_vec(),
                 meta: (&a.meta).into(),
             }),
+            Command::BeginMove(begin) => Self::BeginMove(begin.into()),
+            Command::ChooseCut(choice) => Self::ChooseCut((&**choice).into()),
+            Command::ActivateHome(activation) => Self::ActivateHome((&**activation).into()),
+            Command::ReportSuffix(report) => Self::ReportSuffix(report.into()),
             Command::Snapshot(part) => Self::Snapshot(part.clone()),
         }
     }
@@ -333,6 +360,10 @@ impl TryFrom<CommandWire> for Command {
                 disk: wire::disk_id(&a.disk)?,
                 meta: a.meta.try_into()?,
             }),
+            CommandWire::BeginMove(begin) => Self::BeginMove(begin.try_into()?),
+            CommandWire::ChooseCut(c) => Self::ChooseCut(Box::new(c.try_into()?)),
+            CommandWire::ActivateHome(a) => Self::ActivateHome(Box::new(a.try_into()?)),
+            CommandWire::ReportSuffix(report) => Self::ReportSuffix(report.try_into()?),
             CommandWire::Snapshot(part) => Self::Snapshot(part),
         })
     }

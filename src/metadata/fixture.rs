@@ -8,9 +8,10 @@ use super::apply::apply;
 use super::command::Command;
 use super::controller::{self, Context};
 use super::image::{DiskId, Image, Listener, Node};
+use super::moves::{Aim, Kind, Moving};
 use super::refusal::Refusal;
 use super::request::{Admitted, NewTopic, Request, Response};
-use crate::model::{NodeId, TopicId};
+use crate::model::{HomeEpoch, NodeId, TopicId};
 
 pub fn text() -> String {
     dev::text(&dev::Spec {
@@ -58,6 +59,13 @@ pub fn node(id: u64) -> Node {
         version: "0.1.0".to_owned(),
         feature_level: super::command::FEATURE_LEVEL,
     }
+}
+
+/// A failover to a DC.
+pub fn moving(to: &str) -> Moving {
+    let to = to.parse().unwrap();
+    let aim = Aim { kind: Kind::Failover, to, accept_loss: false, began_ms: 7 };
+    Moving { aim, epoch: HomeEpoch::new(2).unwrap(), chosen: None }
 }
 
 /// An image and the controller over it, without a log in between.

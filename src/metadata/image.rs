@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use isobar_topology::{Replication, Topology};
 
+use super::moves::{Moved, Moving};
+use crate::log::Fork;
 use crate::model::{DcName, HomeEpoch, NodeId, Offset, ReplicaId, TopicId, TopicPartition};
 
 /// The uuid of a data directory, written when it was first used.
@@ -32,6 +34,8 @@ pub struct Image {
     pub topic_ids: BTreeMap<Arc<str>, TopicId>,
     /// The next producer id that nobody was given.
     pub next_producer_id: i64,
+    /// Moves of homes that have ended, the latest last; at most [`super::moves::KEPT_MAX`].
+    pub moved: Vec<Arc<Moved>>,
 }
 
 /// What a node said of itself when it last started.
@@ -88,17 +92,19 @@ pub struct Partition {
     pub replicas: Vec<Replica>,
     /// The id that the next new replica of this partition gets; ids are never given twice.
     pub next_replica_id: ReplicaId,
+    /// Where this home epoch began (R26); `None` in the first.
+    pub fork: Option<Arc<Fork>>,
 }
 
 /// Where a partition stands in a move of its home. Every safety decision is a compare-and-set on
 /// (home epoch, phase).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Phase {
     #[default]
     Active,
-    /// Its replicas are being asked to promise the next home epoch; no placement changes (R3).
-    /// No command leads here yet: home moves come with the failover issue.
-    Sealing,
+    /// Its replicas are being asked to promise the next home epoch; no placement changes (R3). From
+    /// here the epoch never goes on: also a move that is given up ends in the next one (R18).
+    Sealing(Moving),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +145,14 @@ impl Image {
 }
 
 impl Partition {
+    /// The move that is under way, if one is.
+    pub fn moving(&self) -> Option<&Moving> {
+        match &self.phase {
+            Phase::Active => None,
+            Phase::Sealing(moving) => Some(moving),
+        }
+    }
+
     pub fn voters(&self) -> impl Iterator<Item = &Replica> {
         self.replicas.iter().filter(|r| r.voter)
     }

@@ -155,7 +155,7 @@ impl Holder {
 /// The side of the leader of `__meta`; made anew at every election.
 ///
 /// A leader that was cut off and does not know it yet may grant for up to another election timeout
-/// (check-quorum); what waits for leases to end adds that, and the seal does not care.
+/// (check-quorum): a new one counts that in with what it takes for granted. The seal does not care.
 #[derive(Debug, Clone)]
 pub struct Grantor {
     leader_epoch: LeaderEpoch,
@@ -165,10 +165,11 @@ pub struct Grantor {
 }
 
 impl Grantor {
-    /// At `now` this node became the leader. The leader before it may have granted to anyone until
-    /// just now, so everybody counts as granted now.
+    /// At `now` this node became the leader. The leader before it may go on granting to anyone until it
+    /// notices, so everybody counts as granted then.
     pub fn elected(now: Duration, leader_epoch: LeaderEpoch, lease: Lease) -> Self {
-        let inherited_over_at = now + with_drift(lease.length);
+        // L is two elections and two heartbeats: half of it is more than one election.
+        let inherited_over_at = now + with_drift(lease.length + lease.length / 2);
         Self { leader_epoch, inherited_over_at, over_at: BTreeMap::new() }
     }
 
@@ -230,7 +231,11 @@ mod tests {
         assert_eq!(holder.valid_until(), Some(s(10.0)));
         assert!(holder.is_valid(s(9.99)));
         assert!(!holder.is_valid(s(10.0)));
-        assert_eq!(grantor.over_at(node()), s(502.0 + 9.9));
+        assert_eq!(
+            grantor.over_at(node()),
+            s(500.0 + 14.85),
+            "an older leader may have granted later"
+        );
     }
 
     #[test]
@@ -277,10 +282,10 @@ mod tests {
     #[test]
     fn a_new_leader_assumes_a_grant_to_everyone_at_its_election() {
         let mut grantor = grantor(100.0);
-        assert_eq!(grantor.over_at(node()), s(109.9));
+        assert_eq!(grantor.over_at(node()), s(114.85));
         let short = Renew { version: VERSION, id: 1, length_ms: 1_000 };
         grantor.handle_renew(s(101.0), node(), short).unwrap();
-        assert_eq!(grantor.over_at(node()), s(109.9), "the old leader's grant still stands");
+        assert_eq!(grantor.over_at(node()), s(114.85), "the old leader's grant still stands");
     }
 
     #[test]

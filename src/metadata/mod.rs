@@ -25,8 +25,8 @@
 //! - A disk that was replaced never comes back, and a node counts in no group before it has what the
 //!   group has: its replicas on the new disk are new ones (`quorum`, `controller::repair`).
 //!
-//! Deliberately missing yet: moving a home, switching a topic between sync and async, changing which
-//! nodes vote in `__meta` (which follows from the topology), reassignment. Each is refused by name.
+//! Deliberately missing yet: switching a topic between sync and async, changing which nodes vote in
+//! `__meta` (which follows from the topology), reassignment. Each is refused by name.
 
 pub mod apply;
 pub mod command;
@@ -36,6 +36,7 @@ pub mod controller;
 pub(crate) mod fixture;
 pub mod image;
 pub mod lease;
+pub mod moves;
 pub mod quorum;
 pub mod reconciler;
 pub mod refusal;

@@ -31,6 +31,7 @@ pub(super) fn founded(topology: &Topology) -> Option<Partition> {
         // It spans the DCs, and no gate counts for it: any name serves.
         home: topology.dc_of(*voters.first()?)?.clone(),
         home_epoch: HomeEpoch::FIRST,
+        fork: None,
         phase: Phase::Active,
         replication: Replication::Async,
         mode_id: 0,

@@ -18,6 +18,8 @@ use isobar_topology::{Problems, Topology};
 use prost::Message;
 
 use super::image::{DiskId, Image, Node, Partition, Topic};
+use super::moves::Moved;
+use super::moves::wire::MovedWire;
 use super::quorum;
 use super::wire::{self, Malformed, NodeWire, PartitionWire, TopicWire};
 use crate::model::{NodeId, Offset};
@@ -81,6 +83,8 @@ struct ImageWire {
     meta: Option<PartitionWire>,
     #[prost(message, repeated, tag = "9")]
     retired: Vec<RetiredWire>,
+    #[prost(message, repeated, tag = "10")]
+    moved: Vec<MovedWire>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -103,6 +107,7 @@ pub fn encode(image: &Image) -> Vec<u8> {
         next_producer_id: image.next_producer_id,
         meta: image.meta.as_ref().map(|meta| PartitionWire::from(&**meta)),
         retired: image.retired.iter().map(retired_to_wire).collect(),
+        moved: image.moved.iter().map(|m| MovedWire::from(&**m)).collect(),
     };
     wire.encode_to_vec()
 }
@@ -141,6 +146,7 @@ pub fn decode(bytes: &[u8], first_offset: Offset) -> Result<Image, Error> {
         topics: topics.into_iter().map(|t| (t.id, Arc::new(t))).collect(),
         topic_ids,
         next_producer_id: wire.next_producer_id,
+        moved: wire::all(wire.moved, |m| Moved::try_from(m).map(Arc::new))?,
     };
     // Of a release that did not write it: it was as the topology says, on the disks registered.
     if image.meta.is_none() {

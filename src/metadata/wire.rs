@@ -9,6 +9,7 @@ use std::sync::Arc;
 use isobar_topology::Replication;
 
 use super::image::{DiskId, Listener, Node, Partition, Phase, Replica, Topic};
+use super::moves::wire::{ForkWire, MovingWire};
 use crate::model::{DcName, HomeEpoch, NodeId, ReplicaId, TopicId};
 
 /// A message that parses as protobuf and still is none of ours.
@@ -95,6 +96,10 @@ pub(super) struct PartitionWire {
     replicas: Vec<ReplicaWire>,
     #[prost(uint64, tag = "9")]
     next_replica_id: u64,
+    #[prost(message, optional, tag = "10")]
+    moving: Option<MovingWire>,
+    #[prost(message, optional, tag = "11")]
+    fork: Option<ForkWire>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -226,7 +231,7 @@ impl From<&Partition> for PartitionWire {
             home_epoch: partition.home_epoch.as_u32(),
             phase: match partition.phase {
                 Phase::Active => 1,
-                Phase::Sealing => 2,
+                Phase::Sealing(_) => 2,
             },
             sync_to: partition.replication.sync_to(),
             mode_id: partition.mode_id,
@@ -234,6 +239,8 @@ impl From<&Partition> for PartitionWire {
             placement_generation: partition.placement_generation,
             replicas: partition.replicas.iter().map(ReplicaWire::from).collect(),
             next_replica_id: partition.next_replica_id.0,
+            moving: partition.moving().map(MovingWire::from),
+            fork: partition.fork.as_deref().map(ForkWire::from),
         }
     }
 }
@@ -245,10 +252,10 @@ impl TryFrom<PartitionWire> for Partition {
         Ok(Self {
             home: dc_name(&wire.home)?,
             home_epoch: home_epoch(wire.home_epoch)?,
-            phase: match wire.phase {
-                1 => Phase::Active,
-                2 => Phase::Sealing,
-                other => return Err(Malformed::new("phase", other)),
+            phase: match (wire.phase, wire.moving) {
+                (1, None) => Phase::Active,
+                (2, Some(moving)) => Phase::Sealing(moving.try_into()?),
+                (other, _) => return Err(Malformed::new("phase", other)),
             },
             replication: match wire.sync_to {
                 0 => Replication::Async,
@@ -259,6 +266,7 @@ impl TryFrom<PartitionWire> for Partition {
             placement_generation: wire.placement_generation,
             replicas: all(wire.replicas, Replica::try_from)?,
             next_replica_id: ReplicaId(wire.next_replica_id),
+            fork: wire.fork.map(|fork| fork.try_into().map(Arc::new)).transpose()?,
         })
     }
 }

@@ -144,6 +144,11 @@ impl Header {
         }
     }
 
+    /// All records have the batch's largest timestamp, the leader's (KIP-32).
+    pub fn is_log_append_time(&self) -> bool {
+        self.attributes & 0b1000 != 0
+    }
+
     pub fn is_transactional(&self) -> bool {
         self.attributes & 0b1_0000 != 0
     }

@@ -1,5 +1,6 @@
 //! The records inside a batch (magic 2, KIP-98): built and parsed for Isobar's own partitions,
-//! `__meta` and Kafka's internal topics. What clients send is never looked into.
+//! `__meta` and Kafka's internal topics. What clients send is never looked into, but for an export
+//! that somebody asks for.
 //!
 //! ```text
 //! length varint | attributes i8 | timestamp delta varlong | offset delta varint
@@ -15,7 +16,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::Offset;
 use super::batch::{self, HEADER_BYTES};
 
-/// One record, without headers: nothing of ours has any.
+/// One record, without headers: nothing of ours has any. See `parse_with_headers`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Record {
     pub key: Option<Bytes>,
@@ -29,6 +30,9 @@ pub struct Placed {
     pub timestamp_ms: i64,
     pub record: Record,
 }
+
+/// A header's key and value.
+pub type RecordHeader = (Bytes, Option<Bytes>);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -79,6 +83,12 @@ pub fn build(records: &[Record], timestamp_ms: i64) -> Bytes {
 
 /// The records of one whole, uncompressed batch; keys and values share its bytes.
 pub fn parse(batch: &Bytes) -> Result<Vec<Placed>, Error> {
+    let parsed = parse_with_headers(batch)?;
+    Ok(parsed.into_iter().map(|(placed, _)| placed).collect())
+}
+
+/// As `parse`, with the headers of each record.
+pub fn parse_with_headers(batch: &Bytes) -> Result<Vec<(Placed, Vec<RecordHeader>)>, Error> {
     let header = batch::Header::parse(batch)?;
     let base = header.base_offset;
     match header.codec()? {
@@ -95,11 +105,13 @@ pub fn parse(batch: &Bytes) -> Result<Vec<Placed>, Error> {
             what,
             at: cursor.at,
         })?;
-        parsed.push(Placed {
+        let (timestamp_delta, content, headers) = one;
+        let placed = Placed {
             offset: base.plus(i64::from(record)),
-            timestamp_ms: header.base_timestamp.saturating_add(one.0),
-            record: one.1,
-        });
+            timestamp_ms: header.base_timestamp.saturating_add(timestamp_delta),
+            record: content,
+        };
+        parsed.push((placed, headers));
     }
     if cursor.at != header.size_bytes {
         let (record, records) = (header.records, header.records);
@@ -139,8 +151,8 @@ struct Cursor {
 }
 
 impl Cursor {
-    /// The timestamp delta and the record.
-    fn record(&mut self) -> Result<(i64, Record), &'static str> {
+    /// The timestamp delta, the record and its headers.
+    fn record(&mut self) -> Result<(i64, Record, Vec<RecordHeader>), &'static str> {
         let length = self.varlong()?;
         let end = usize::try_from(length)
             .ok()
@@ -152,19 +164,20 @@ impl Cursor {
         self.varlong()?;
         let key = self.nullable()?;
         let value = self.nullable()?;
-        let headers = self.varlong()?;
+        let count = self.varlong()?;
         // Each header takes two bytes at least, so a count cannot ask for more work than bytes.
-        if headers < 0 || headers > (self.bytes.len() - self.at) as i64 / 2 {
+        if count < 0 || count > (self.bytes.len() - self.at) as i64 / 2 {
             return Err("a count of headers that does not fit");
         }
-        for _ in 0..headers {
-            self.nullable()?.ok_or("a header without a key")?;
-            self.nullable()?;
+        let mut headers = Vec::new();
+        for _ in 0..count {
+            let key = self.nullable()?.ok_or("a header without a key")?;
+            headers.push((key, self.nullable()?));
         }
         if self.at != end {
             return Err("a record length that disagrees with its fields");
         }
-        Ok((timestamp_delta, Record { key, value }))
+        Ok((timestamp_delta, Record { key, value }, headers))
     }
 
     fn byte(&mut self) -> Result<u8, &'static str> {

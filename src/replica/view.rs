@@ -1,8 +1,8 @@
 //! What the rest of the node may see of a replica without asking its loop: positions, and records
 //! below the high watermark.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, RwLock};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
@@ -83,7 +83,8 @@ pub struct View {
     watermark: AtomicU64,
     recent: Mutex<Recent>,
     epochs: Mutex<Vec<(Term, LogIndex, Offset)>>,
-    reader: log::Reader,
+    /// Another one after each move of the home.
+    reader: RwLock<log::Reader>,
 }
 
 #[derive(Debug, Default)]
@@ -106,7 +107,7 @@ impl View {
             watermark: AtomicU64::new(0),
             recent: Mutex::default(),
             epochs: Mutex::new(epochs),
-            reader,
+            reader: RwLock::new(reader),
         }
     }
 
@@ -143,7 +144,7 @@ impl View {
         if from == limit {
             return Ok(None);
         }
-        let batches = self.reader.read(from, bytes_max, limit)?;
+        let batches = self.reader().read(from, bytes_max, limit)?;
         let size_bytes = batches.iter().map(Bytes::len).sum();
         Ok((size_bytes > 0).then_some(Records { batches, size_bytes }))
     }
@@ -194,19 +195,19 @@ impl View {
         timestamp_ms: i64,
     ) -> Result<Option<(Offset, i64, LeaderEpoch)>, ReadError> {
         let limit = self.progress().high_watermark;
-        let found = self.reader.offset_for_timestamp(timestamp_ms, limit)?;
+        let found = self.reader().offset_for_timestamp(timestamp_ms, limit)?;
         Ok(found.map(|f| (f.offset, f.timestamp, f.term.leader_epoch())))
     }
 
     /// Bytes of the whole log here, all segments.
     pub fn log_bytes(&self) -> u64 {
-        self.reader.segments().iter().map(|segment| segment.size_bytes).sum()
+        self.reader().segments().iter().map(|segment| segment.size_bytes).sum()
     }
 
     /// Entries for a replica on another node: frames from entry `from` up to `to` (exclusive), and not
     /// beyond the high watermark, of about [`RANGE_BYTES_MAX`] together. Waits for the disk.
     pub fn range(&self, group: GroupId, from: LogIndex, to: LogIndex) -> Result<Bytes, RangeError> {
-        let home_epoch = self.reader.last().1.home_epoch();
+        let home_epoch = self.reader().last().1.home_epoch();
         if group.home_epoch != home_epoch {
             return Err(RangeError::OtherEpoch { wanted: group.home_epoch, here: home_epoch });
         }
@@ -214,7 +215,7 @@ impl View {
         if from > watermark {
             return Err(RangeError::Behind { from, watermark });
         }
-        Ok(self.reader.range(from, to.min(watermark.next()), RANGE_BYTES_MAX)?)
+        Ok(self.reader().range(from, to.min(watermark.next()), RANGE_BYTES_MAX)?)
     }
 
     pub(super) fn set_watermark(&self, index: LogIndex) {
@@ -222,8 +223,8 @@ impl View {
     }
 
     /// For whoever looks for what has rotted.
-    pub fn reader(&self) -> &log::Reader {
-        &self.reader
+    pub fn reader(&self) -> log::Reader {
+        self.reader.read().expect("no panic while held").clone()
     }
 
     pub fn publish(&self, progress: Progress) {
@@ -247,6 +248,25 @@ impl View {
             let (_, _, old) = recent.batches.pop_front().expect("more than one");
             recent.size_bytes -= old.len();
         }
+    }
+
+    /// The replica goes on in its next home epoch, with a log that may be shorter than what was shown.
+    pub(super) fn begin_anew(
+        &self,
+        progress: Progress,
+        epochs: &[(Term, LogIndex, Offset)],
+        reader: log::Reader,
+    ) {
+        *self.reader.write().expect("no panic while held") = reader;
+        *self.recent.lock().expect("no panic while held") = Recent::default();
+        self.set_epochs(epochs);
+        self.watermark.store(0, Ordering::Relaxed);
+        self.publish(progress);
+    }
+
+    /// Entries of a sealed log, committed or not, for a peer that is to hold F too (R13).
+    pub fn sealed_range(&self, from: LogIndex, to: LogIndex) -> Result<Bytes, log::Error> {
+        self.reader().range(from, to, RANGE_BYTES_MAX)
     }
 
     pub(super) fn set_epochs(&self, epochs: &[(Term, LogIndex, Offset)]) {

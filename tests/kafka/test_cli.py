@@ -23,8 +23,12 @@ def test_partition_info_equals_metadata_and_list_offsets(dev, topic):
     told = wire.metadata(dev.kafka(1), [topic])["topics"][topic]["partitions"][1]
     # Any node answers, for any partition.
     for node in (1, 4, 9):
-        # Another datacenter hears of a topic half a round trip later.
-        info = wait.until("known here", lambda: dev.cli(node).partition(topic, 1), 5, errors=(cli.Failed,))
+        # Another datacenter hears of a topic half a round trip later, and of its leader then.
+        def known():
+            info = dev.cli(node).partition(topic, 1)
+            return info["leader"] is not None and info
+
+        info = wait.until("known here", known, 5, errors=(cli.Failed,))
         assert (info["leader"], info["leader_epoch"]) == (told["leader"], told["epoch"])
         assert sorted(info["replicas"]) == sorted(told["replicas"])
 

@@ -14,7 +14,12 @@ PRODUCES = 1000 if LONG else 300
 RATIO, SLACK_MS = 2, 15
 
 
-def p99_ms(address, topic, partition, count=PRODUCES):
+def p99_ms(address, topic, partition):
+    """The best of three whiles: what else the machine does passes, a partition that is in the way does not."""
+    return min(one_p99_ms(address, topic, partition) for _ in range(3))
+
+
+def one_p99_ms(address, topic, partition, count=PRODUCES):
     """Of produces with acks=all, one at a time."""
     data, took = batch.encode([b"x" * 100]), []
     with wire.Connection(address) as connection:
@@ -67,7 +72,7 @@ def test_a_stalled_partition_does_not_slow_down_the_others(cluster, topic, figur
     shared = table[stalled]["leader"]
     frozen = [n for n in table[stalled]["replicas"] if n != shared]
     address = one.kafka(table[healthy]["leader"])
-    p99_ms(address, topic, healthy, 100)
+    one_p99_ms(address, topic, healthy, 100)
     before = p99_ms(address, topic, healthy)
     epoch = kafka.leader(address, topic, healthy)
     for number in frozen:

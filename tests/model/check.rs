@@ -74,7 +74,7 @@ impl Case {
         name: &str,
         model: M,
         reached: &'static [&'static str],
-        representative: fn(&M::State) -> M::State,
+        representative: Representative<M>,
     ) -> Self {
         let ask = Box::new(move || exhaust(model.clone(), reached, Some(representative)));
         Self { name: name.to_owned(), question: Question::Clean, long: false, ask }
@@ -107,11 +107,14 @@ impl Case {
     }
 }
 
+/// One state for all those that differ only in who is called what.
+type Representative<M> = fn(&<M as Model>::State) -> <M as Model>::State;
+
 /// Depth first: it keeps a fingerprint for each state, and states only along one path.
 fn exhaust<M: Concern>(
     model: M,
     reached: &[&'static str],
-    representative: Option<fn(&M::State) -> M::State>,
+    representative: Option<Representative<M>>,
 ) -> Answer {
     let begun = Instant::now();
     let always = names(&model, Expectation::Always);

@@ -210,6 +210,8 @@ impl Scenario {
             members,
             preferred: node == home * NODES_PER_DC,
             placement_generation: 1,
+            fork: None,
+            stands_in: false,
             timing: timing(),
             policy: *policy,
         }

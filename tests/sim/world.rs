@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use isobar::model::TopicPartition;
+use isobar::model::{HomeEpoch, TopicPartition};
 use isobar::replica::driver::disk::Note;
 use isobar::replica::driver::replicas::{Outcome, lead_frames};
 use isobar_transport::Frame;
@@ -341,7 +341,7 @@ impl World {
     }
 
     fn carry_out(&mut self, node: usize, outcome: Outcome) -> Result<(), Violation> {
-        let Outcome { replication, control, leads, writes, reads, replies, deleted, .. } = outcome;
+        let Outcome { replication, control, leads, writes, reads, answers, .. } = outcome;
         for (to, key, frame) in replication {
             self.send(node, node_of(to), Lane::of_key(key), frame)?;
         }
@@ -359,7 +359,7 @@ impl World {
             self.after(delay, Event::Read(node, life, Box::new((at, wanted, reader))));
         }
         self.ask_ranges(node, outcome.ranges);
-        for (ticket, answer) in replies {
+        for (ticket, answer) in answers.replies {
             self.trace.note((self.now, node, format!("{answer:?}")));
             let asked = self.asked(node, ticket);
             let Some(request) = asked else { continue };
@@ -372,12 +372,12 @@ impl World {
                 self.after(delay, Event::Respond(client, request.attempt, response));
             }
         }
-        for (ticket, answer) in deleted {
+        for (ticket, answer) in answers.deleted {
             self.trace.note((self.now, node, format!("{answer:?}")));
             self.asked(node, ticket);
         }
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
-        running.to_write.extend(writes.into_iter().map(|w| (w, Note::Persist)));
+        running.to_write.extend(writes.into_iter().map(|w| (w, Note::Persist(HomeEpoch::FIRST))));
         self.commit_soon(node);
         Ok(())
     }

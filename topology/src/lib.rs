@@ -11,11 +11,12 @@
 //! Invariants: a [`Topology`] exists only of text without an error; the same text gives the same
 //! value on every machine; nothing here depends on the order of a hash map, a clock or chance.
 //!
-//! Deliberately missing: what moves a home (planner, failure detector), which comes with moving
-//! home; and everything that a node finds out at run time.
+//! Deliberately missing: a failure detector, which comes with automatic failover; and everything that
+//! a node finds out at run time.
 
 pub mod dev;
 pub mod docs;
+pub mod home_move;
 mod id;
 mod meta;
 pub mod options;

@@ -67,6 +67,8 @@ fn spec(
         members: replicas.into_iter().filter_map(member).collect(),
         preferred,
         placement_generation,
+        fork: None,
+        stands_in: false,
         timing: ticks(timing(topology.max_rtt(&voters))),
         policy: Policy {
             ack: AckPolicy {

@@ -334,3 +334,81 @@ impl File {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::tests::{batch_entry, entry, partition};
+
+    /// A batch of three records of a producer.
+    fn produced(index: u64, base: i64, producer: (i64, i16), sequence: i32) -> Entry {
+        let mut batch = batch_entry(index, 131_073, base, 3, b"value").payload.to_vec();
+        batch[43..51].copy_from_slice(&producer.0.to_be_bytes());
+        batch[51..53].copy_from_slice(&producer.1.to_be_bytes());
+        batch[53..57].copy_from_slice(&sequence.to_be_bytes());
+        let crc = batch::crc_of(&batch);
+        batch[17..21].copy_from_slice(&crc.to_be_bytes());
+        entry(index, 131_073, Kind::Batch, base, &batch)
+    }
+
+    fn sample() -> Manifest {
+        let mut tally = Tally::default();
+        let entries = [
+            entry(7, 131_072, Kind::Empty, 40, b""),
+            produced(8, 40, (5, 0), 9),
+            produced(9, 43, (4, 1), i32::MAX - 1),
+            produced(10, 46, (5, 0), 12),
+            batch_entry(11, 131_073, 49, 2, b"plain"),
+        ];
+        entries.iter().for_each(|e| tally.add(e).unwrap());
+        Manifest {
+            partition: partition(3),
+            topic_name: "or\"ders".into(),
+            node: NodeId::new(2).unwrap(),
+            replica: ReplicaId(4),
+            installing: false,
+            old_home_epoch: HomeEpoch::FIRST,
+            new_home_epoch: HomeEpoch::new(2).unwrap(),
+            fork: Position { index: LogIndex(12), term: Term(131_074), offset: Offset(44) },
+            first_index: LogIndex(7),
+            last: (LogIndex(11), Term(131_073)),
+            first_offset: Offset(40),
+            next_offset: Offset(51),
+            hw: HighWatermark { index: LogIndex(8), offset: Offset(43) },
+            content: tally.finish(),
+        }
+    }
+
+    #[test]
+    fn producers_are_counted_and_sequences_wrap() {
+        let content = sample().content;
+        assert_eq!((content.entries, content.batches, content.records), (5, 4, 11));
+        assert_eq!(content.timestamps, Some((40, 50)), "their times are their offsets");
+        let producer = |id, epoch, first_sequence, last_sequence, batches, records| Producer {
+            id,
+            epoch,
+            first_sequence,
+            last_sequence,
+            batches,
+            records,
+        };
+        let expected = [producer(4, 1, i32::MAX - 1, 0, 1, 3), producer(5, 0, 9, 14, 2, 6)];
+        assert_eq!(content.producers, expected);
+    }
+
+    #[test]
+    fn a_manifest_comes_back_from_its_file_and_no_other_version_does() {
+        let manifest = sample();
+        let text = manifest.encode();
+        let path = Path::new("manifest.toml");
+        assert_eq!(Manifest::decode(text.as_bytes(), path).unwrap(), manifest);
+        assert_eq!(manifest.known_acknowledged(), Some((Offset(40), Offset(43))));
+        let newer = text.replace("version = 1", "version = 2\nmore = 1");
+        let refused = Manifest::decode(newer.as_bytes(), path).unwrap_err();
+        assert!(matches!(refused, Error::Version { found: 2, known: 1, .. }), "{refused}");
+        for broken in [&text[..text.len() / 2], &text.replace("sha256 = \"", "sha256 = \"zz")] {
+            let refused = Manifest::decode(broken.as_bytes(), path).unwrap_err();
+            assert!(matches!(refused, Error::Malformed { .. }), "{refused}");
+        }
+    }
+}

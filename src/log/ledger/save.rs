@@ -7,6 +7,7 @@ use super::manifest::{Manifest, Tally};
 use super::{CUTTING, MANIFEST, Suffix, UNBORN};
 use super::{cut_off_at, name_of, partition_dir, unfinished};
 use crate::log::active::Active;
+use crate::log::cut;
 use crate::log::disk::{self, DiskFile, is_out_of_space};
 use crate::log::entry::Discontinuity;
 use crate::log::error::{Context, Error, OutOfSpace};
@@ -16,7 +17,7 @@ use crate::log::partition::Partition;
 use crate::log::recovery::Trust;
 use crate::log::segment;
 use crate::log::state::{HighWatermark, LogStart};
-use crate::log::store::{Recovered, Store};
+use crate::log::store::{self, Recovered, Store};
 use crate::model::{LogIndex, NodeId, Offset, TopicPartition};
 
 /// Bytes of entries that are read at once to count and to hash them.
@@ -162,11 +163,13 @@ impl Store {
     }
 
     /// Removes what a save has left that did not come to its end: copies of what is in the log.
+    /// Durably: a removal that reached the disk late would take what has the name by then.
     fn clear_unborn(&self, parent: &Path) -> Result<(), Error> {
         for name in self.disk.list(parent).context("list", parent)? {
             if name.ends_with(UNBORN) {
                 let dir = parent.join(name);
                 self.disk.remove_dir_all(&dir).context("remove", &dir)?;
+                self.disk.sync_dir(parent).context("sync", parent)?;
             }
         }
         Ok(())
@@ -180,6 +183,11 @@ impl Store {
         partition.roll_back(manifest.first_index, &mut self.journal)?;
         partition.forget_producers_after(manifest.first_index.prev())?;
         partition.move_out(manifest.first_index, &suffix.dir)?;
+        self.name_whole(suffix)
+    }
+
+    /// The suffix is whole.
+    fn name_whole(&self, suffix: &Suffix) -> Result<(), Error> {
         let (from, to) = (suffix.dir.join(CUTTING), suffix.dir.join(MANIFEST));
         self.disk.rename(&from, &to).context("rename", &from)?;
         self.disk.sync_dir(&suffix.dir).context("sync", &suffix.dir)
@@ -190,11 +198,21 @@ impl Store {
     /// One whose log is damaged below the cut has to wait until it is mended.
     pub(in crate::log) fn finish_cuts(&mut self, found: &mut [Recovered]) -> Result<(), Error> {
         for recovered in found {
+            self.sync_names(recovered.partition)?;
             if let Some(again) = self.finish_cut(recovered.partition)? {
                 *recovered = again;
             }
         }
         Ok(())
+    }
+
+    /// Before a partition goes whose cut waits for its log to be mended: what the ledger lacks of the
+    /// suffix. A damaged log may be given up, the suffix that nobody else has is not.
+    pub(in crate::log) fn rescue(&self, id: TopicPartition) -> Result<(), Error> {
+        let Some(suffix) = unfinished(&self.disk, &self.dir, id)? else { return Ok(()) };
+        let dir = store::partition_dir(&self.dir, id);
+        cut::move_segments(&*self.disk, &dir, suffix.manifest.first_index, &suffix.dir)?;
+        self.name_whole(&suffix)
     }
 
     /// As `finish_cuts`, of one that had to wait.
@@ -203,6 +221,20 @@ impl Store {
         self.partition_mut(id)?;
         let finished = self.finish_cut(id);
         self.poison_on_error(finished).map(drop)
+    }
+
+    /// A killed process may have left names that only the cache has: that a suffix is there, or that it is
+    /// whole. What is read at this start must not be otherwise after a power cut.
+    fn sync_names(&self, id: TopicPartition) -> Result<(), Error> {
+        let parent = partition_dir(&self.dir, id);
+        if !self.disk.exists(&parent).context("look for", &parent)? {
+            return Ok(());
+        }
+        for name in self.disk.list(&parent).context("list", &parent)? {
+            let dir = parent.join(name);
+            self.disk.sync_dir(&dir).context("sync", &dir)?;
+        }
+        self.disk.sync_dir(&parent).context("sync", &parent)
     }
 
     fn finish_cut(&mut self, id: TopicPartition) -> Result<Option<Recovered>, Error> {

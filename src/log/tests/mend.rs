@@ -213,3 +213,24 @@ fn entries_that_do_not_continue_the_log_are_refused() {
     let older = batches(last, offset, TERM - 1, 1, b"older term");
     assert!(matches!(mend.take(older), Err(MendError::Discontinuity(_))));
 }
+
+#[test]
+fn a_promise_that_is_made_while_a_log_is_mended_stays() {
+    let peer_disk = SimDisk::new(1);
+    whole(&peer_disk);
+    let (peer, _) = open(&peer_disk);
+    let peer = peer.reader(partition(0)).unwrap();
+    let disk = SimDisk::new(1);
+    whole(&disk);
+    disk.remove_file(&files(&disk, ".log")[2]).unwrap();
+    let (mut store, _) = open(&disk);
+    let mut mend = store.mend(partition(0), CONFIG).unwrap().unwrap();
+    feed(&mut mend, &peer).unwrap();
+    let promised = crate::model::HomeEpoch::new(2).unwrap();
+    assert!(store.seal(partition(0), promised).unwrap().damaged);
+    assert_eq!(store.adopt(mend).unwrap().0.state.promised, promised);
+    drop(store);
+    disk.crash();
+    let (_, recovered) = open(&disk);
+    assert_eq!((recovered[0].state.promised, recovered[0].corruption), (promised, None));
+}

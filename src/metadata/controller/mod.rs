@@ -2,13 +2,14 @@
 //! of `__meta` asks it, one request at a time, with everything that is in the log applied, so what
 //! it decides is what will be applied.
 //!
-//! Deliberately missing: moving what is placed (home moves, reassignment, more or fewer replicas of
-//! topics that exist), and changes between sync and async of topics that exist. Each is refused by
-//! name. They need entries in the partitions' own logs (R7, R8, R18).
+//! Deliberately missing: reassignment, more or fewer replicas of topics that exist, and changes
+//! between sync and async of topics that exist. Each is refused by name. The last needs entries in
+//! the partitions' own logs (R7, R8).
 
 mod cluster;
 mod configs;
 mod disks;
+mod homes;
 mod partitions;
 mod repair;
 #[cfg(test)]
@@ -75,6 +76,10 @@ pub fn decide(context: &mut Context<'_>, request: Request) -> Result<Decision, R
         Request::PromoteReplica { partition, replica, home_epoch, placement_generation } => {
             repair::promote(context, partition, replica, home_epoch, placement_generation)?
         }
+        Request::MoveHomes { moves } => homes::begin(context, moves)?,
+        Request::ChooseCuts { choices } => homes::choose(choices)?,
+        Request::ActivateHomes { activations } => homes::activate(activations)?,
+        Request::ReportSuffix(report) => homes::report(report),
     };
     gate(context.image, &decision)?;
     Ok(decision)
@@ -91,11 +96,15 @@ pub fn answer(decision: Decision, outcomes: Vec<Outcome>) -> Result<Response, Re
             Response::TopicsDeleted(items) => items[item] = Err(refusal),
             Response::PartitionsCreated(items) => items[item] = Err(refusal),
             Response::ConfigsAltered(items) => items[item] = Err(refusal),
+            Response::MovesBegun(items) => items[item] = Err(refusal),
+            Response::CutsChosen(items) => items[item] = Err(refusal),
+            Response::HomesActivated(items) => items[item] = Err(refusal),
             Response::Registered
             | Response::Admitted(_)
             | Response::ProducerIds(_)
             | Response::Topology(_)
-            | Response::Promoted => return Err(refusal),
+            | Response::Promoted
+            | Response::Reported => return Err(refusal),
         }
     }
     Ok(response)

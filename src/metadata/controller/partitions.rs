@@ -141,6 +141,7 @@ impl<'a> Plan<'a> {
         Arc::new(Partition {
             home: placed.home.clone(),
             home_epoch: HomeEpoch::FIRST,
+            fork: None,
             phase: Phase::Active,
             replication,
             mode_id: 1,

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::image::{DiskId, Node, Replica};
+use super::moves::{Activation, Begin, Choice, Report};
 use super::refusal::Refusal;
 use crate::model::{HomeEpoch, NodeId, Offset, ReplicaId, TopicId, TopicPartition};
 
@@ -67,6 +68,20 @@ pub enum Request {
         home_epoch: HomeEpoch,
         placement_generation: u64,
     },
+    /// An operator, or who acts for one, moves the homes of partitions.
+    MoveHomes {
+        moves: Vec<Begin>,
+    },
+    /// From who carries moves out: these cuts are to be fixed.
+    ChooseCuts {
+        choices: Vec<Choice>,
+    },
+    /// And these can begin their next home epoch.
+    ActivateHomes {
+        activations: Vec<Activation>,
+    },
+    /// From a replica that has put what it had beyond a cut into its ledger.
+    ReportSuffix(Report),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -142,6 +157,11 @@ pub enum Response {
     ProducerIds(ProducerIds),
     Topology(TopologyApplied),
     Promoted,
+    /// One for each move of the request, in its order; so also below.
+    MovesBegun(Vec<Result<(), Refusal>>),
+    CutsChosen(Vec<Result<(), Refusal>>),
+    HomesActivated(Vec<Result<(), Refusal>>),
+    Reported,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

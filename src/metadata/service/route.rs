@@ -105,11 +105,15 @@ fn may_repeat(request: &Request) -> bool {
         | Request::AdmitDisk { .. }
         | Request::EnsureTopics { .. }
         | Request::AllocateProducerIds
-        | Request::PromoteReplica { .. } => true,
+        | Request::PromoteReplica { .. }
+        | Request::ChooseCuts { .. }
+        | Request::ReportSuffix(_) => true,
         // Done the first time, it would be refused the second ("exists already").
         Request::CreateTopics { validate_only, .. }
         | Request::CreatePartitions { validate_only, .. }
         | Request::ApplyTopology { validate_only, .. } => *validate_only,
+        // A compare-and-set: done the first time, it would be refused as late the second.
+        Request::MoveHomes { .. } | Request::ActivateHomes { .. } => false,
         Request::AlterConfigs { .. } | Request::DeleteTopics { .. } => false,
     }
 }

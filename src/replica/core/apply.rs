@@ -81,6 +81,8 @@ impl Core {
             Kind::Control(control::EXPIRE_PRODUCERS) => {
                 self.producers.expire(control::value(&entry))
             }
+            // What it is for has been done where it was proposed.
+            Kind::Control(control::HAND_OFF) => {}
             // A newer release wrote it and the feature level should have kept it from us.
             Kind::Control(other) => panic!("control entry {other} at {} is unknown", entry.index),
         }

@@ -8,6 +8,9 @@ use crate::log::Entry;
 pub const LOG_START: u8 = 1;
 /// Payload: producers whose newest batch was appended before this i64 (ms) are forgotten.
 pub const EXPIRE_PRODUCERS: u8 = 2;
+/// The last entry of a home that is planned to move (R18). Payload: the home epoch that it ends, an
+/// i64.
+pub const HAND_OFF: u8 = 3;
 
 /// The number that a control entry carries.
 ///

@@ -25,6 +25,8 @@ pub enum Effect {
     Fetch(RangeWanted),
     Reply(Ticket, Result<Produced, ProduceError>),
     Deleted(Ticket, Result<Offset, ProduceError>),
+    /// A majority in the next home has everything up to this entry, and nothing comes after it.
+    HandedOff(Ticket, Result<LogIndex, ProduceError>),
     /// The role, the leader or the set of replicas in sync changed: tell every node.
     Lead(Lead),
 }
@@ -72,6 +74,8 @@ pub struct Persist {
     /// State of the producers after the entry at this index: one for each segment that begins
     /// after it, so that a restart reads no further back.
     pub producers: Vec<(LogIndex, Bytes)>,
+    /// The replica has caught up with what its group had acknowledged when it came (R23).
+    pub caught_up: bool,
     /// With `conf_state` and `producers`: what was applied when they were made.
     pub applied: Option<LogIndex>,
 }
@@ -92,6 +96,7 @@ impl Persist {
             log_start,
             conf_state,
             producers,
+            caught_up,
             applied: _,
         } = self;
         truncate_from.is_none()
@@ -101,5 +106,6 @@ impl Persist {
             && log_start.is_none()
             && conf_state.is_none()
             && producers.is_empty()
+            && !caught_up
     }
 }

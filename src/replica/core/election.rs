@@ -8,14 +8,19 @@ use super::{Core, Now, config};
 use crate::model::LogIndex;
 
 impl Core {
-    /// An empty log has no leader to lose: its preferred one need not wait for a timeout, and asks
-    /// again until the others are there. Not before its last question can have been answered (the
+    /// Nobody has been elected in this home epoch, as far as is known here.
+    pub(super) fn is_before_first_term(&self) -> bool {
+        self.term() == self.config.group.home_epoch.first_term()
+    }
+
+    /// A group that has just begun has no leader to lose: its preferred one need not wait for a
+    /// timeout, and asks again until the others are there. Not before its last question can have been answered (the
     /// shortest election timeout is ten round trips, a quarter of it covers two), and never while
     /// real votes are on their way: a new campaign would void them.
     pub(super) fn wants_first_term(&self) -> bool {
         let again = u64::from(self.config.timing.election_ticks_min / 4).max(1);
         self.config.preferred
-            && self.log().last() == LogIndex::ZERO
+            && self.is_before_first_term()
             && self.leader().is_none()
             && self.raw.raft.state != StateRole::Candidate
             && self.ticks.is_multiple_of(again)
@@ -59,6 +64,7 @@ impl Core {
             self.producers.forget_appended();
             self.held.fail_all(&mut self.effects);
             self.waiters.fail_all(&mut self.effects);
+            self.fail_hand_off();
             self.in_sync.clear();
             self.samples = Samples::default();
             self.accepted = Samples::default();

@@ -21,8 +21,10 @@
 //! watermark has reached the record; a message leaves after every earlier Ready of the group is on
 //! disk; term and vote are on disk before anything that follows from them is sent.
 //!
-//! Deliberately missing: home moves, sealing, mode changes (degrade) and transactions. The home
-//! epoch is in every group id and term, so a message of another home is never stepped (R1).
+//! A core lives in one home epoch. The epoch is in every group id and term, so a message of another
+//! home is never stepped (R1); a replica whose home moves gets another core.
+//!
+//! Deliberately missing: mode changes (degrade) and transactions.
 
 mod appends;
 mod apply;
@@ -34,7 +36,9 @@ pub mod effect;
 mod election;
 pub mod entry;
 mod exposure;
+mod hand_off;
 mod in_sync;
+mod joining;
 mod placement;
 mod produce;
 pub mod producers;
@@ -124,6 +128,8 @@ pub struct Core {
     lease_valid: bool,
     feeds: catch_up::Feeds,
     catching: Option<catch_up::Catching>,
+    handing_off: Option<hand_off::HandingOff>,
+    joining: joining::Joining,
     /// Of the newest placement that Raft's configuration was changed for.
     conf_generation: u64,
     effects: VecDeque<Effect>,
@@ -141,6 +147,8 @@ pub struct Restart {
     pub beyond: Vec<Position>,
     /// Of the newest placement that Raft's configuration follows.
     pub conf_generation: u64,
+    /// It has not caught up with its group since it came in another's place (R23).
+    pub joins: bool,
 }
 
 /// Where an entry beyond the watermark ends.
@@ -209,11 +217,13 @@ impl Core {
             lease_valid: true,
             feeds: catch_up::Feeds::default(),
             catching: None,
+            handing_off: None,
+            joining: joining::Joining::new(restart.joins),
             conf_generation: restart.conf_generation,
             effects: VecDeque::new(),
         };
         core.redraw();
-        if core.config.preferred && core.log().last() == LogIndex::ZERO {
+        if core.config.preferred && core.is_before_first_term() {
             core.campaign();
         }
         core.process(Now::default());
@@ -291,6 +301,7 @@ impl Core {
             self.raw.tick();
         }
         self.waiters.expire(now.mono, &mut self.effects);
+        self.expire_hand_off(now.mono);
         // A follower's tick, and most of a leader's, change nothing that anyone could see.
         let looks = self.is_leader() && self.ticks.is_multiple_of(config::LOOK_TICKS);
         if looks {
@@ -433,6 +444,7 @@ impl Core {
         }
         self.held.fail_all(&mut self.effects);
         self.waiters.fail_all(&mut self.effects);
+        self.fail_hand_off();
     }
 
     pub fn poll_effect(&mut self) -> Option<Effect> {
@@ -444,6 +456,8 @@ impl Core {
         self.drain_ready(now);
         self.follow_role(now);
         self.advance_watermark(now);
+        self.watch_hand_off();
+        self.watch_joining();
         self.watch_in_sync();
         self.continue_catch_up();
         for wanted in self.raw.mut_store().take_wanted() {

@@ -152,6 +152,10 @@ impl Core {
         if !self.ready_to_lead {
             return Err(ProduceError::LeaderNotReady);
         }
+        if self.handing_off.is_some() {
+            // The next home's leader takes it.
+            return Err(ProduceError::NotLeader);
+        }
         if self.is_fenced() {
             return Err(ProduceError::Fenced);
         }
@@ -246,7 +250,7 @@ impl Core {
         }
     }
 
-    fn propose_control(&mut self, now: Now, kind: u8, value: i64) -> LogIndex {
+    pub(super) fn propose_control(&mut self, now: Now, kind: u8, value: i64) -> LogIndex {
         let mut raft = Entry::default();
         let base = self.log().next_offset();
         raft.context = entry::context(Kind::Control(kind), now.wall_ms, base);

@@ -11,11 +11,12 @@ use super::disk::{self, Done, Note};
 use super::replicas::{Outcome, lead_frames};
 use super::{Driver, Internal, Network, Waiting};
 use crate::log::{self, Reader};
-use crate::model::{Offset, Term, TopicPartition};
+use crate::model::{Term, TopicPartition};
 use crate::replica::core::Now;
-use crate::replica::core::effect::{RangeWanted, Ticket};
+use crate::replica::core::effect::RangeWanted;
 use crate::replica::core::raft_log::Wanted;
-use crate::replica::{Leader, ProduceError, Produced, wire};
+use crate::replica::host::Answers;
+use crate::replica::{Leader, wire};
 
 impl<N: Network> Driver<N> {
     /// Ends the round and carries it out.
@@ -23,7 +24,7 @@ impl<N: Network> Driver<N> {
         let now = self.now();
         let outcome = self.replicas.end_round(now);
         let Outcome { replication, control, leads, writes, reads, ranges, .. } = outcome;
-        let Outcome { replies, deleted, elections, .. } = outcome;
+        let Outcome { answers, elections, .. } = outcome;
         self.counters.elections.fetch_add(elections, Relaxed);
         for (to, key, frame) in replication {
             self.network.replication(to, key, frame);
@@ -33,9 +34,11 @@ impl<N: Network> Driver<N> {
         }
         self.tell_everyone(&leads);
         for write in writes {
-            self.disks.tell(write.partition, disk::Command::Commit(write, Note::Persist));
+            let at = write.partition;
+            let Some(epoch) = self.replicas.home_epoch(at) else { continue };
+            self.disks.tell(at, disk::Command::Commit(write, Note::Persist(epoch)));
         }
-        self.answer(replies, deleted);
+        self.answer(answers);
         for (at, wanted, reader) in reads {
             self.fetch(at, wanted, reader);
         }
@@ -44,11 +47,8 @@ impl<N: Network> Driver<N> {
         }
     }
 
-    pub(super) fn answer(
-        &mut self,
-        replies: Vec<(Ticket, Result<Produced, ProduceError>)>,
-        deleted: Vec<(Ticket, Result<Offset, ProduceError>)>,
-    ) {
+    pub(super) fn answer(&mut self, answers: Answers) {
+        let Answers { replies, deleted, handed_off } = answers;
         for (ticket, answer) in replies {
             if let Some(Waiting::Produce(reply)) = self.waiting.remove(&ticket) {
                 // The client may have gone.
@@ -57,6 +57,11 @@ impl<N: Network> Driver<N> {
         }
         for (ticket, answer) in deleted {
             if let Some(Waiting::Delete(reply)) = self.waiting.remove(&ticket) {
+                let _ = reply.send(answer);
+            }
+        }
+        for (ticket, answer) in handed_off {
+            if let Some(Waiting::HandOff(reply)) = self.waiting.remove(&ticket) {
                 let _ = reply.send(answer);
             }
         }

@@ -5,16 +5,17 @@
 //! done in the order in which they came; what found no room is tried again before anything newer.
 
 use std::collections::HashMap;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc as async_mpsc, oneshot};
 
 use crate::log::{
-    self, Fatal, LogStart, Mend, Reader, Recovered, ReplicaState, Space, Spare, Store, Write,
+    self, Cut, Entry, Fatal, Fork, LogStart, Mend, Reader, Recovered, ReplicaState, Sealed, Space,
+    Spare, Store, Write,
 };
-use crate::model::{LogIndex, TopicPartition};
+use crate::model::{HomeEpoch, LogIndex, TopicPartition};
 use crate::replica::core::raft_log::Start;
 
 /// How long a write that found no room waits before it is tried again.
@@ -41,6 +42,16 @@ pub enum Command {
     Mend(TopicPartition, log::Config, oneshot::Sender<Result<Option<Mend>, log::Error>>),
     Adopt(Box<Mend>, oneshot::Sender<Result<(Box<Recovered>, Reader), log::Error>>),
     Swap(Box<Spare>, oneshot::Sender<Result<bool, log::Error>>),
+    Seal(TopicPartition, HomeEpoch, oneshot::Sender<Result<Sealed, log::Error>>),
+    Cut(TopicPartition, Arc<Fork>, oneshot::Sender<Result<Cut, log::Error>>),
+    /// As `Cut`; a log that has nothing in common goes into the ledger whole.
+    SetAside(TopicPartition, Arc<Fork>, oneshot::Sender<Result<Cut, log::Error>>),
+    Extend(TopicPartition, Arc<Fork>, Vec<Entry>, oneshot::Sender<Result<Cut, log::Error>>),
+    BeginEpoch(
+        TopicPartition,
+        Box<ReplicaState>,
+        oneshot::Sender<Result<(Box<Recovered>, Reader), log::Error>>,
+    ),
     SetClusterId(String, oneshot::Sender<Result<(), log::Error>>),
     Close(oneshot::Sender<()>),
 }
@@ -48,8 +59,9 @@ pub enum Command {
 /// What the write was for, so that the loop knows whom to tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Note {
-    /// A Persist effect of the core.
-    Persist,
+    /// A Persist effect of the core that the partition has in this home epoch: the next one's core is
+    /// not told.
+    Persist(HomeEpoch),
     /// A checkpoint: nobody waits.
     Checkpoint,
 }
@@ -57,7 +69,7 @@ pub enum Note {
 /// What a commit came to, in the order of its writes.
 #[derive(Debug, Default)]
 pub struct Done {
-    pub persisted: Vec<TopicPartition>,
+    pub persisted: Vec<(TopicPartition, HomeEpoch)>,
     /// Segments that begin with this index were opened.
     pub rolled: Vec<(TopicPartition, LogIndex)>,
     /// Logs that begin elsewhere now, and the producers' state there.
@@ -190,6 +202,25 @@ impl Writer {
             Command::Swap(spare, reply) => {
                 let _ = reply.send(self.store.swap(*spare));
             }
+            Command::Seal(partition, epoch, reply) => {
+                // What found no room was told to nobody, and must not come after the promise.
+                self.waiting.retain(|(write, _)| write.partition != partition);
+                let _ = reply.send(self.store.seal(partition, epoch));
+            }
+            Command::Cut(partition, fork, reply) => {
+                let _ = reply.send(self.store.cut_at(partition, &fork));
+            }
+            Command::SetAside(partition, fork, reply) => {
+                let _ = reply.send(self.store.set_aside(partition, &fork));
+            }
+            Command::Extend(partition, fork, entries, reply) => {
+                let _ = reply.send(self.store.extend(partition, &fork, &entries));
+            }
+            Command::BeginEpoch(partition, state, reply) => {
+                self.starts.remove(&partition);
+                let begun = self.store.begin_epoch(partition, *state);
+                let _ = reply.send(begun.map(|(recovered, by)| (Box::new(recovered), by)));
+            }
             Command::SetClusterId(id, reply) => {
                 let _ = reply.send(self.store.set_cluster_id(&id));
             }
@@ -215,10 +246,12 @@ impl Writer {
             tracing::warn!(partition = %out_of_space.partition, %out_of_space, "disk full: the write waits");
         }
         self.waiting = kept.into_iter().filter(|(w, _)| refused.contains(&w.partition)).collect();
-        let persisted =
-            notes.into_iter().filter(|(at, note)| *note == Note::Persist && !refused.contains(at));
+        let persisted = notes.into_iter().filter_map(|(at, note)| match note {
+            Note::Persist(epoch) if !refused.contains(&at) => Some((at, epoch)),
+            Note::Persist(_) | Note::Checkpoint => None,
+        });
         Ok(Some(Done {
-            persisted: persisted.map(|(at, _)| at).collect(),
+            persisted: persisted.collect(),
             rolled: committed.rolled,
             started: moved.into_iter().filter_map(|at| self.started(at)).collect(),
             space: Some(self.store.space()),

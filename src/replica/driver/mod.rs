@@ -15,6 +15,7 @@ mod carry;
 mod damaged;
 pub mod disk;
 mod disks;
+mod moving;
 mod orders;
 mod raft_logger;
 pub mod replicas;
@@ -37,6 +38,7 @@ pub use self::damaged::Damaged;
 use self::disk::Done;
 use self::disks::Disks;
 pub use self::disks::Mender;
+pub use self::moving::{LetGo, Mover};
 use self::orders::Order;
 pub use self::orders::{Orders, Refused};
 use self::replicas::Replicas;
@@ -46,9 +48,10 @@ use super::core::effect::{RangeWanted, Ticket};
 use super::core::raft_log::Wanted;
 use super::core::{Now, Queued};
 use super::handle::{INBOX_REQUESTS_MAX, Produce, Request};
+use super::host::Answers;
 use super::{Handle, Leaders, ProduceError, Produced, View};
 use crate::log::{self, Fatal, Store};
-use crate::model::{Offset, TopicPartition};
+use crate::model::{LogIndex, Offset, TopicPartition};
 
 /// Length of a tick. Everything that Raft counts is a number of these.
 pub const TICK: Duration = isobar_topology::TICK;
@@ -160,6 +163,7 @@ pub struct Started {
     pub handle: Handle,
     pub orders: Orders,
     pub mender: Mender,
+    pub mover: Mover,
     pub counters: Arc<Counters>,
 }
 
@@ -172,6 +176,7 @@ enum Internal {
 pub(super) enum Waiting {
     Produce(oneshot::Sender<Result<Produced, ProduceError>>),
     Delete(oneshot::Sender<Result<Offset, ProduceError>>),
+    HandOff(oneshot::Sender<Result<LogIndex, ProduceError>>),
 }
 
 /// Everything that the loop owns.
@@ -238,6 +243,8 @@ pub fn start<N: Network>(
     drop(done_in);
     let disks = Disks::new(senders, on_disks);
     let mender = Mender::new(disks.clone());
+    let orders_out = Orders::new(orders_in);
+    let mover = Mover::new(orders_out.clone(), disks.clone());
     let shared = (Arc::clone(&views), Arc::clone(&leaders), Arc::clone(&counters));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name(format!("replicas-{node}")).spawn(move || {
@@ -267,7 +274,7 @@ pub fn start<N: Network>(
         });
     })?;
     let handle = Handle::new(requests_in, views, leaders);
-    Ok(Started { handle, orders: Orders::new(orders_in), mender, counters })
+    Ok(Started { handle, orders: orders_out, mender, mover, counters })
 }
 
 struct Inputs {
@@ -380,7 +387,7 @@ impl<N: Network> Driver<N> {
             false => Err(ProduceError::DiskFull),
         };
         if let Err(refused) = taken {
-            self.answer(vec![(ticket, Err(refused))], Vec::new());
+            self.answer(Answers { replies: vec![(ticket, Err(refused))], ..Answers::default() });
         }
     }
 

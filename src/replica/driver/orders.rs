@@ -1,16 +1,19 @@
 //! What the reconciler tells the loop: which replicas there are to be, and under which policy.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::damaged::Damaged;
+use super::moving::LetGo;
 use super::replicas::Opening;
 use super::restart;
 use super::spec::{Policy, Spec};
-use super::{Driver, Network, disk};
+use super::{Driver, Network, Waiting, disk};
 use crate::log;
-use crate::model::{GroupId, ReplicaId, TopicPartition};
+use crate::model::{DcName, GroupId, HomeEpoch, LogIndex, ReplicaId, TopicPartition};
+use crate::replica::ProduceError;
 use crate::replica::core::config::Member;
 use crate::replica::core::{Core, Standing};
 use crate::replica::host::Status;
@@ -23,11 +26,18 @@ pub enum Refused {
     OtherReplica {
         partition: TopicPartition,
         found: ReplicaId,
-        epoch: crate::model::HomeEpoch,
+        epoch: HomeEpoch,
         wanted: ReplicaId,
     },
     #[error("the log of {partition} is damaged from entry {} on, up to {}", .corruption.first, .corruption.last)]
     Corrupt { partition: TopicPartition, corruption: log::Corruption },
+    /// It takes no part in that epoch any more (R10).
+    #[error("{partition} is sealed here for home epoch {promised}")]
+    Sealed { partition: TopicPartition, promised: HomeEpoch },
+    #[error("{partition} is in home epoch {here} here already")]
+    MovedOn { partition: TopicPartition, here: HomeEpoch },
+    #[error("{partition}: {why}")]
+    NotHandedOff { partition: TopicPartition, why: ProduceError },
     #[error(transparent)]
     Restart(#[from] restart::Error),
     #[error(transparent)]
@@ -49,6 +59,9 @@ pub(super) enum Order {
     Mended(Box<log::Recovered>, log::Reader, oneshot::Sender<Result<(), Refused>>),
     Members(TopicPartition, oneshot::Sender<Option<(GroupId, Vec<Member>)>>),
     Standing(TopicPartition, ReplicaId, oneshot::Sender<Option<Standing>>),
+    Seal(TopicPartition, HomeEpoch, oneshot::Sender<Result<LetGo, Refused>>),
+    Begun(Box<log::Recovered>, log::Reader, Box<Spec>, oneshot::Sender<Result<(), Refused>>),
+    HandOff(TopicPartition, DcName, Duration, oneshot::Sender<Result<LogIndex, ProduceError>>),
     ClusterId(String, oneshot::Sender<Result<(), Refused>>),
     Close(oneshot::Sender<()>),
 }
@@ -131,6 +144,37 @@ impl Orders {
         self.ask(|reply| Order::Standing(at, of, reply)).await.ok().flatten()
     }
 
+    /// Lets the core of an epoch before `epoch` go; its promise is the disk's to write.
+    pub(super) async fn seal(
+        &self,
+        at: TopicPartition,
+        epoch: HomeEpoch,
+    ) -> Result<LetGo, Refused> {
+        self.ask(|reply| Order::Seal(at, epoch, reply)).await?
+    }
+
+    /// Opens a replica in the epoch that its disk has begun.
+    pub(super) async fn begun(
+        &self,
+        recovered: Box<log::Recovered>,
+        reader: log::Reader,
+        spec: Spec,
+    ) -> Result<(), Refused> {
+        self.ask(|reply| Order::Begun(recovered, reader, Box::new(spec), reply)).await?
+    }
+
+    /// Stops what this node leads of the partition for good, and returns the entry after which nothing
+    /// comes, once a majority in `to` has it on disk and it is through the gate (R18).
+    pub async fn hand_off(
+        &self,
+        at: TopicPartition,
+        to: DcName,
+        timeout: Duration,
+    ) -> Result<LogIndex, Refused> {
+        let handed = self.ask(|reply| Order::HandOff(at, to, timeout, reply)).await?;
+        handed.map_err(|why| Refused::NotHandedOff { partition: at, why })
+    }
+
     /// Writes the cluster's id into the data directory; another one than is there is refused.
     pub async fn cluster_id(&self, id: String) -> Result<(), Refused> {
         self.ask(|reply| Order::ClusterId(id, reply)).await?
@@ -207,6 +251,33 @@ impl<N: Network> Driver<N> {
                 let core = self.replicas.host.core(at);
                 let _ = reply.send(core.map(|core| core.standing(of)));
             }
+            Order::Seal(at, epoch, reply) => {
+                let sealed = self.replicas.seal(now, at, epoch);
+                self.count_damaged();
+                let gone = sealed.map(|(gone, last)| {
+                    self.answer(last.answers);
+                    gone
+                });
+                let _ = reply.send(gone);
+            }
+            Order::Begun(recovered, reader, spec, reply) => {
+                self.replicas.put_back(*recovered, reader);
+                let opened = self.open(*spec).await;
+                self.count_damaged();
+                let _ = reply.send(opened);
+            }
+            // It has stopped for good already; what it had counts as the seal says.
+            Order::HandOff(at, _, _, reply) if self.replicas.sealed.contains_key(&at) => {
+                let _ = reply.send(Ok(LogIndex::ZERO));
+            }
+            Order::HandOff(at, to, timeout, reply) => {
+                let ticket = self.ticket(Waiting::HandOff(reply));
+                if !self.replicas.host.hand_off(now, at, ticket, to, now.mono + timeout)
+                    && let Some(Waiting::HandOff(reply)) = self.waiting.remove(&ticket)
+                {
+                    let _ = reply.send(Err(ProduceError::UnknownPartition));
+                }
+            }
             Order::ClusterId(id, reply) => {
                 let _ = reply.send(self.name_cluster(id).await);
             }
@@ -248,6 +319,13 @@ impl<N: Network> Driver<N> {
                 // It neither votes nor answers until it is whole again (R21).
                 tracing::error!(node = %self.node, %damaged, "a replica stays closed until it is mended");
                 self.replicas.keep_damaged(spec);
+                return Ok(());
+            }
+            Err(Refused::Sealed { promised, .. }) => {
+                tracing::info!(node = %self.node, partition = %at, %promised, "a sealed replica waits for its next home");
+                if let Some(view) = self.replicas.open_sealed(at) {
+                    self.views.write().expect("no panic while held").insert(at, view);
+                }
                 return Ok(());
             }
             resumed => resumed?,
@@ -299,7 +377,7 @@ impl<N: Network> Driver<N> {
 
     async fn remove(&mut self, at: TopicPartition) -> Result<(), Refused> {
         let last = self.replicas.remove(at);
-        self.answer(last.replies, last.deleted);
+        self.answer(last.answers);
         self.views.write().expect("no panic while held").remove(&at);
         self.leaders.forget(at);
         if let Some(number) = self.disks.of(at) {

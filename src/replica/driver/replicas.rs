@@ -16,12 +16,12 @@ use super::slot::Slot;
 use super::spec::{Policy, Spec};
 use super::{PRODUCER_EXPIRATION, frame};
 use crate::log::{self, LogStart, Reader, ReplicaState, Space, Write};
-use crate::model::{Offset, TopicPartition};
+use crate::model::{HomeEpoch, TopicPartition};
 use crate::replica::core::effect::{RangeWanted, Ticket};
 use crate::replica::core::raft_log::{ENTRY_OVERHEAD_BYTES, Wanted};
 use crate::replica::core::{Core, Now, Queued, Restart, config};
-use crate::replica::host::{Host, Round};
-use crate::replica::{ProduceError, Produced, Progress, Role, View, wire};
+use crate::replica::host::{Answers, Host, Round};
+use crate::replica::{ProduceError, Progress, Role, View, wire};
 
 // An append's entries are a frame's chunks.
 const _: () = assert!(
@@ -41,6 +41,8 @@ pub struct Replicas {
     pub(super) readers: BTreeMap<TopicPartition, Reader>,
     /// To be opened when their logs are whole again.
     pub(super) closed: BTreeMap<TopicPartition, Spec>,
+    /// Sealed for their next home epoch, and what they go on showing (R10).
+    pub(super) sealed: BTreeMap<TopicPartition, Arc<View>>,
     /// Replicas opened so far: no two draw the same random numbers.
     opened: u64,
     /// By disk; one that has not said yet has room.
@@ -72,8 +74,7 @@ pub struct Outcome {
     pub reads: Vec<(TopicPartition, Wanted, Reader)>,
     /// To be asked of other nodes, and answered with [`Replicas::ranged`].
     pub ranges: Vec<RangeWanted>,
-    pub replies: Vec<(Ticket, Result<Produced, ProduceError>)>,
-    pub deleted: Vec<(Ticket, Result<Offset, ProduceError>)>,
+    pub answers: Answers,
     /// Elections that replicas here have won.
     pub elections: u64,
 }
@@ -113,6 +114,7 @@ impl Replicas {
             recovered: recovered.into_iter().collect(),
             readers,
             closed: BTreeMap::new(),
+            sealed: BTreeMap::new(),
             opened: 0,
             spaces: BTreeMap::new(),
             append_bytes_max: config::APPEND_BYTES_MAX,
@@ -128,9 +130,15 @@ impl Replicas {
         self.slots.get(&at).map(|slot| &slot.view)
     }
 
+    /// Of the replica that is open here.
+    pub fn home_epoch(&self, at: TopicPartition) -> Option<HomeEpoch> {
+        Some(self.host.core(at)?.config().group.home_epoch)
+    }
+
     /// Partitions that the disk has, open or not.
     pub fn on_disk(&self) -> Vec<TopicPartition> {
-        self.slots.keys().chain(self.recovered.keys()).copied().collect()
+        let known = self.slots.keys().chain(self.recovered.keys()).chain(self.sealed.keys());
+        known.copied().collect()
     }
 
     /// What the disk has of a replica; `None` if it must begin empty.
@@ -141,6 +149,9 @@ impl Replicas {
         }
         let Some(recovered) = self.recovered.get(&partition) else { return Ok(None) };
         let state = &recovered.state;
+        if state.promised > spec.group.home_epoch {
+            return Err(Refused::Sealed { partition, promised: state.promised });
+        }
         if (state.replica, state.home_epoch) != (spec.me, spec.group.home_epoch) {
             let (found, epoch) = (state.replica, state.home_epoch);
             return Err(Refused::OtherReplica { partition, found, epoch, wanted: spec.me });
@@ -175,8 +186,15 @@ impl Replicas {
             self.seed ^ self.opened.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ hash(at, self.node);
         let start = restart.log.start;
         let core = Core::new(config, restart, seed, &self.logger);
-        let view = View::new(at, core.progress(), core.log().epochs().to_vec(), reader);
-        let view = Arc::new(view);
+        let epochs = core.log().epochs().to_vec();
+        let view = match self.sealed.remove(&at) {
+            // Whoever reads or follows it goes on with the log that the new epoch begins with.
+            Some(view) => {
+                view.begin_anew(core.progress(), &epochs, reader);
+                view
+            }
+            None => Arc::new(View::new(at, core.progress(), epochs, reader)),
+        };
         self.slots.insert(at, Slot::new(Arc::clone(&view), spec.topic_name, spec.policy, state));
         tracing::debug!(node = %self.node, partition = %at, ?start, "replica opened");
         self.host.insert(now, core);
@@ -193,6 +211,7 @@ impl Replicas {
         self.readers.remove(&at);
         self.recovered.remove(&at);
         self.closed.remove(&at);
+        self.sealed.remove(&at);
         self.host.remove(at)
     }
 
@@ -237,8 +256,10 @@ impl Replicas {
         for (at, first) in done.rolled {
             self.host.segment_began(at, first);
         }
-        for at in done.persisted {
-            self.host.persisted(now, at);
+        for (at, epoch) in done.persisted {
+            if self.home_epoch(at) == Some(epoch) {
+                self.host.persisted(now, at);
+            }
         }
         for (at, start, producers) in done.started {
             self.host.start_moved(at, start, &producers);
@@ -266,19 +287,8 @@ impl Replicas {
     /// Ends the round, and publishes what it changed.
     pub fn end_round(&mut self, now: Now) -> Outcome {
         let round = self.host.take_round(now);
-        let Round {
-            control,
-            appends,
-            leads,
-            writes,
-            reads,
-            ranges,
-            replies,
-            deleted,
-            progress,
-            ..
-        } = round;
-        let mut outcome = Outcome { leads, replies, deleted, ranges, ..Outcome::default() };
+        let Round { control, appends, leads, writes, reads, ranges, answers, progress, .. } = round;
+        let mut outcome = Outcome { leads, answers, ranges, ..Outcome::default() };
         for append in appends {
             let header = wire::Envelope::of(vec![append.group], Vec::new()).to_header();
             outcome.replication.push((append.to, append.key, frame(header, append.chunks, true)));
@@ -307,7 +317,7 @@ impl Replicas {
         }
         for (at, wanted) in reads {
             let Some(slot) = self.slots.get(&at) else { continue };
-            let reader = slot.view.reader().clone();
+            let reader = slot.view.reader();
             if !self.catches_up(at, &wanted, &reader) {
                 outcome.reads.push((at, wanted, reader));
             }

@@ -30,6 +30,8 @@ pub fn new_state(spec: &Spec) -> ReplicaState {
         promised: spec.group.home_epoch,
         term: spec.group.home_epoch.first_term(),
         placement_generation: spec.placement_generation,
+        fork: spec.fork,
+        installing: spec.stands_in,
         conf: log::ConfState {
             voters: ids(true),
             learners: ids(false),
@@ -46,7 +48,8 @@ pub fn fresh(state: &ReplicaState) -> Restart {
         conf_state: to_raft(&state.conf),
         ..Restored::default()
     };
-    Restart { log, conf_generation: state.placement_generation, ..Restart::default() }
+    let (conf_generation, joins) = (state.placement_generation, state.installing);
+    Restart { log, conf_generation, joins, ..Restart::default() }
 }
 
 /// A replica that was here before. Reads the disk: the entries that are not applied, and the batch
@@ -87,6 +90,7 @@ pub fn recovered(recovered: &Recovered, reader: &Reader) -> Result<Restart, Erro
         watermark: (hw, hw_offset),
         beyond: beyond.collect(),
         conf_generation: recovered.state.placement_generation,
+        joins: recovered.state.installing,
     })
 }
 

@@ -50,6 +50,9 @@ impl Slot {
             state.conf = restart::from_raft(conf);
             state.placement_generation = core.conf_generation();
         }
+        if persist.caught_up {
+            state.installing = false;
+        }
         if let Some(applied) = persist.applied {
             state.applied = applied;
         }

@@ -16,6 +16,10 @@ pub struct Spec {
     /// The first voter of the placement.
     pub preferred: bool,
     pub placement_generation: u64,
+    /// Where the home epoch began; `None` in the first (R26).
+    pub fork: Option<log::Position>,
+    /// It comes in the place of a replica that the group has counted on (R23).
+    pub stands_in: bool,
     pub timing: Timing,
     pub policy: Policy,
 }

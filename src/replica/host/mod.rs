@@ -12,14 +12,14 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use bytes::Bytes;
 use raft::eraftpb::{Message, MessageType};
 
-pub use self::round::{MemberStatus, Round, Status};
+pub use self::round::{Answers, MemberStatus, Round, Status};
 use super::core::config::{AckPolicy, Member};
 use super::core::effect::{Effect, Outgoing, Ticket};
 use super::core::raft_log::{Start, Wanted};
 use super::core::{Core, Now, Queued};
 use super::wire;
 use crate::log;
-use crate::model::{LogIndex, NodeId, Offset, ReplicaId, TopicPartition};
+use crate::model::{DcName, LogIndex, NodeId, Offset, ReplicaId, TopicPartition};
 
 /// The replicas of one node.
 pub struct Host {
@@ -76,8 +76,11 @@ impl Host {
             core.close();
             while let Some(effect) = core.poll_effect() {
                 match effect {
-                    Effect::Reply(ticket, answer) => last.replies.push((ticket, answer)),
-                    Effect::Deleted(ticket, answer) => last.deleted.push((ticket, answer)),
+                    Effect::Reply(ticket, answer) => last.answers.replies.push((ticket, answer)),
+                    Effect::Deleted(ticket, answer) => last.answers.deleted.push((ticket, answer)),
+                    Effect::HandedOff(ticket, answer) => {
+                        last.answers.handed_off.push((ticket, answer));
+                    }
                     Effect::Send(_)
                     | Effect::Persist(_)
                     | Effect::Read(_)
@@ -238,6 +241,19 @@ impl Host {
         }
     }
 
+    /// Stops what this node leads for good, for a home that is planned to move (R18). `false` if there
+    /// is no such replica here.
+    pub fn hand_off(
+        &mut self,
+        now: Now,
+        at: TopicPartition,
+        ticket: Ticket,
+        to: DcName,
+        deadline: std::time::Duration,
+    ) -> bool {
+        self.with(at, |core| core.hand_off(now, ticket, to, deadline))
+    }
+
     pub fn policy(&mut self, now: Now, at: TopicPartition, ack: AckPolicy) {
         self.with(at, |core| core.handle_policy(now, ack));
     }
@@ -327,8 +343,9 @@ impl Round {
             Effect::Persist(persist) => self.writes.push((at, persist)),
             Effect::Read(wanted) => self.reads.push((at, wanted)),
             Effect::Fetch(wanted) => self.ranges.push(wanted),
-            Effect::Reply(ticket, answer) => self.replies.push((ticket, answer)),
-            Effect::Deleted(ticket, answer) => self.deleted.push((ticket, answer)),
+            Effect::Reply(ticket, answer) => self.answers.replies.push((ticket, answer)),
+            Effect::Deleted(ticket, answer) => self.answers.deleted.push((ticket, answer)),
+            Effect::HandedOff(ticket, answer) => self.answers.handed_off.push((ticket, answer)),
             Effect::Lead(_) => self.leads.push(round::lead(core)),
         }
     }

@@ -26,10 +26,17 @@ pub struct Round {
     pub reads: Vec<(TopicPartition, Wanted)>,
     /// To be asked of other nodes.
     pub ranges: Vec<RangeWanted>,
-    pub replies: Vec<(Ticket, Result<Produced, ProduceError>)>,
-    pub deleted: Vec<(Ticket, Result<Offset, ProduceError>)>,
+    pub answers: Answers,
     /// Of every replica that was touched.
     pub progress: Vec<(TopicPartition, Progress)>,
+}
+
+/// To whom it may concern: each ticket once.
+#[derive(Debug, Default)]
+pub struct Answers {
+    pub replies: Vec<(Ticket, Result<Produced, ProduceError>)>,
+    pub deleted: Vec<(Ticket, Result<Offset, ProduceError>)>,
+    pub handed_off: Vec<(Ticket, Result<LogIndex, ProduceError>)>,
 }
 
 /// Entries for one replica.

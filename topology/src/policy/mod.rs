@@ -286,7 +286,7 @@ impl Settings {
 
     /// n of the protocol: data DCs with replicas, home not counted.
     pub fn remote_dcs(&self) -> usize {
-        self.replicas.len() - 1
+        self.replicas.len().saturating_sub(1)
     }
 
     /// Whether there is an exposure budget, in time or in bytes.

@@ -17,7 +17,7 @@ messages! {
         version: u32,
         #[prost(int64, tag = "2")]
         visible_at: i64,
-        #[prost(oneof = "ReplyKind", tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15")]
+        #[prost(oneof = "ReplyKind", tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19")]
         kind: Option<ReplyKind>,
     }
     /// One result per topic: a refusal, or what was done.
@@ -90,6 +90,14 @@ enum ReplyKind {
     Promoted(Empty),
     #[prost(message, tag = "15")]
     Admitted(AdmittedWire),
+    #[prost(message, tag = "16")]
+    MovesBegun(ResultsWire),
+    #[prost(message, tag = "17")]
+    HomesActivated(ResultsWire),
+    #[prost(message, tag = "18")]
+    Reported(Empty),
+    #[prost(message, tag = "19")]
+    CutsChosen(ResultsWire),
 }
 
 impl Reply {
@@ -127,6 +135,10 @@ impl Reply {
                 Response::Topology(TopologyApplied { generation, notes })
             }
             ReplyKind::Promoted(_) => Response::Promoted,
+            ReplyKind::MovesBegun(r) => Response::MovesBegun(results(r, |_| Ok(()))?),
+            ReplyKind::CutsChosen(r) => Response::CutsChosen(results(r, |_| Ok(()))?),
+            ReplyKind::HomesActivated(r) => Response::HomesActivated(results(r, |_| Ok(()))?),
+            ReplyKind::Reported(_) => Response::Reported,
             ReplyKind::Admitted(a) => Response::Admitted(Admitted {
                 replica: ReplicaId(a.replica),
                 placement_generation: a.placement_generation,
@@ -216,6 +228,16 @@ impl From<&Reply> for ReplyKind {
                 Self::Topology(TopologyAppliedWire { generation, notes })
             }
             Response::Promoted => Self::Promoted(Empty {}),
+            Response::MovesBegun(results) => {
+                Self::MovesBegun(results_to_wire(results, |()| ResultWire::default()))
+            }
+            Response::CutsChosen(results) => {
+                Self::CutsChosen(results_to_wire(results, |()| ResultWire::default()))
+            }
+            Response::HomesActivated(results) => {
+                Self::HomesActivated(results_to_wire(results, |()| ResultWire::default()))
+            }
+            Response::Reported => Self::Reported(Empty {}),
             Response::Admitted(Admitted { replica, placement_generation, replicas }) => {
                 Self::Admitted(AdmittedWire {
                     replica: replica.0,

@@ -3,6 +3,8 @@
 use prost::Message;
 
 use super::{Empty, VERSION, WireError, messages};
+use crate::metadata::moves::wire::{ActivationWire, BeginWire, ChoiceWire, ReportWire};
+use crate::metadata::moves::{Activation, Begin, Choice};
 use crate::metadata::request::{
     AlterConfigs, ConfigChange, ConfigOp, NewPartitions, NewTopic, Request, TopicRef,
 };
@@ -13,7 +15,7 @@ messages! {
     RequestWire {
         #[prost(uint32, tag = "1")]
         version: u32,
-        #[prost(oneof = "RequestKind", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+        #[prost(oneof = "RequestKind", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15")]
         kind: Option<RequestKind>,
     }
     CreateTopicsWire {
@@ -122,6 +124,18 @@ messages! {
         #[prost(uint64, tag = "5")]
         placement_generation: u64,
     }
+    MoveHomesWire {
+        #[prost(message, repeated, tag = "1")]
+        moves: Vec<BeginWire>,
+    }
+    ChooseCutsWire {
+        #[prost(message, repeated, tag = "1")]
+        choices: Vec<ChoiceWire>,
+    }
+    ActivateHomesWire {
+        #[prost(message, repeated, tag = "1")]
+        activations: Vec<ActivationWire>,
+    }
 }
 
 #[derive(Clone, PartialEq, prost::Oneof)]
@@ -146,6 +160,14 @@ enum RequestKind {
     PromoteReplica(PromoteReplicaWire),
     #[prost(message, tag = "11")]
     AdmitDisk(AdmitDiskWire),
+    #[prost(message, tag = "12")]
+    MoveHomes(MoveHomesWire),
+    #[prost(message, tag = "13")]
+    ActivateHomes(ActivateHomesWire),
+    #[prost(message, tag = "14")]
+    ReportSuffix(ReportWire),
+    #[prost(message, tag = "15")]
+    ChooseCuts(ChooseCutsWire),
 }
 
 impl Request {
@@ -207,6 +229,18 @@ impl From<&Request> for RequestKind {
                     placement_generation: *placement_generation,
                 })
             }
+            Request::MoveHomes { moves } => Self::MoveHomes(MoveHomesWire {
+                moves: moves.iter().map(BeginWire::from).collect(),
+            }),
+            Request::ChooseCuts { choices } => {
+                let choices = choices.iter().map(ChoiceWire::from).collect();
+                Self::ChooseCuts(ChooseCutsWire { choices })
+            }
+            Request::ActivateHomes { activations } => {
+                let activations = activations.iter().map(ActivationWire::from).collect();
+                Self::ActivateHomes(ActivateHomesWire { activations })
+            }
+            Request::ReportSuffix(report) => Self::ReportSuffix(report.into()),
         }
     }
 }
@@ -253,6 +287,16 @@ impl TryFrom<RequestKind> for Request {
                 home_epoch: wire::home_epoch(p.home_epoch)?,
                 placement_generation: p.placement_generation,
             },
+            RequestKind::MoveHomes(MoveHomesWire { moves }) => {
+                Self::MoveHomes { moves: wire::all(moves, Begin::try_from)? }
+            }
+            RequestKind::ChooseCuts(ChooseCutsWire { choices }) => {
+                Self::ChooseCuts { choices: wire::all(choices, Choice::try_from)? }
+            }
+            RequestKind::ActivateHomes(ActivateHomesWire { activations }) => {
+                Self::ActivateHomes { activations: wire::all(activations, Activation::try_from)? }
+            }
+            RequestKind::ReportSuffix(report) => Self::ReportSuffix(report.try_into()?),
         })
     }
 }

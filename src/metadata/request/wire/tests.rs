@@ -67,6 +67,9 @@ fn requests() -> Vec<Request> {
             home_epoch: HomeEpoch::FIRST,
             placement_generation: 3,
         },
+        Request::MoveHomes { moves: vec![] },
+        Request::ChooseCuts { choices: vec![] },
+        Request::ActivateHomes { activations: vec![] },
     ]
 }
 
@@ -94,6 +97,10 @@ fn replies() -> Vec<Reply> {
         Response::ProducerIds(ProducerIds { first: 5, count: 1000 }),
         Response::Topology(TopologyApplied { generation: 4, notes: vec!["n".into()] }),
         Response::Promoted,
+        Response::MovesBegun(vec![Ok(()), Err(refusal.clone())]),
+        Response::CutsChosen(vec![Ok(())]),
+        Response::HomesActivated(vec![Ok(())]),
+        Response::Reported,
     ];
     let done = responses.map(|response| Reply::Done { response, visible_at: Offset(12) });
     let rest = [

@@ -1,0 +1,371 @@
+//! Moves of homes: planned, begun, and looked at.
+//!
+//! A plan asks every node where its replicas stand, and counts as the move itself will: what has answered now
+//! will be sealed. What the move finds may be better or worse; its own verdict is the one that counts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use isobar_topology::home_move::{Found, LastEntry, Seat, Survey, survey};
+use isobar_topology::pattern::Pattern;
+use isobar_topology::policy::OnIsolation;
+use isobar_topology::{Topology, meta_voters, timing};
+
+use super::api::{self, MoveKind};
+use super::ask::{self, Standing};
+use super::cluster::{all, image};
+use super::routes::Refusal;
+use super::source::Source;
+use super::topics::by_name;
+use crate::metadata::config;
+use crate::metadata::image::{Image, Partition, Topic};
+use crate::metadata::moves::{Account, Aim, Begin, Kind, Verdict};
+use crate::metadata::request::{Request, Response, TOPICS_MAX};
+use crate::metadata::service::Error;
+use crate::model::{DcName, NodeId, TopicPartition};
+
+/// As long as a Kafka client waits for an admin request.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// An election inside a DC at its longest, as the write pause of a move has it at the end. The first leader
+/// of a home campaigns at once.
+const FIRST_ELECTION: Duration = Duration::from_millis(100);
+
+/// What every node said.
+type Standings = BTreeMap<NodeId, Vec<Standing>>;
+
+pub fn show(source: &dyn Source) -> Result<api::Moves, Refusal> {
+    let image = image(source)?;
+    let mut under_way = Vec::new();
+    for topic in by_name(&image) {
+        for (partition, placed) in (0..).zip(&topic.partitions) {
+            let Some(moving) = placed.moving() else { continue };
+            under_way.push(api::MoveUnderWay {
+                topic: topic.name.to_string(),
+                partition,
+                kind: kind(moving.aim.kind),
+                from: placed.home.to_string(),
+                to: moving.aim.to.to_string(),
+                began_ms: moving.aim.began_ms,
+            });
+        }
+    }
+    let ended = image.moved.iter().map(|moved| api::MoveEnded {
+        topic: moved.topic.to_string(),
+        partition: moved.at.partition,
+        kind: kind(moved.kind),
+        from: moved.from.to_string(),
+        to: moved.to.to_string(),
+        home_epoch: moved.home_epoch.as_u32(),
+        cut_offset: moved.cut.offset.0,
+        verdict: verdict(moved.verdict),
+        accept_loss: moved.accept_loss,
+        began_ms: moved.began_ms,
+        ended_ms: moved.ended_ms,
+        beyond_records: match moved.account() {
+            Account::Nothing => Some(0),
+            Account::Open => None,
+            Account::Exact { records } => Some(records),
+        },
+        ledgers: moved.suffixes.iter().filter(|s| s.records > 0).map(|s| s.node.as_u32()).collect(),
+    });
+    Ok(api::Moves { under_way, ended: ended.collect() })
+}
+
+fn kind(kind: Kind) -> MoveKind {
+    match kind {
+        Kind::Switchover => MoveKind::Switchover,
+        Kind::Failover => MoveKind::Failover,
+    }
+}
+
+fn verdict(verdict: Verdict) -> api::Verdict {
+    match verdict {
+        Verdict::Lossless => api::Verdict::Lossless,
+        Verdict::UnboundedSince { ms } => api::Verdict::UnboundedSince { since_ms: ms },
+    }
+}
+
+pub async fn propose(
+    source: &dyn Source,
+    proposal: api::MoveProposal,
+) -> Result<api::MovePlan, Refusal> {
+    let image = image(source)?;
+    let topology = image.topology.as_ref().expect("the image has one");
+    let dc = parse_dc(topology, "dc", &proposal.dc)?;
+    let to = proposal.to.as_deref().map(|to| parse_dc(topology, "to", to)).transpose()?;
+    if to.as_ref() == Some(&dc) && proposal.kind != MoveKind::Failover {
+        return Err(Refusal::Bad(format!("to: {dc} is where the homes are; name another DC")));
+    }
+    let pattern = proposal.topics.as_deref().map(str::parse::<Pattern>).transpose();
+    let pattern = pattern.map_err(|error| Refusal::Bad(format!("topics: {error}")))?;
+    let standings = ask_all(source, topology).await;
+    let plan = Plan {
+        image: &image,
+        topology,
+        standings: &standings,
+        proposal: &proposal,
+        meta: source.leader(TopicPartition::META).and_then(|l| topology.dc_of(l.node).cloned()),
+        now_ms: source.now_ms(),
+    };
+    let mut topics = Vec::new();
+    let mut moves = Vec::new();
+    for topic in by_name(&image) {
+        if pattern.as_ref().is_some_and(|pattern| !pattern.matches(&topic.name)) {
+            continue;
+        }
+        if let Some((row, begins)) = plan.topic(topic, &dc, to.as_ref()) {
+            topics.push(row);
+            moves.extend(begins);
+        }
+    }
+    let asked: BTreeSet<u32> = topology.nodes().map(|n| n.id.as_u32()).collect();
+    let answered: BTreeSet<u32> = standings.keys().map(|n| n.as_u32()).collect();
+    let begun = match proposal.plan_only {
+        true => 0,
+        false => begin(source, moves).await?,
+    };
+    Ok(api::MovePlan {
+        topics,
+        silent: asked.difference(&answered).copied().collect(),
+        answered: answered.into_iter().collect(),
+        begun,
+    })
+}
+
+fn parse_dc(topology: &Topology, key: &str, name: &str) -> Result<DcName, Refusal> {
+    let known = topology.data_dcs().find(|dc| dc.as_str() == name).cloned();
+    known.ok_or_else(|| {
+        let names = topology.data_dcs().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        Refusal::Bad(format!("{key}: found {name:?}; expected a datacenter with data: {names}"))
+    })
+}
+
+async fn ask_all(source: &dyn Source, topology: &Topology) -> Standings {
+    // Who is known to be silent is not waited for: time counts when a home is gone.
+    let speak = topology.nodes().filter(|n| source.is_alive(n.id) && source.is_heard(n.id));
+    let asked = speak.map(|node| async { (node.id, ask::standings(source, node.id).await.ok()) });
+    let told = all(asked).await;
+    told.into_iter().filter_map(|(node, standings)| Some((node, standings?))).collect()
+}
+
+async fn begin(source: &dyn Source, mut moves: Vec<Begin>) -> Result<usize, Refusal> {
+    let mut begun = 0;
+    while !moves.is_empty() {
+        let rest = moves.split_off(moves.len().min(TOPICS_MAX));
+        let request = Request::MoveHomes { moves: std::mem::replace(&mut moves, rest) };
+        match source.submit(request, TIMEOUT).await {
+            Ok(Response::MovesBegun(results)) => {
+                begun += results.iter().filter(|result| result.is_ok()).count();
+            }
+            Ok(other) => panic!("homes were to be moved, and {other:?} came back"),
+            Err(Error::Refused(refusal)) => return Err(Refusal::Conflict(refusal.message)),
+            Err(error) => {
+                return Err(Refusal::NotReady(format!(
+                    "{error}; `isobar dc status` shows what has begun, and it may be asked again"
+                )));
+            }
+        }
+    }
+    Ok(begun)
+}
+
+/// What one proposal is planned from.
+struct Plan<'a> {
+    image: &'a Image,
+    topology: &'a Topology,
+    standings: &'a Standings,
+    proposal: &'a api::MoveProposal,
+    /// Where the leader of `__meta` is, which every step is asked from.
+    meta: Option<DcName>,
+    now_ms: i64,
+}
+
+impl Plan<'_> {
+    /// `None` for a topic that has nothing to move.
+    fn topic(
+        &self,
+        topic: &Topic,
+        dc: &DcName,
+        to: Option<&DcName>,
+    ) -> Option<(api::MoveOfTopic, Vec<Begin>)> {
+        let numbered = (0..).zip(&topic.partitions);
+        let moved: Vec<(TopicPartition, &Partition)> = numbered
+            .map(|(partition, placed)| (TopicPartition { topic: topic.id, partition }, &**placed))
+            .filter(|(_, placed)| self.concerns(topic, placed, dc))
+            .collect();
+        let (_, first) = *moved.first()?;
+        let target = match self.proposal.kind {
+            MoveKind::Failback => Some(dc.clone()),
+            _ => to.cloned().or_else(|| self.nearest(first, dc)),
+        };
+        let mut row = api::MoveOfTopic {
+            topic: topic.name.to_string(),
+            replication: super::topics::replication(first),
+            partitions: moved.len(),
+            from: first.home.to_string(),
+            to: target.as_ref().map(ToString::to_string).unwrap_or_default(),
+            verdict: api::Verdict::Lossless,
+            write_pause_seconds: 0.0,
+            refused: None,
+        };
+        let Some(target) = target else {
+            row.refused = Some("no other datacenter has a majority that answers".into());
+            row.verdict = api::Verdict::Undecided;
+            return Some((row, Vec::new()));
+        };
+        let mut begins = Vec::new();
+        for (at, placed) in moved {
+            let found = self.survey(at, placed, &target);
+            row.verdict = worse(row.verdict, self.verdict(at, placed, &found));
+            // Who is sealed already says no more where it stands; the move itself will find out.
+            if placed.moving().is_none() {
+                row.refused = row.refused.or_else(|| self.refuses(placed, &target, &found));
+            }
+            begins.push(Begin { at, home_epoch: placed.home_epoch, aim: self.aim(&target) });
+        }
+        row.write_pause_seconds = self.pause(topic, first, &target, row.verdict).as_secs_f64();
+        if row.refused.is_some() {
+            begins.clear();
+        }
+        Some((row, begins))
+    }
+
+    fn concerns(&self, topic: &Topic, placed: &Partition, dc: &DcName) -> bool {
+        match self.proposal.kind {
+            MoveKind::Failback => {
+                let policy = config::effective(self.image, topic);
+                placed.home != *dc && policy.is_some_and(|e| e.policy.homes().contains(dc))
+            }
+            MoveKind::Switchover | MoveKind::Failover => placed.home == *dc,
+        }
+    }
+
+    fn aim(&self, to: &DcName) -> Aim {
+        let kind = match self.proposal.kind {
+            MoveKind::Switchover | MoveKind::Failback => Kind::Switchover,
+            MoveKind::Failover => Kind::Failover,
+        };
+        let (to, accept_loss) = (to.clone(), self.proposal.accept_loss);
+        Aim { kind, to, accept_loss, began_ms: self.now_ms }
+    }
+
+    /// The DC nearest to the home of which a majority of replicas answers.
+    fn nearest(&self, placed: &Partition, home: &DcName) -> Option<DcName> {
+        let dcs = placed.replicas.iter().filter_map(|r| self.topology.dc_of(r.node));
+        let others: BTreeSet<&DcName> = dcs.filter(|dc| *dc != home).collect();
+        let mut able: Vec<&DcName> =
+            others.into_iter().filter(|dc| self.majority_answers(placed, dc)).collect();
+        able.sort_by_key(|dc| self.topology.rtt(home, dc));
+        able.first().map(|dc| (*dc).clone())
+    }
+
+    fn majority_answers(&self, placed: &Partition, dc: &DcName) -> bool {
+        let there = placed.replicas.iter().filter(|r| self.topology.dc_of(r.node) == Some(dc));
+        let (answered, all) = there.fold((0, 0), |(answered, all), r| {
+            (answered + usize::from(self.standings.contains_key(&r.node)), all + 1)
+        });
+        all > 0 && answered > all / 2
+    }
+
+    fn standing(&self, at: TopicPartition, node: NodeId) -> Option<&Standing> {
+        self.standings.get(&node)?.iter().find(|s| s.is_of(at))
+    }
+
+    fn survey(&self, at: TopicPartition, placed: &Partition, to: &DcName) -> Found {
+        let seats: Vec<Seat> = placed
+            .replicas
+            .iter()
+            .filter_map(|replica| {
+                let standing = self.standing(at, replica.node);
+                let sealed = standing.map(|s| LastEntry { term: s.term, index: s.last_index });
+                let dc = self.topology.dc_of(replica.node)?.clone();
+                Some(Seat { dc, voter: replica.voter, sealed })
+            })
+            .collect();
+        survey(Survey {
+            home: &placed.home,
+            to,
+            sync_to: placed.replication.sync_to() as usize,
+            ever_sync: placed.ever_sync,
+            seats: &seats,
+        })
+    }
+
+    fn verdict(&self, at: TopicPartition, placed: &Partition, found: &Found) -> api::Verdict {
+        if found.proven {
+            return api::Verdict::Lossless;
+        }
+        if found.sealed.is_empty() {
+            return api::Verdict::Undecided;
+        }
+        let stale = placed.replicas.iter().filter_map(|r| self.standing(at, r.node)?.stale_seconds);
+        let least = stale.min_by(f64::total_cmp);
+        let since_ms = least.map_or(0, |stale| self.now_ms - (stale * 1000.0) as i64);
+        api::Verdict::UnboundedSince { since_ms }
+    }
+
+    fn refuses(&self, placed: &Partition, to: &DcName, found: &Found) -> Option<String> {
+        if !found.can_take_over(to) {
+            return Some(format!("a majority of the replicas in {to} must answer"));
+        }
+        match self.proposal.kind {
+            MoveKind::Switchover | MoveKind::Failback => {
+                let home_answers = found.sealed.contains(&placed.home);
+                (!home_answers).then(|| {
+                    format!(
+                        "a majority of the voters in {} must answer: `isobar dc failover {}` does not \
+                         need them",
+                        placed.home, placed.home
+                    )
+                })
+            }
+            MoveKind::Failover => {
+                let needs_word = placed.ever_sync && !found.proven && !self.proposal.accept_loss;
+                let missing = found.missing.iter().map(ToString::to_string).collect::<Vec<_>>();
+                needs_word.then(|| {
+                    format!(
+                        "it was sync, and without {} nobody can prove that nothing is lost: wait for \
+                         one of them, or give the word with --accept-loss",
+                        missing.join(" and ")
+                    )
+                })
+            }
+        }
+    }
+
+    /// What an operator may expect. Every step is a round trip from the leader of `__meta`; what is forced and
+    /// not proven waits for the old home's leases too.
+    fn pause(
+        &self,
+        topic: &Topic,
+        placed: &Partition,
+        to: &DcName,
+        verdict: api::Verdict,
+    ) -> Duration {
+        let rtt = |a: &DcName, b: &DcName| self.topology.rtt(a, b).unwrap_or_default();
+        let meta = self.meta.as_ref().unwrap_or(to);
+        let farthest = rtt(meta, &placed.home).max(rtt(meta, to));
+        let voters = meta_voters(self.topology);
+        let meta_rtt = self.topology.max_rtt(&voters);
+        let steps = rtt(&placed.home, to) + farthest * 2 + meta_rtt + FIRST_ELECTION;
+        let effective = config::effective(self.image, topic);
+        let fences = effective.is_some_and(|e| e.policy.on_isolation == OnIsolation::Fence);
+        match verdict {
+            api::Verdict::Lossless => steps,
+            _ if fences => steps + timing::lease(&timing(meta_rtt)).length.mul_f64(1.1),
+            _ => steps,
+        }
+    }
+}
+
+fn worse(a: api::Verdict, b: api::Verdict) -> api::Verdict {
+    use api::Verdict::{Lossless, UnboundedSince, Undecided};
+    match (a, b) {
+        (Undecided, _) | (_, Undecided) => Undecided,
+        (Lossless, other) | (other, Lossless) => other,
+        (UnboundedSince { since_ms: a }, UnboundedSince { since_ms: b }) => {
+            UnboundedSince { since_ms: a.min(b) }
+        }
+    }
+}

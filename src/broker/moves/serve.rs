@@ -1,0 +1,93 @@
+//! A node's side: what the one that carries a move asks of the replicas here.
+
+use bytes::Bytes;
+use isobar_transport::RpcError;
+
+use super::wire::{self, Asked};
+use super::{Error, Moves, hold};
+use crate::broker::inbound::{Answer, Switch, method};
+use crate::model::{LogIndex, TopicPartition};
+
+/// How far the epoch that is asked about may be ahead of the image here.
+const EPOCHS_AHEAD_MAX: u32 = 4;
+
+/// Why a call was refused, for the caller's log.
+mod code {
+    pub const MALFORMED: u16 = 1;
+    pub const REFUSED: u16 = 2;
+}
+
+/// Takes up the methods of a move.
+pub fn take_up(moves: &Moves, switch: &Switch) {
+    switch.take_up(
+        method::SEAL,
+        answer(moves, |moves, asked| async move {
+            Ok(wire::sealed(&moves.mover.seal(asked.at, asked.epoch).await?))
+        }),
+    );
+    switch.take_up(
+        method::HOLD,
+        answer(moves, |moves, asked| async move {
+            let at = asked.at;
+            let (fork, source) = asked.hold()?;
+            Ok(wire::held(hold::here(&moves, at, &fork, source).await?))
+        }),
+    );
+    switch.take_up(
+        method::HAND_OFF,
+        answer(moves, |moves, asked| async move {
+            let at = asked.at;
+            let (to, timeout) = asked.hand_off()?;
+            moves.orders.hand_off(at, to, timeout).await?;
+            Ok(Bytes::new())
+        }),
+    );
+    switch.take_up(
+        method::SEALED_RANGE,
+        answer(moves, |moves, asked| async move {
+            // Only of a log that nobody appends to any more, in the epoch that is asked about.
+            moves.mover.seal(asked.at, asked.epoch).await?;
+            let (from, to) = asked.range();
+            let view = moves.replicas.view(asked.at).ok_or(RpcError::Malformed)?;
+            let read = move || view.sealed_range(LogIndex(from), LogIndex(to));
+            let read = tokio::task::spawn_blocking(read).await.map_err(|_| RpcError::ShutDown)?;
+            Ok(read.map_err(crate::replica::driver::Refused::Log)?)
+        }),
+    );
+}
+
+fn answer<F>(moves: &Moves, serve: fn(Moves, Asked) -> F) -> Answer
+where
+    F: Future<Output = Result<Bytes, Error>> + Send + 'static,
+{
+    let moves = moves.clone();
+    Box::new(move |from, body| {
+        let moves = moves.clone();
+        Box::pin(async move {
+            let asked = Asked::receive(body).map_err(|error| refused(code::MALFORMED, &error))?;
+            let at = asked.at;
+            check(&moves, &asked)?;
+            serve(moves, asked).await.map_err(|error| {
+                tracing::debug!(%from, partition = %at, %error, "a step of a move was refused");
+                refused(code::REFUSED, &error)
+            })
+        })
+    })
+}
+
+/// A replica that promises an epoch is out until that epoch comes: no mistake of another node may take it out for
+/// good. An image that is two moves behind catches up, and is asked again.
+fn check(moves: &Moves, asked: &Asked) -> Result<(), RpcError> {
+    let image = moves.metadata.image();
+    let here = image.partition(asked.at).map(|placed| placed.home_epoch.as_u32());
+    let is_near = here.is_some_and(|here| asked.epoch.as_u32() <= here + EPOCHS_AHEAD_MAX);
+    if is_near && asked.at != TopicPartition::META {
+        return Ok(());
+    }
+    let (at, epoch) = (asked.at, asked.epoch);
+    Err(refused(code::REFUSED, &format!("home epoch {epoch} of {at}: here it is {here:?}")))
+}
+
+fn refused(code: u16, why: &dyn std::fmt::Display) -> RpcError {
+    RpcError::Refused { code, message: why.to_string() }
+}

@@ -1,0 +1,102 @@
+//! What the seals of an attempt amount to (R11, R12).
+
+use std::collections::BTreeSet;
+
+use isobar_topology::home_move::{Found, LastEntry, Seat, Survey, may_force, survey};
+
+use super::{Carrier, Course, Seal};
+use crate::log::{EpochStart, Position};
+use crate::metadata::image::Replica;
+use crate::metadata::moves::Kind;
+use crate::model::{DcName, NodeId, ReplicaId};
+
+impl Carrier {
+    /// Replicas of the target.
+    pub(super) fn there(&self) -> Vec<(ReplicaId, NodeId)> {
+        let Course { placed, dcs, aim, .. } = &self.course;
+        let there = placed.replicas.iter().filter(|r| dcs.get(&r.node) == Some(&aim.to));
+        there.map(|r| (r.id, r.node)).collect()
+    }
+
+    /// Who has F, and where its terms begin (R12).
+    pub(super) fn longest(&self, found: &Found) -> (NodeId, Position, &[EpochStart]) {
+        let cut = found.cut.map(|cut| (cut.term, cut.index));
+        let of = self.told.values().find(|told| {
+            let in_sealed =
+                self.course.dcs.get(&told.node).is_some_and(|dc| found.sealed.contains(dc));
+            let last = (told.seal.last.term.0, told.seal.last.index.0);
+            !told.seal.uncounted && in_sealed && Some(last) == cut
+        });
+        let of = of.expect("the cut is the end of a sealed log");
+        (of.node, of.seal.last, &of.seal.epochs)
+    }
+
+    /// The time up to which all that the old home had acknowledged is known to be below the cut; 0 if
+    /// no replica can say. Each replica had, so long before it was asked, all that its leader had shown.
+    pub(super) fn known_until_ms(&self) -> i64 {
+        let told = self.told.values().filter_map(|told| {
+            Some(told.asked_ms - i64::try_from(told.seal.stale?.as_millis()).ok()?)
+        });
+        told.max().unwrap_or(0)
+    }
+
+    pub(super) fn count(&self) -> Found {
+        let seat = |replica: &Replica| {
+            let seal = self.told.get(&replica.id).map(|told| &told.seal).filter(|s| !s.uncounted);
+            let last = |s: &Seal| LastEntry { term: s.last.term.0, index: s.last.index.0 };
+            let dc = self.course.dcs.get(&replica.node)?.clone();
+            Some(Seat { dc, voter: replica.voter, sealed: seal.map(last) })
+        };
+        let seats: Vec<Seat> = self.course.placed.replicas.iter().filter_map(seat).collect();
+        survey(self.about(&seats))
+    }
+
+    fn about<'a>(&'a self, seats: &'a [Seat]) -> Survey<'a> {
+        let Course { placed, aim, .. } = &self.course;
+        Survey {
+            home: &placed.home,
+            to: &aim.to,
+            sync_to: placed.replication.sync_to() as usize,
+            ever_sync: placed.ever_sync,
+            seats,
+        }
+    }
+
+    pub(super) fn is_enough(&self, found: &Found, all_said: bool) -> bool {
+        let Course { placed, aim, chosen, .. } = &self.course;
+        if let Some(chosen) = chosen {
+            let has = self.told.values().any(|told| told.seal.last == chosen.fork.at);
+            return found.can_take_over(&aim.to) && (has || all_said);
+        }
+        match aim.kind {
+            // Planned is lossless or it is not done: the home itself must be sealed (R18).
+            Kind::Switchover => found.sealed.contains(&placed.home) && found.can_take_over(&aim.to),
+            Kind::Failover if found.proven => found.can_take_over(&aim.to),
+            Kind::Failover => all_said && may_force(&self.about(&[]), found, aim.accept_loss),
+        }
+    }
+
+    pub(super) fn missing(&self, found: &Found) -> String {
+        let names = |dcs: &BTreeSet<DcName>| match dcs.len() {
+            0 => "none".to_owned(),
+            _ => dcs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        };
+        let why = self.silent.iter().map(|(node, why)| format!("node {node}: {why}"));
+        let why = why.take(5).collect::<Vec<_>>().join("; ");
+        let Course { aim, .. } = &self.course;
+        let word = match aim.kind {
+            Kind::Switchover => {
+                "a switchover needs a majority at home and one in the target; `isobar dc failover` \
+                 does not need the home"
+            }
+            Kind::Failover if !found.can_take_over(&aim.to) => {
+                "a majority of the target's replicas must answer"
+            }
+            Kind::Failover => {
+                "a topic that was ever sync needs a proof that nothing is lost, or --accept-loss"
+            }
+        };
+        let (sealed, missing) = (names(&found.sealed), names(&found.missing));
+        format!("sealed: {sealed}; missing: {missing} ({why}). {word}")
+    }
+}

@@ -1,0 +1,476 @@
+//! Carrying one move from its beginning in `__meta` to its activation. Pure: the leader of `__meta` has one
+//! for each move that is under way, and forgets it with its leadership; the next one begins anew, for
+//! every step may be repeated.
+//!
+//! ```text
+//!   switchover ─▶ HandOff ─┐
+//!   failover ──────────────┴▶ Seal, each replica ─▶ enough? F ─┬▶ Choose F ─▶ Hold, who lacks it in the target
+//!                               ▲ not within a while: again      │                │ a majority holds
+//!                               └──────── RETRY ◀────────────────┴────────────────┤ WaitForLeases, if it must
+//!                                                  (a majority ends at F already)  └▶ Activate
+//! ```
+//!
+//! Invariants: nothing is activated that was not sealed first and is held by a majority of the target
+//! (R10, R13); a switchover without its home's majority sealed never is (R18); an answer to an attempt
+//! that was given up counts for nothing. No log is made to end at F before F is chosen in `__meta`; once it
+//! is, no other F is looked for.
+
+mod count;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use isobar_topology::home_move::Found;
+use isobar_topology::quorum::majority;
+
+use super::{Activation, Aim, Choice, Chosen, FORK_TERMS_MAX, Kind, Verdict};
+use crate::log::{EpochStart, Fork, Position};
+use crate::metadata::image::Partition;
+use crate::model::{DcName, HomeEpoch, NodeId, ReplicaId, TopicPartition};
+
+/// Between two tries of a move that found too few: somebody may come back.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// How long one attempt waits for seals: a WAN round trip or two, a dial and an fsync.
+pub const SEAL_WAIT: Duration = Duration::from_secs(2);
+
+/// How long a topic that needs no proof waits for every datacenter to answer before it goes on with those
+/// that did: the T of R11.
+const ALL_ANSWER_WAIT: Duration = SEAL_WAIT;
+
+/// How much longer the rest of the target is waited for once there is enough: replicas that come in this time
+/// vote from the start, the others are promoted when they have caught up.
+const REST_WAIT: Duration = Duration::from_millis(50);
+
+/// How long the target may take to hold F before the move begins again: where much is missing, the next
+/// attempt goes on where this one was.
+pub const HOLD_WAIT: Duration = Duration::from_secs(60);
+
+/// How long the old home's leases are waited for before the seals are asked for again: a home that is up goes on
+/// renewing, and has heard by then that it is to promise. More than the longest lease that anybody
+/// waits for.
+const LEASES_WAIT: Duration = Duration::from_secs(100);
+
+/// How long a planned move may take before it is given up: the leader has stopped, so its home goes on
+/// in the next epoch where it was (R18).
+pub const SWITCHOVER_MAX: Duration = Duration::from_secs(15);
+
+/// A replica's seal, as it tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seal {
+    pub replica: ReplicaId,
+    /// The last entry that it has persisted, and the offset after it.
+    pub last: Position,
+    pub epochs: Vec<EpochStart>,
+    /// Installing, or damaged: sealed, and not to be counted (R21, R23).
+    pub uncounted: bool,
+    /// Time since it last had all that its leader had acknowledged, when it was sealed.
+    pub stale: Option<Duration>,
+}
+
+/// Which attempt an effect belongs to, and so its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Attempt(u32);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Ask the leader to stop for good; answer with `handle_handed_off`.
+    HandOff(Attempt),
+    /// Ask a replica for its promise; answer with `handle_sealed`.
+    Seal(Attempt, ReplicaId, NodeId),
+    /// Have `__meta` fix the cut; answer with `handle_chosen`.
+    Choose(Attempt, Box<Choice>),
+    /// Have a replica hold F, which `source` has; answer with `handle_held`.
+    Hold { attempt: Attempt, replica: ReplicaId, node: NodeId, fork: Arc<Fork>, source: NodeId },
+    /// Wait until none of these nodes can hold a lease; answer with `handle_leases_over` (R17).
+    WaitForLeases(Attempt, Vec<NodeId>),
+    /// Propose it; answer with `handle_activated`.
+    Activate(Attempt, Box<Activation>),
+    /// Propose that the home stays where it is, in the next epoch.
+    GiveUp,
+}
+
+#[derive(Debug)]
+struct Told {
+    node: NodeId,
+    /// Unix time.
+    asked_ms: i64,
+    seal: Seal,
+}
+
+#[derive(Debug)]
+enum Stage {
+    HandingOff,
+    Sealing { until: Duration },
+    Choosing(Plan),
+    Holding { until: Duration, plan: Plan, holders: Vec<ReplicaId>, asked: usize },
+    Waiting { until: Duration, activation: Box<Activation> },
+    Activating,
+    Resting { until: Duration },
+    Over,
+}
+
+/// How the target comes to hold F.
+#[derive(Debug)]
+struct Plan {
+    chosen: Chosen,
+    source: NodeId,
+    holders: Vec<ReplicaId>,
+    lacking: Vec<(ReplicaId, NodeId)>,
+}
+
+/// What it is told of the move.
+#[derive(Debug, Clone)]
+pub struct Course {
+    pub at: TopicPartition,
+    pub placed: Arc<Partition>,
+    pub aim: Aim,
+    /// The home epoch that begins.
+    pub next: HomeEpoch,
+    /// Its cut, if it has been chosen.
+    pub chosen: Option<Chosen>,
+    /// Of the nodes that have replicas.
+    pub dcs: BTreeMap<NodeId, DcName>,
+    /// The topic's policy is `on_isolation = "fence"`: an old home that is alive and cut off goes on
+    /// acknowledging until its leases are over, and no longer (R17).
+    pub fences: bool,
+}
+
+#[derive(Debug)]
+pub struct Carrier {
+    course: Course,
+    began: Duration,
+    attempt: Attempt,
+    stage: Stage,
+    told: BTreeMap<ReplicaId, Told>,
+    silent: BTreeMap<NodeId, String>,
+    sealing_since: Duration,
+    unanswered: usize,
+    given_up: bool,
+    effects: VecDeque<Effect>,
+    /// Why it has not ended yet, for people.
+    stuck: Option<String>,
+}
+
+impl Carrier {
+    pub fn new(now: Duration, course: Course) -> Self {
+        let mut carrier = Self {
+            course,
+            began: now,
+            attempt: Attempt(0),
+            stage: Stage::Over,
+            told: BTreeMap::new(),
+            silent: BTreeMap::new(),
+            sealing_since: now,
+            unanswered: 0,
+            given_up: false,
+            effects: VecDeque::new(),
+            stuck: None,
+        };
+        carrier.begin(now);
+        carrier
+    }
+
+    pub fn course(&self) -> &Course {
+        &self.course
+    }
+
+    /// Whether there is nothing left to do: it was activated, as far as is known here.
+    pub fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Over)
+    }
+
+    /// Why it is not over, once an attempt has come to nothing.
+    pub fn stuck(&self) -> Option<&str> {
+        self.stuck.as_deref()
+    }
+
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When [`Carrier::handle_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        match &self.stage {
+            Stage::Sealing { until }
+            | Stage::Holding { until, .. }
+            | Stage::Waiting { until, .. }
+            | Stage::Resting { until } => Some(*until),
+            Stage::HandingOff | Stage::Choosing(_) | Stage::Activating | Stage::Over => None,
+        }
+    }
+
+    pub fn handle_timeout(&mut self, now: Duration) {
+        if self.poll_timeout().is_none_or(|until| now < until) {
+            return;
+        }
+        match &self.stage {
+            Stage::Sealing { .. } => self.end_sealing(now),
+            Stage::Holding { .. } => self.end_holding(now),
+            Stage::Resting { .. } => self.begin(now),
+            Stage::Waiting { .. } => {
+                self.rest(now, "nodes of the old home go on renewing their leases".into());
+            }
+            Stage::HandingOff | Stage::Choosing(_) | Stage::Activating | Stage::Over => {}
+        }
+    }
+
+    /// The leader has stopped, or it could not be asked, or not everything has arrived in time.
+    pub fn handle_handed_off(&mut self, now: Duration, of: Attempt, done: Result<(), String>) {
+        if of != self.attempt || !matches!(self.stage, Stage::HandingOff) {
+            return;
+        }
+        match done {
+            Ok(()) => self.seal(now),
+            Err(why) => self.rest(now, why),
+        }
+    }
+
+    /// What a replica answered that was asked at `asked_ms`.
+    pub fn handle_sealed(
+        &mut self,
+        now: Duration,
+        of: Attempt,
+        (replica, node): (ReplicaId, NodeId),
+        asked_ms: i64,
+        answer: Result<Seal, String>,
+    ) {
+        if of != self.attempt || !matches!(self.stage, Stage::Sealing { .. }) {
+            return;
+        }
+        self.unanswered -= 1;
+        match answer {
+            Ok(seal) if seal.replica == replica => {
+                self.told.insert(replica, Told { node, asked_ms, seal });
+            }
+            Ok(seal) => {
+                self.silent.insert(node, format!("it has replica {}", seal.replica));
+            }
+            Err(why) => {
+                self.silent.insert(node, why);
+            }
+        }
+        let found = self.count();
+        let all_said =
+            self.unanswered == 0 || now.saturating_sub(self.sealing_since) >= ALL_ANSWER_WAIT;
+        if self.unanswered == 0 {
+            self.end_sealing(now);
+        } else if self.is_enough(&found, all_said) {
+            let rest = self.there().iter().any(|(id, _)| !self.told.contains_key(id));
+            let wait = if rest { REST_WAIT } else { Duration::ZERO };
+            if let Stage::Sealing { until } = &mut self.stage {
+                *until = (*until).min(now + wait);
+            }
+            self.handle_timeout(now);
+        }
+    }
+
+    /// The cut is fixed, or it is another one already.
+    pub fn handle_chosen(&mut self, now: Duration, of: Attempt, done: Result<(), String>) {
+        if of != self.attempt || !matches!(self.stage, Stage::Choosing(_)) {
+            return;
+        }
+        let Stage::Choosing(plan) = std::mem::replace(&mut self.stage, Stage::Activating) else {
+            unreachable!("it was looked at above");
+        };
+        match done {
+            Ok(()) => {
+                self.course.chosen = Some(plan.chosen.clone());
+                self.hold(now, plan);
+            }
+            Err(why) => self.rest(now, why),
+        }
+    }
+
+    /// Whether a replica holds F now.
+    pub fn handle_held(
+        &mut self,
+        now: Duration,
+        of: Attempt,
+        replica: ReplicaId,
+        answer: Result<bool, String>,
+    ) {
+        let all = self.there().len();
+        let Stage::Holding { until, holders, asked, .. } = &mut self.stage else { return };
+        if of != self.attempt {
+            return;
+        }
+        *asked -= 1;
+        match answer {
+            Ok(true) => holders.push(replica),
+            Ok(false) => self.stuck = Some("whoever has the cut gave nothing of it".into()),
+            Err(why) => self.stuck = Some(why),
+        }
+        if holders.len() >= majority(all) {
+            *until = (*until).min(now + REST_WAIT);
+        }
+        if *asked == 0 || holders.len() == all {
+            self.end_holding(now);
+        }
+    }
+
+    pub fn handle_leases_over(&mut self, of: Attempt) {
+        if of != self.attempt || !matches!(self.stage, Stage::Waiting { .. }) {
+            return;
+        }
+        if let Stage::Waiting { activation, .. } =
+            std::mem::replace(&mut self.stage, Stage::Activating)
+        {
+            self.effects.push_back(Effect::Activate(self.attempt, activation));
+        }
+    }
+
+    pub fn handle_activated(&mut self, now: Duration, of: Attempt, done: Result<(), String>) {
+        if of != self.attempt || !matches!(self.stage, Stage::Activating) {
+            return;
+        }
+        match done {
+            Ok(()) => self.stage = Stage::Over,
+            Err(why) => self.rest(now, why),
+        }
+    }
+
+    fn begin(&mut self, now: Duration) {
+        self.attempt.0 += 1;
+        match self.course.aim.kind {
+            Kind::Switchover => {
+                if now.saturating_sub(self.began) >= SWITCHOVER_MAX && !self.given_up {
+                    self.given_up = true;
+                    self.effects.push_back(Effect::GiveUp);
+                }
+                self.stage = Stage::HandingOff;
+                self.effects.push_back(Effect::HandOff(self.attempt));
+            }
+            Kind::Failover => self.seal(now),
+        }
+    }
+
+    fn rest(&mut self, now: Duration, why: String) {
+        self.stuck = Some(why);
+        self.stage = Stage::Resting { until: now + RETRY };
+    }
+
+    fn seal(&mut self, now: Duration) {
+        self.told.clear();
+        self.silent.clear();
+        self.sealing_since = now;
+        self.unanswered = self.course.placed.replicas.len();
+        self.stage = Stage::Sealing { until: now + SEAL_WAIT };
+        for replica in &self.course.placed.replicas {
+            self.effects.push_back(Effect::Seal(self.attempt, replica.id, replica.node));
+        }
+    }
+
+    fn end_sealing(&mut self, now: Duration) {
+        let found = self.count();
+        if !self.is_enough(&found, true) {
+            let why = self.missing(&found);
+            return self.rest(now, why);
+        }
+        let Some((source, chosen)) = self.cut(&found) else {
+            let why = "the cut is chosen, and nobody who has it answers: bring one of them back, or \
+                       fail over again, which chooses anew";
+            return self.rest(now, why.to_owned());
+        };
+        let ends = |id: &ReplicaId| self.told.get(id).map(|told| told.seal.last);
+        let at = chosen.fork.at;
+        let (mut holders, mut lacking) = (Vec::new(), Vec::new());
+        for (id, node) in self.there() {
+            match ends(&id) {
+                Some(end) if end == at => holders.push(id),
+                Some(_) => lacking.push((id, node)),
+                None => {}
+            }
+        }
+        let is_chosen = self.course.chosen.is_some();
+        let plan = Plan { chosen, source, holders, lacking };
+        // Sealed logs that end at F hold it already: after a hand-off that is all of them, and two
+        // round trips are saved.
+        if is_chosen || plan.holders.len() >= majority(self.there().len()) {
+            return self.hold(now, plan);
+        }
+        let Course { at, placed, .. } = &self.course;
+        let choice = Box::new(Choice {
+            at: *at,
+            home_epoch: placed.home_epoch,
+            fork: Fork::clone(&plan.chosen.fork),
+            verdict: plan.chosen.verdict,
+        });
+        self.stage = Stage::Choosing(plan);
+        self.effects.push_back(Effect::Choose(self.attempt, choice));
+    }
+
+    /// F and who has it: what was chosen, or what these seals say. `None` if who has it is silent.
+    fn cut(&self, found: &Found) -> Option<(NodeId, Chosen)> {
+        if let Some(chosen) = &self.course.chosen {
+            let has = self.told.values().find(|told| told.seal.last == chosen.fork.at);
+            return Some((has?.node, chosen.clone()));
+        }
+        let (source, last, epochs) = self.longest(found);
+        let skipped = epochs.len().saturating_sub(FORK_TERMS_MAX);
+        let (home_epoch, epochs) = (self.course.next, epochs[skipped..].to_vec());
+        let verdict = match found.proven {
+            true => Verdict::Lossless,
+            false => Verdict::UnboundedSince { ms: self.known_until_ms() },
+        };
+        let fork = Arc::new(Fork { home_epoch, at: last, epochs });
+        Some((source, Chosen { fork, verdict }))
+    }
+
+    fn hold(&mut self, now: Duration, mut plan: Plan) {
+        let holders = std::mem::take(&mut plan.holders);
+        let lacking = match holders.len() >= majority(self.there().len()) {
+            true => Vec::new(),
+            false => std::mem::take(&mut plan.lacking),
+        };
+        for (replica, node) in &lacking {
+            let (attempt, fork, source) =
+                (self.attempt, Arc::clone(&plan.chosen.fork), plan.source);
+            let (replica, node) = (*replica, *node);
+            self.effects.push_back(Effect::Hold { attempt, replica, node, fork, source });
+        }
+        let asked = lacking.len();
+        self.stage = Stage::Holding { until: now + HOLD_WAIT, plan, holders, asked };
+        if asked == 0 {
+            self.end_holding(now);
+        }
+    }
+
+    fn end_holding(&mut self, now: Duration) {
+        let stage = std::mem::replace(&mut self.stage, Stage::Activating);
+        let Stage::Holding { plan, mut holders, .. } = stage else {
+            unreachable!("the caller has looked");
+        };
+        let all = self.there().len();
+        if holders.len() < majority(all) {
+            let why = format!(
+                "{} of {all} replicas in {} hold the cut, a majority is needed: {}",
+                holders.len(),
+                self.course.aim.to,
+                self.stuck.as_deref().unwrap_or("no answer"),
+            );
+            return self.rest(now, why);
+        }
+        holders.sort();
+        let Chosen { fork, verdict } = plan.chosen;
+        let activation = Box::new(Activation {
+            at: self.course.at,
+            home_epoch: self.course.placed.home_epoch,
+            home: self.course.aim.to.clone(),
+            voters: holders,
+            fork: Fork::clone(&fork),
+            verdict,
+            ended_ms: 0,
+        });
+        // Who is sealed acknowledges nothing any more; who is not may hold a lease.
+        let voters = self.course.placed.voters().filter(|r| !self.told.contains_key(&r.id));
+        let old: Vec<NodeId> = voters.map(|r| r.node).collect();
+        if verdict == Verdict::Lossless || !self.course.fences || old.is_empty() {
+            self.effects.push_back(Effect::Activate(self.attempt, activation));
+        } else {
+            self.stage = Stage::Waiting { until: now + LEASES_WAIT, activation };
+            self.effects.push_back(Effect::WaitForLeases(self.attempt, old));
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What `__meta` knows of moves of homes: one that is under way, what it came to, and what old
+//! homes turned out to have had beyond the cut.
+//!
+//! ```text
+//!   Active(e) ──Begin──▶ Sealing(e + 1) ──────────────Activate(F, home, voters, verdict)──▶ Active(e + 1)
+//!                           │     ▲ │                                     ▲
+//!                           └─────┘ └──Choose(F)──▶ Sealing(e + 1, F) ────┘ of this F only
+//!           Begin again: forced, ◀──Begin again── │
+//!           or to another DC     Sealing(e + 2)  ◀┘
+//! ```
+//!
+//! Each step is a compare-and-set on (home epoch, phase) (R10, R13); a coordinator that is late, or
+//! one of two, changes nothing (H12).
+//!
+//! Invariant: no sealed log is changed for an epoch before its F is written down here, and for one epoch
+//! there is one F. Else a late coordinator could cut what another one has just counted as holding
+//! its own F. So where the target must be made to hold F, it is chosen first; and whoever wants another
+//! F after that has everybody promise another epoch.
+
+mod apply;
+pub mod carrier;
+#[cfg(test)]
+mod tests;
+pub mod wire;
+
+use std::sync::Arc;
+
+use crate::log::{Fork, Position};
+use crate::model::{DcName, HomeEpoch, NodeId, ReplicaId, TopicPartition};
+
+pub(super) use apply::{activate, begin, choose, refuse_begin, report};
+
+/// Ended moves that the image keeps, the oldest go first: three moves a day of a topic of 30
+/// partitions for eleven days, at about 200 bytes each.
+pub const KEPT_MAX: usize = 1000;
+
+/// Terms that a fork spells out at most. With more elections in what the log still has, a replica
+/// whose log ends before the first of them begins anew from a snapshot; at 24 bytes each this stays
+/// below a command's bound.
+pub const FORK_TERMS_MAX: usize = 50_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Planned: the leader hands off, nothing is lost at any distance (R18).
+    Switchover,
+    /// Forced, after a loss.
+    Failover,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Aim {
+    pub kind: Kind,
+    pub to: DcName,
+    /// The operator's word that what cannot be proven may be lost (R11); on record.
+    pub accept_loss: bool,
+    /// Unix time, for people and for what may be waited for; nothing that is safe depends on it.
+    pub began_ms: i64,
+}
+
+/// A move that is under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moving {
+    pub aim: Aim,
+    /// What the replicas promise: the home epoch that begins.
+    pub epoch: HomeEpoch,
+    pub chosen: Option<Chosen>,
+}
+
+/// The cut of a home epoch that has not begun, written down before a log is made to end there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chosen {
+    pub fork: Arc<Fork>,
+    /// By the seals that it was chosen by.
+    pub verdict: Verdict,
+}
+
+/// What a move claims at the moment when it is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing that was acknowledged is beyond the cut (R11, R13).
+    Lossless,
+    /// What the old home acknowledged after this time may be beyond the cut; how much is not known
+    /// until its disks have been read (R16). Unix time; the last word of the old home that reached
+    /// a replica which holds the cut.
+    UnboundedSince { ms: i64 },
+}
+
+/// What one replica of the old home, or any other, had beyond the cut, and has put into its ledger
+/// (R15, R16).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Suffix {
+    pub replica: ReplicaId,
+    pub node: NodeId,
+    pub records: u64,
+    pub bytes: u64,
+    /// Of the last entry before the cut was made, term before index: which suffix is the longest.
+    pub last: Position,
+}
+
+/// A move that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    pub at: TopicPartition,
+    /// As it was called then.
+    pub topic: Arc<str>,
+    pub kind: Kind,
+    pub from: DcName,
+    pub to: DcName,
+    /// Of the new home.
+    pub home_epoch: HomeEpoch,
+    pub cut: Position,
+    pub verdict: Verdict,
+    pub accept_loss: bool,
+    pub began_ms: i64,
+    pub ended_ms: i64,
+    /// The voters of the old home.
+    pub old_voters: Vec<ReplicaId>,
+    /// One a replica that has come back, in the order in which they told.
+    pub suffixes: Vec<Suffix>,
+}
+
+/// What is known of what a move cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Account {
+    /// Nothing, by proof.
+    Nothing,
+    /// The old home's disks have not been read: only the verdict is known (R16).
+    Open,
+    /// A majority of the old home's voters has been read: so many records are in the ledger and not
+    /// in the log.
+    Exact { records: u64 },
+}
+
+impl Moved {
+    pub fn account(&self) -> Account {
+        if self.verdict == Verdict::Lossless {
+            return Account::Nothing;
+        }
+        let read = self.suffixes.iter().filter(|s| self.old_voters.contains(&s.replica));
+        if read.clone().count() < self.old_voters.len() / 2 + 1 {
+            return Account::Open;
+        }
+        // The canonical suffix: the largest log over a majority of the old home's voters (R16).
+        let longest = read.max_by_key(|s| (s.last.term, s.last.index));
+        Account::Exact { records: longest.map_or(0, |s| s.records) }
+    }
+}
+
+/// Begins a move, if the partition still is where this was decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begin {
+    pub at: TopicPartition,
+    pub home_epoch: HomeEpoch,
+    pub aim: Aim,
+}
+
+/// Fixes the cut of the epoch that is being sealed (R12).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    pub at: TopicPartition,
+    /// The one that is left.
+    pub home_epoch: HomeEpoch,
+    pub fork: Fork,
+    pub verdict: Verdict,
+}
+
+/// Ends a move: the next home epoch begins (R13).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Activation {
+    pub at: TopicPartition,
+    /// The one that is left.
+    pub home_epoch: HomeEpoch,
+    pub home: DcName,
+    /// Replicas there that hold F; the first is the preferred leader.
+    pub voters: Vec<ReplicaId>,
+    pub fork: Fork,
+    pub verdict: Verdict,
+    pub ended_ms: i64,
+}
+
+/// A replica's word of what it had beyond the cut of a home epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    pub at: TopicPartition,
+    /// Of the new home.
+    pub home_epoch: HomeEpoch,
+    pub suffix: Suffix,
+}

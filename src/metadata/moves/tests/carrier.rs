@@ -1,0 +1,303 @@
+//! Transcripts of moves: what is asked, what comes back, what is activated.
+
+use std::time::Duration;
+
+use super::super::carrier::{Attempt, Carrier, Course, Effect, Seal};
+use super::super::{Activation, Aim, Chosen, Kind, Verdict};
+use crate::log::{EpochStart, Position};
+use crate::metadata::fixture::{World, n, topic};
+use crate::model::{HomeEpoch, LogIndex, NodeId, Offset, ReplicaId, Term};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// Of a topic with three replicas in each DC, 1 to 3 at home in fra.
+struct Script {
+    carrier: Carrier,
+    now: Duration,
+}
+
+fn course(kind: Kind, sync: bool, fences: bool) -> Course {
+    let mut world = World::new();
+    let configs: &[_] = if sync { &[("isobar.replication", "sync")] } else { &[] };
+    world.create(topic("t", 1, configs)).unwrap();
+    let topic = world.image.topic("t").unwrap();
+    let placed = topic.partitions[0].clone();
+    let topology = world.image.topology.as_ref().unwrap();
+    let dcs = placed.replicas.iter().map(|r| (r.node, topology.dc_of(r.node).unwrap().clone()));
+    Course {
+        at: crate::model::TopicPartition { topic: topic.id, partition: 0 },
+        dcs: dcs.collect(),
+        aim: Aim { kind, to: "iad".parse().unwrap(), accept_loss: false, began_ms: 1 },
+        next: HomeEpoch::new(2).unwrap(),
+        chosen: None,
+        placed,
+        fences,
+    }
+}
+
+fn term(election: u64) -> Term {
+    Term(HomeEpoch::FIRST.first_term().0 + election)
+}
+
+fn seal(replica: u64, election: u64, index: u64) -> Seal {
+    let last =
+        Position { index: LogIndex(index), term: term(election), offset: Offset(index as i64 - 1) };
+    let epochs = vec![EpochStart { term: term(election), index: LogIndex(1), offset: Offset(0) }];
+    let stale = Some(MS * 100 * replica as u32);
+    Seal { replica: ReplicaId(replica), last, epochs, uncounted: false, stale }
+}
+
+impl Script {
+    fn of(course: Course) -> Self {
+        Self { carrier: Carrier::new(Duration::ZERO, course), now: Duration::ZERO }
+    }
+
+    fn effects(&mut self) -> Vec<Effect> {
+        std::iter::from_fn(|| self.carrier.poll_effect()).collect()
+    }
+
+    /// Everybody is being asked for a seal; in which attempt.
+    fn expect_seals(&mut self) -> Attempt {
+        let effects = self.effects();
+        let asked: Vec<u64> = effects
+            .iter()
+            .map(|effect| match effect {
+                Effect::Seal(_, replica, _) => replica.0,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(asked, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        let Effect::Seal(attempt, ..) = effects[0] else { unreachable!() };
+        attempt
+    }
+
+    fn sealed(&mut self, of: Attempt, seals: &[Seal]) {
+        for seal in seals {
+            let of_whom = (seal.replica, n(seal.replica.0));
+            self.carrier.handle_sealed(self.now, of, of_whom, 1_000, Ok(seal.clone()));
+        }
+    }
+
+    fn silent(&mut self, of: Attempt, replicas: &[u64]) {
+        for id in replicas {
+            let of_whom = (ReplicaId(*id), n(*id));
+            self.carrier.handle_sealed(self.now, of, of_whom, 1_000, Err("gone".into()));
+        }
+    }
+
+    /// Time passes up to the next timeout.
+    fn pass(&mut self) -> Duration {
+        self.now = self.carrier.poll_timeout().expect("it waits for a time");
+        self.carrier.handle_timeout(self.now);
+        self.now
+    }
+
+    fn expect_activation(&mut self) -> (Attempt, Activation) {
+        match &self.effects()[..] {
+            [Effect::Activate(of, activation)] => (*of, (**activation).clone()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn activated(&mut self) -> Activation {
+        let (of, activation) = self.expect_activation();
+        self.carrier.handle_activated(self.now, of, Ok(()));
+        assert!(self.carrier.is_over());
+        activation
+    }
+}
+
+fn ids(of: &Activation) -> Vec<u64> {
+    of.voters.iter().map(|id| id.0).collect()
+}
+
+#[test]
+fn a_switchover_hands_off_seals_and_activates_without_a_round_trip_more() {
+    let mut script = Script::of(course(Kind::Switchover, false, true));
+    let [Effect::HandOff(of)] = script.effects()[..] else { panic!() };
+    script.carrier.handle_handed_off(script.now, of, Ok(()));
+    let of = script.expect_seals();
+    script.sealed(of, &[seal(1, 1, 9), seal(2, 1, 9)]);
+    assert_eq!(script.effects(), [], "the target has not answered");
+    script.sealed(of, &[seal(4, 1, 9), seal(5, 1, 9), seal(6, 1, 9)]);
+    let activation = script.activated();
+    assert_eq!((ids(&activation), activation.verdict), (vec![4, 5, 6], Verdict::Lossless));
+    assert_eq!(activation.fork.at, seal(4, 1, 9).last);
+}
+
+#[test]
+fn a_switchover_never_goes_on_without_its_home() {
+    let mut script = Script::of(course(Kind::Switchover, true, false));
+    let [Effect::HandOff(of)] = script.effects()[..] else { panic!() };
+    script.carrier.handle_handed_off(script.now, of, Ok(()));
+    let of = script.expect_seals();
+    script.sealed(of, &(3..=9).map(|id| seal(id, 1, 9)).collect::<Vec<_>>());
+    script.silent(of, &[1, 2]);
+    assert!(
+        script.carrier.stuck().unwrap().contains("missing: fra"),
+        "one of three is no majority"
+    );
+    script.pass();
+    assert!(matches!(script.effects()[..], [Effect::HandOff(_)]), "and it is tried again");
+}
+
+#[test]
+fn a_switchover_that_cannot_go_on_is_given_up() {
+    let mut script = Script::of(course(Kind::Switchover, false, false));
+    let mut given_up = None;
+    while given_up.is_none() {
+        for effect in script.effects() {
+            match effect {
+                Effect::HandOff(of) => {
+                    script.carrier.handle_handed_off(script.now, of, Err("no leader".into()));
+                }
+                Effect::GiveUp => given_up = Some(script.now),
+                other => panic!("{other:?}"),
+            }
+        }
+        if given_up.is_none() {
+            script.pass();
+        }
+    }
+    let after = given_up.unwrap();
+    assert!(after >= Duration::from_secs(15) && after < Duration::from_secs(17), "{after:?}");
+}
+
+#[test]
+fn a_proven_failover_waits_for_no_lease_and_for_nobody_who_is_not_needed() {
+    let mut script = Script::of(course(Kind::Failover, true, true));
+    let of = script.expect_seals();
+    script.silent(of, &[1, 2, 3]);
+    script.sealed(of, &[seal(4, 1, 9), seal(5, 1, 9), seal(6, 1, 9), seal(7, 1, 7)]);
+    assert_eq!(script.effects(), [], "k = 1 of two: sin is needed too (R11)");
+    script.sealed(of, &[seal(8, 1, 8)]);
+    let activation = script.activated();
+    assert_eq!(activation.verdict, Verdict::Lossless);
+    assert_eq!(activation.fork.at.index, LogIndex(9));
+}
+
+#[test]
+fn without_the_proof_a_sync_topic_stays_where_it_is_until_somebody_gives_the_word() {
+    let of_three = [seal(4, 1, 9), seal(5, 1, 9), seal(6, 1, 9)];
+    let mut script = Script::of(course(Kind::Failover, true, false));
+    let of = script.expect_seals();
+    script.sealed(of, &of_three);
+    script.silent(of, &[1, 2, 3, 7, 8, 9]);
+    assert_eq!(script.effects(), []);
+    assert!(script.carrier.stuck().unwrap().contains("--accept-loss"));
+    let mut word = course(Kind::Failover, true, false);
+    word.aim.accept_loss = true;
+    let mut script = Script::of(word);
+    let of = script.expect_seals();
+    script.sealed(of, &of_three);
+    script.silent(of, &[1, 2, 3, 7, 8, 9]);
+    // Asked at 1,000 ms; replica 4 had everything 400 ms before.
+    assert_eq!(script.activated().verdict, Verdict::UnboundedSince { ms: 600 });
+}
+
+#[test]
+fn an_async_failover_waits_for_all_who_may_answer_and_for_the_old_homes_leases() {
+    let mut script = Script::of(course(Kind::Failover, false, true));
+    let of = script.expect_seals();
+    script.sealed(of, &[seal(4, 1, 9), seal(5, 1, 9), seal(6, 1, 9)]);
+    assert_eq!(script.effects(), [], "sin may have more");
+    assert_eq!(script.pass(), Duration::from_secs(2));
+    let nodes: Vec<NodeId> = [1, 2, 3].map(n).into();
+    let [Effect::WaitForLeases(of, asked)] = &script.effects()[..] else { panic!() };
+    assert_eq!(*asked, nodes);
+    script.carrier.handle_leases_over(*of);
+    assert_eq!(script.activated().verdict, Verdict::UnboundedSince { ms: 600 });
+}
+
+#[test]
+fn the_target_fetches_what_another_datacenter_has_more() {
+    let mut script = Script::of(course(Kind::Failover, true, true));
+    let of = script.expect_seals();
+    script.silent(of, &[1, 2, 3]);
+    script.sealed(of, &[seal(4, 1, 9), seal(5, 1, 9), seal(6, 1, 8)]);
+    // A later term wins although it is shorter (R12).
+    script.sealed(of, &[seal(7, 2, 5), seal(8, 1, 8), seal(9, 1, 8)]);
+    let effects = script.effects();
+    let [Effect::Choose(of, choice)] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!((choice.fork.at.index, choice.verdict), (LogIndex(5), Verdict::Lossless));
+    script.carrier.handle_chosen(script.now, *of, Ok(()));
+    let effects = script.effects();
+    let held: Vec<(u64, u64, NodeId)> = effects
+        .iter()
+        .map(|effect| match effect {
+            Effect::Hold { replica, fork, source, .. } => (replica.0, fork.at.index.0, *source),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(held, [(4, 5, n(7)), (5, 5, n(7)), (6, 5, n(7))]);
+    let Effect::Hold { attempt, .. } = effects[0] else { unreachable!() };
+    script.carrier.handle_held(script.now, attempt, ReplicaId(6), Ok(true));
+    assert_eq!(script.effects(), []);
+    script.carrier.handle_held(script.now, attempt, ReplicaId(4), Ok(true));
+    script.pass();
+    assert_eq!(ids(&script.activated()), [4, 6], "the third is a learner until it has caught up");
+}
+
+#[test]
+fn who_stands_in_or_is_damaged_is_not_counted() {
+    let mut script = Script::of(course(Kind::Failover, true, true));
+    let of = script.expect_seals();
+    script.silent(of, &[1, 2, 3, 9]);
+    let stands_in = Seal { uncounted: true, ..seal(8, 1, 2) };
+    script.sealed(of, &[seal(4, 1, 9), seal(5, 1, 9), seal(6, 1, 9), seal(7, 1, 9), stands_in]);
+    assert!(
+        script.carrier.stuck().unwrap().contains("missing: fra, sin"),
+        "7 alone is no majority"
+    );
+}
+
+#[test]
+fn an_answer_to_an_attempt_that_is_over_counts_for_nothing() {
+    let mut script = Script::of(course(Kind::Failover, true, false));
+    let first = script.expect_seals();
+    script.silent(first, &[1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    script.pass();
+    let second = script.expect_seals();
+    assert_ne!(first, second);
+    script.sealed(first, &(1..=9).map(|id| seal(id, 1, 9)).collect::<Vec<_>>());
+    assert_eq!(script.effects(), []);
+    script.sealed(second, &(1..=9).map(|id| seal(id, 1, 9)).collect::<Vec<_>>());
+    script.activated();
+}
+
+#[test]
+fn an_activation_that_came_too_late_is_tried_from_the_beginning() {
+    let mut script = Script::of(course(Kind::Failover, true, false));
+    let of = script.expect_seals();
+    script.sealed(of, &(1..=6).map(|id| seal(id, 1, 9)).collect::<Vec<_>>());
+    let (of, _) = script.expect_activation();
+    script.carrier.handle_activated(script.now, of, Err("the placement has changed".into()));
+    assert!(!script.carrier.is_over());
+    script.pass();
+    script.expect_seals();
+}
+
+#[test]
+fn a_cut_that_was_chosen_is_kept_by_who_carries_on() {
+    let fork = crate::log::Fork {
+        home_epoch: HomeEpoch::new(2).unwrap(),
+        at: seal(7, 1, 9).last,
+        epochs: seal(7, 1, 9).epochs,
+    };
+    let mut taken_over = course(Kind::Failover, false, false);
+    let verdict = Verdict::UnboundedSince { ms: 77 };
+    taken_over.chosen = Some(Chosen { fork: fork.clone().into(), verdict });
+    let mut script = Script::of(taken_over.clone());
+    let of = script.expect_seals();
+    // The home is back and has more: too late for this epoch.
+    script.sealed(of, &[seal(1, 1, 20), seal(2, 1, 20), seal(3, 1, 20)]);
+    script.sealed(of, &[seal(4, 1, 9), seal(5, 1, 9), seal(6, 1, 4)]);
+    let activation = script.activated();
+    assert_eq!((activation.fork, activation.verdict), (fork, verdict));
+    assert_eq!(activation.voters, [ReplicaId(4), ReplicaId(5)]);
+    let mut gone = Script::of(taken_over);
+    let of = gone.expect_seals();
+    gone.sealed(of, &[seal(4, 1, 3), seal(5, 1, 4), seal(6, 1, 4)]);
+    gone.silent(of, &[1, 2, 3, 7, 8, 9]);
+    assert!(gone.carrier.stuck().unwrap().contains("fail over again"));
+}

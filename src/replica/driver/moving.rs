@@ -1,0 +1,156 @@
+//! Replicas between two homes: sealed, cut, and begun anew.
+//!
+//! ```text
+//!   open in e ──seal──▶ sealed for e + 1 ──cut, extend──▶ a prefix of F ──begin──▶ open in e + 1
+//!               core goes,                what F lacks is in the ledger     another core (R1, R14)
+//!               then the promise is on disk, then it reports (R10)
+//! ```
+//!
+//! The loop only lets the core go and takes the new one in; everything between is the disk's, in the
+//! order of its commands, so a promise comes after every write of the core that went.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::disk::Command;
+use super::disks::Disks;
+use super::orders::{Orders, Refused};
+use super::replicas::Replicas;
+use super::restart;
+use super::spec::Spec;
+use crate::log::{self, Cut, Entry, Fork, Position, Sealed, Suffix};
+use crate::model::{HomeEpoch, TopicPartition};
+use crate::replica::core::Now;
+use crate::replica::host::Round;
+use crate::replica::{Progress, Role, View};
+
+/// What the loop knew when it let a core go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LetGo {
+    /// Time since the replica last had all that its leader had acknowledged, as far as it had heard;
+    /// `None` where it never had, or was not open.
+    pub stale: Option<Duration>,
+}
+
+impl Replicas {
+    /// Lets the core of an older epoch go, for good: whatever waited for it hears that it does not
+    /// lead. What it showed can be read on. Done twice it is done once.
+    pub(super) fn seal(
+        &mut self,
+        now: Now,
+        at: TopicPartition,
+        epoch: HomeEpoch,
+    ) -> Result<(LetGo, Round), Refused> {
+        if let Some(here) = self.host.core(at).map(|core| core.config().group.home_epoch)
+            && here >= epoch
+        {
+            return Err(Refused::MovedOn { partition: at, here });
+        }
+        if let Some(recovered) = self.recovered.get_mut(&at) {
+            // As its state will be: it must not be opened for what it was.
+            recovered.state.promised = recovered.state.promised.max(epoch);
+        }
+        let core = self.host.core(at);
+        let stale = core.and_then(|core| match core.is_leader() {
+            true => Some(Duration::ZERO),
+            false => core.staleness(now.mono),
+        });
+        let last = self.host.remove(at);
+        if let Some(slot) = self.slots.remove(&at) {
+            let progress = slot.view.progress();
+            slot.view.publish(Progress { role: Role::Learner, ..progress });
+            self.sealed.insert(at, Arc::clone(&slot.view));
+        }
+        self.closed.remove(&at);
+        Ok((LetGo { stale }, last))
+    }
+
+    /// A replica whose promise a restart has found: it shows what it showed, and takes no part.
+    pub(super) fn open_sealed(&mut self, at: TopicPartition) -> Option<Arc<View>> {
+        let (recovered, reader) = (self.recovered.get(&at)?, self.readers.get(&at)?);
+        let progress = Progress {
+            role: Role::Learner,
+            leader_epoch: recovered.last.1.leader_epoch(),
+            log_start: recovered.start.offset,
+            high_watermark: recovered.hw.offset.max(recovered.start.offset),
+            watermark_known: true,
+            log_end: recovered.next_offset,
+        };
+        let epochs = recovered.epochs.iter().map(|e| (e.term, e.index, e.offset)).collect();
+        let view = Arc::new(View::new(at, progress, epochs, reader.clone()));
+        self.sealed.insert(at, Arc::clone(&view));
+        Some(view)
+    }
+}
+
+/// The way to a node's replicas for whoever moves homes. Cheap to clone.
+#[derive(Clone)]
+pub struct Mover {
+    orders: Orders,
+    disks: Disks,
+}
+
+impl Mover {
+    pub(super) fn new(orders: Orders, disks: Disks) -> Self {
+        Self { orders, disks }
+    }
+
+    /// R10: from here on nothing of an epoch before `epoch` is taken, and that is on disk; then, where
+    /// the log ends.
+    pub async fn seal(
+        &self,
+        at: TopicPartition,
+        epoch: HomeEpoch,
+    ) -> Result<(Sealed, LetGo), Refused> {
+        let gone = self.orders.seal(at, epoch).await?;
+        let sealed = self.ask(at, |reply| Command::Seal(at, epoch, reply)).await?;
+        Ok((sealed, gone))
+    }
+
+    /// Lets a sealed log end where it leaves the one that ends at F; what is beyond is in the ledger.
+    pub async fn cut(&self, at: TopicPartition, fork: &Arc<Fork>) -> Result<Cut, Refused> {
+        let fork = Arc::clone(fork);
+        self.ask(at, |reply| Command::Cut(at, fork, reply)).await
+    }
+
+    /// Adds a peer's entries to a sealed log, up to F.
+    pub async fn extend(
+        &self,
+        at: TopicPartition,
+        fork: &Arc<Fork>,
+        entries: Vec<Entry>,
+    ) -> Result<Cut, Refused> {
+        let fork = Arc::clone(fork);
+        self.ask(at, |reply| Command::Extend(at, fork, entries, reply)).await
+    }
+
+    /// Lets the replica here, of an older epoch, begin the one of `spec` with what its log has in
+    /// common with F (R1, R15). Repeated after a crash it goes on where it was.
+    pub async fn begin_epoch(
+        &self,
+        spec: Spec,
+        fork: &Arc<Fork>,
+    ) -> Result<(Sealed, Option<Suffix>), Refused> {
+        let at = spec.group.partition;
+        let (sealed, _) = self.seal(at, spec.group.home_epoch).await?;
+        let whole = Arc::clone(fork);
+        let cut = self.ask(at, |reply| Command::SetAside(at, whole, reply)).await?;
+        let mut state = restart::new_state(&spec);
+        state.fork = Some(Position { ..fork.at });
+        // What it had not caught up with it still has not (R23).
+        state.installing = sealed.installing;
+        let begun = self.ask(at, |reply| Command::BeginEpoch(at, Box::new(state), reply)).await?;
+        let (recovered, reader) = begun;
+        self.orders.begun(recovered, reader, spec).await?;
+        Ok((sealed, cut.suffix))
+    }
+
+    async fn ask<T>(
+        &self,
+        at: TopicPartition,
+        command: impl FnOnce(tokio::sync::oneshot::Sender<Result<T, log::Error>>) -> Command,
+    ) -> Result<T, Refused> {
+        let number = self.disks.of(at).ok_or(log::Error::UnknownPartition(at))?;
+        Ok(self.disks.ask(number, command).await??)
+    }
+}
