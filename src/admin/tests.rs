@@ -129,6 +129,7 @@ fn status() -> Status {
         replica: ReplicaId(1),
         progress: Progress {
             role: Role::Leader,
+            hands_over: false,
             leader_epoch: 131_073,
             log_start: Offset(0),
             high_watermark: Offset(5),

@@ -280,13 +280,13 @@ impl Node {
 
     /// Stops in order: leaders go first, then clients, then everything is synced.
     pub async fn stop(mut self) {
+        let views = self.replicas.views();
+        let led = views.iter().filter(|view| view.progress().role == Role::Leader);
+        let led: Vec<TopicPartition> = led.map(|view| view.partition).collect();
         self.orders.step_down();
-        let handed_over = async {
-            while self.replicas.views().iter().any(|v| v.progress().role == Role::Leader) {
-                // tidy: there is no event for "leads nothing any more"; the limit is around the loop.
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
+        // Until this node can name its successors: a client that it sends away knows no other to ask, and one
+        // whose leader is gone before the next is known comes back half a second later, or more.
+        let handed_over = self.replicas.leaders().succeeded(&led, self.id);
         if tokio::time::timeout(HANDOVER_MAX, handed_over).await.is_err() {
             tracing::warn!(node = %self.id, "stopping while leading: no other voter took over");
         }

@@ -143,6 +143,7 @@ mod tests {
             replica: ReplicaId(1),
             progress: Progress {
                 role,
+                hands_over: false,
                 leader_epoch: LeaderEpoch::default(),
                 log_start: Offset(0),
                 high_watermark: Offset(0),

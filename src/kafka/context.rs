@@ -178,9 +178,18 @@ impl Context {
         node == self.node || self.liveness.is_alive(node)
     }
 
-    /// Whether a leader on that node may be named to a client.
-    pub fn is_heard(&self, node: NodeId) -> bool {
-        node == self.node || self.liveness.is_heard(node)
+    /// Whether a leader may be named to a client: not one that is silent or hands its leadership over, nor one
+    /// whose successor a replica here has voted for. A client that is refused asks who leads; told the
+    /// same name it believes it, and stops asking.
+    fn may_be_named(&self, partition: TopicPartition, leader: &replica::Leader) -> bool {
+        let here = self.replicas.view(partition).map(|view| view.progress());
+        if here.is_some_and(|here| here.leader_epoch > leader.epoch) {
+            return false;
+        }
+        match leader.node == self.node {
+            true => here.is_some_and(|here| here.role == replica::Role::Leader && !here.hands_over),
+            false => self.liveness.is_heard(leader.node),
+        }
     }
 
     /// Asks the leaders of these topics whether they are there. A client asks for metadata because
@@ -196,9 +205,9 @@ impl Context {
         self.liveness.probe(nodes).await;
     }
 
-    /// Who leads a partition, as far as is known, and not gone silent.
+    /// Who leads a partition, as far as is known and may be told.
     pub fn leader(&self, partition: TopicPartition) -> Option<replica::Leader> {
-        self.replicas.leaders().of(partition).filter(|leader| self.is_heard(leader.node))
+        self.replicas.leaders().of(partition).filter(|leader| self.may_be_named(partition, leader))
     }
 
     /// Waits until new partitions have leaders, as far as this node knows, so that a client that

@@ -44,11 +44,20 @@ impl Leaders {
 
     /// Returns once the leader of every one of these partitions is known: for whoever made them.
     pub async fn known(&self, partitions: &[TopicPartition]) {
+        self.are(partitions, |_| true).await;
+    }
+
+    /// Returns once another node is known to lead every one of these.
+    pub async fn succeeded(&self, partitions: &[TopicPartition], node: NodeId) {
+        self.are(partitions, |leader| leader.node != node).await;
+    }
+
+    async fn are(&self, partitions: &[TopicPartition], wanted: impl Fn(&Leader) -> bool) {
         loop {
             let learned = self.learned.notified();
             let all = {
                 let known = self.by_partition.read().expect("no panic while held");
-                partitions.iter().all(|partition| known.contains_key(partition))
+                partitions.iter().all(|partition| known.get(partition).is_some_and(&wanted))
             };
             if all {
                 return;

@@ -26,6 +26,8 @@ pub enum Role {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     pub role: Role,
+    /// A leader that takes nothing any more, for another is about to lead.
+    pub hands_over: bool,
     /// Of the leader that this replica follows, or its own.
     pub leader_epoch: LeaderEpoch,
     /// First offset that may be read.

@@ -89,8 +89,8 @@ pub(super) fn partition_state(
 ) -> PartitionState {
     let known = context.replicas.leaders().of(at);
     let nodes = || partition.replicas.iter().map(|replica| replica.node);
-    let leader = known.as_ref().filter(|leader| context.is_heard(leader.node));
-    let (error_code, leader_id) = match leader {
+    let leader = context.leader(at);
+    let (error_code, leader_id) = match &leader {
         None => (ErrorCode::LeaderNotAvailable, -1),
         Some(leader) if endpoint(image, leader.node, session).is_none() => {
             (ErrorCode::ListenerNotFound, -1)

@@ -279,6 +279,7 @@ impl Core {
                 (false, true) => Role::Follower,
                 (false, false) => Role::Learner,
             },
+            hands_over: self.raw.raft.lead_transferee.is_some() || self.handing_off.is_some(),
             leader_epoch: self.term().leader_epoch(),
             log_start: self.log_start,
             high_watermark: self.high_watermark,

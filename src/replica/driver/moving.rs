@@ -70,6 +70,7 @@ impl Replicas {
         let (recovered, reader) = (self.recovered.get(&at)?, self.readers.get(&at)?);
         let progress = Progress {
             role: Role::Learner,
+            hands_over: false,
             leader_epoch: recovered.last.1.leader_epoch(),
             log_start: recovered.start.offset,
             high_watermark: recovered.hw.offset.max(recovered.start.offset),

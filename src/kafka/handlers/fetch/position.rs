@@ -53,6 +53,7 @@ mod tests {
         use Role::{Follower, Leader, Learner};
         let progress = |role, watermark_known| Progress {
             role,
+            hands_over: false,
             leader_epoch: 1,
             log_start: Offset(10),
             high_watermark: Offset(20),
