@@ -14,6 +14,7 @@ mod forward;
 mod groups;
 mod inbound;
 mod lease;
+mod leave;
 mod mend;
 mod moves;
 mod node;

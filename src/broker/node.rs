@@ -15,14 +15,16 @@ use tokio::task::JoinSet;
 
 use super::bootstrap::{Beginning, Begun, Newcomer};
 use super::inbound::{Switch, method};
+use super::leave::Leaving;
 use super::peers::{Wire, peers};
 use super::reconcile::Reconciler;
 use super::{
     admin, bootstrap, clients, disks, forward, groups, lease, mend, moves, promote, ranges,
     reconcile, scrub,
 };
-use crate::admin::Recorder;
+use crate::admin::{Recorder, Server};
 use crate::coordinator;
+use crate::kafka;
 use crate::log;
 use crate::metadata::command::FEATURE_LEVEL;
 use crate::metadata::config::OFFSETS_PARTITIONS;
@@ -31,8 +33,8 @@ use crate::metadata::refusal::Reason;
 use crate::metadata::request::Request;
 use crate::metadata::service;
 use crate::model::{NodeId, TopicId, TopicPartition};
+use crate::replica;
 use crate::replica::driver::{self, Ends, Orders, Refused, Spec};
-use crate::replica::{self, Role};
 
 /// How long a registration may take before it is tried again: `__meta` may have no leader yet.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,10 +42,6 @@ const REGISTER_RETRY: Duration = Duration::from_millis(500);
 
 /// How long what an image asks for and could not be done waits before it is tried again.
 const FOLLOW_AGAIN: Duration = Duration::from_secs(2);
-
-/// How long a node that stops waits for others to take over what it leads. Ten elections inside a
-/// DC; a leader that nobody can replace is stopped all the same, and its clients retry.
-const HANDOVER_MAX: Duration = Duration::from_secs(5);
 
 pub struct Config {
     pub topology: Arc<Topology>,
@@ -59,6 +57,13 @@ pub struct Config {
     /// The operator's word, where this disk is empty: the one before is gone for good, also if
     /// partitions are left without a majority of their voters' disks.
     pub accept_loss: bool,
+}
+
+/// A node that has its ports for clients and operators, and nothing else yet.
+pub struct Bound {
+    config: Config,
+    listeners: Vec<kafka::Listener>,
+    admin: Server,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -102,13 +107,19 @@ pub struct Node {
 }
 
 impl Node {
+    /// Takes the ports that clients and operators come to; nothing is opened yet.
+    pub async fn bind(config: Config) -> Result<Bound, Error> {
+        let here = config.topology.node(config.node).ok_or(Error::UnknownNode(config.node))?;
+        let (listeners, admin) = (clients::bind(here).await?, admin::bind(here.admin.bind).await?);
+        Ok(Bound { config, listeners, admin })
+    }
+
     /// Starts a node. Returns when its part in `__meta` is open; [`Node::ready`] tells when
     /// clients are well served.
-    pub async fn start(config: Config) -> Result<Self, Error> {
+    pub async fn start(bound: Bound) -> Result<Self, Error> {
+        let Bound { config, listeners, admin } = bound;
         let Config { topology, node, data_dirs, certs_base, wan, seed, accept_loss } = config;
         let here = topology.node(node).ok_or(Error::UnknownNode(node))?.clone();
-        let listeners = clients::bind(&here).await?;
-        let admin = admin::bind(here.admin.bind).await?;
         let disks::Opened { stores, disk, cluster_id } = disks::open(&data_dirs, node)?;
         let files = Files {
             ca: certs_base.join(&topology.cluster().ca),
@@ -280,16 +291,9 @@ impl Node {
 
     /// Stops in order: leaders go first, then clients, then everything is synced.
     pub async fn stop(mut self) {
-        let views = self.replicas.views();
-        let led = views.iter().filter(|view| view.progress().role == Role::Leader);
-        let led: Vec<TopicPartition> = led.map(|view| view.partition).collect();
-        self.orders.step_down();
-        // Until this node can name its successors: a client that it sends away knows no other to ask, and one
-        // whose leader is gone before the next is known comes back half a second later, or more.
-        let handed_over = self.replicas.leaders().succeeded(&led, self.id);
-        if tokio::time::timeout(HANDOVER_MAX, handed_over).await.is_err() {
-            tracing::warn!(node = %self.id, "stopping while leading: no other voter took over");
-        }
+        let Self { id: me, replicas, transport, .. } = &self;
+        let image = self.metadata.image();
+        Leaving { me: *me, image: &image, replicas, transport }.hand_over(&self.orders).await;
         let _ = self.shutdown.send(true);
         self.tasks.shutdown().await;
         if let Err(error) = self.orders.close().await {

@@ -99,7 +99,8 @@ async fn serve(topology: Topology, data_dir: PathBuf) -> anyhow::Result<()> {
         let (a, b) = &link.between;
         wan.set(a, b, Link { delay: link.rtt / 2, ..Link::default() });
     }
-    let mut starting = tokio::task::JoinSet::new();
+    // In order, and before anything starts: a taken port is told of the first node that wants one.
+    let mut bound = Vec::new();
     for node in topology.nodes() {
         let config = broker::Config {
             topology: Arc::clone(&topology),
@@ -110,7 +111,11 @@ async fn serve(topology: Topology, data_dir: PathBuf) -> anyhow::Result<()> {
             seed: rand::random(),
             accept_loss: false,
         };
-        starting.spawn(Node::start(config));
+        bound.push(Node::bind(config).await?);
+    }
+    let mut starting = tokio::task::JoinSet::new();
+    for node in bound {
+        starting.spawn(Node::start(node));
     }
     let mut nodes = Vec::new();
     while let Some(started) = starting.join_next().await {

@@ -60,7 +60,7 @@ pub fn run(args: Args, matches: &ArgMatches) -> anyhow::Result<()> {
             seed: rand::random(),
             accept_loss: args.accept_loss,
         };
-        let running = Node::start(config).await?;
+        let running = Node::start(Node::bind(config).await?).await?;
         run::told_to_stop().await?;
         tracing::info!(%node, "stopping");
         running.stop().await;

@@ -44,22 +44,16 @@ impl Leaders {
 
     /// Returns once the leader of every one of these partitions is known: for whoever made them.
     pub async fn known(&self, partitions: &[TopicPartition]) {
-        self.are(partitions, |_| true).await;
+        for partition in partitions {
+            self.known_as(*partition, |_| true).await;
+        }
     }
 
-    /// Returns once another node is known to lead every one of these.
-    pub async fn succeeded(&self, partitions: &[TopicPartition], node: NodeId) {
-        self.are(partitions, |leader| leader.node != node).await;
-    }
-
-    async fn are(&self, partitions: &[TopicPartition], wanted: impl Fn(&Leader) -> bool) {
+    /// Returns once the known leader of a partition is one of those.
+    pub async fn known_as(&self, at: TopicPartition, is_one: impl Fn(&Leader) -> bool) {
         loop {
             let learned = self.learned.notified();
-            let all = {
-                let known = self.by_partition.read().expect("no panic while held");
-                partitions.iter().all(|partition| known.get(partition).is_some_and(&wanted))
-            };
-            if all {
+            if self.of(at).as_ref().is_some_and(&is_one) {
                 return;
             }
             learned.await;

@@ -19,7 +19,11 @@ def test_it_is_ready_soon_says_where_and_ends_in_order(own_dev):
         assert dc in said
         assert any(dev.kafka(node) in said or f"localhost:{dev.kafka_port + node - 1}" in said for node in dev.nodes(dc))
     assert str(dev.admin_port) in said
+    began = time.monotonic()
     assert dev.shut_down() == 0
+    took = time.monotonic() - began
+    # A second for goodbyes over the WAN. Nobody waits for others to take over: they all go.
+    assert took < 4, f"ended after {took:.1f} s"
 
 
 def test_what_was_written_survives_an_ordered_end_and_a_kill(own_dev, topic):
@@ -53,8 +57,7 @@ def test_a_taken_port_is_an_error_that_names_it(own_dev, tmp_path):
         assert second.process.wait_end(30) != 0
     finally:
         second.close()
-    # Nine nodes take theirs at once: whichever fails first names its own.
-    assert any(f":{first.kafka_port + n}:" in second.process.output() for n in range(9))
+    assert f":{first.kafka_port}:" in second.process.output()
     first.process.assert_alive()
 
 

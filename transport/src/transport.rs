@@ -233,6 +233,11 @@ impl Transport {
         self.inner.node.is_heard(peer)
     }
 
+    /// The peers to whom control is up, without a hop, and that speak; and each change of that.
+    pub fn reached(&self) -> watch::Receiver<Arc<Vec<NodeId>>> {
+        self.inner.node.reach.subscribe()
+    }
+
     /// A peer should have spoken by now and did not. It is not heard, see [`Transport::is_heard`], until its next
     /// frame, call or answer comes.
     pub fn suspect(&self, peer: NodeId) {
