@@ -130,6 +130,7 @@ fn status() -> Status {
         progress: Progress {
             role: Role::Leader,
             hands_over: false,
+            handed_off: false,
             leader_epoch: 131_073,
             log_start: Offset(0),
             high_watermark: Offset(5),

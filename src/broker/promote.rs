@@ -144,6 +144,7 @@ mod tests {
             progress: Progress {
                 role,
                 hands_over: false,
+                handed_off: false,
                 leader_epoch: LeaderEpoch::default(),
                 log_start: Offset(0),
                 high_watermark: Offset(0),

@@ -22,6 +22,9 @@ use crate::replica;
 /// Record bytes of one fetch response: Kafka's `fetch.max.bytes` of a broker.
 pub const FETCH_BYTES_MAX: usize = 55 << 20;
 
+/// How long a leader counts as heard from its election on: clients ask for it by then in intervals of about 100 ms.
+const ELECTED_JUST_NOW: Duration = Duration::from_millis(300);
+
 /// How long the answer to CreateTopics waits for the new partitions' leaders: two elections within a
 /// DC.
 const LEADERS_MAX: Duration = Duration::from_secs(3);
@@ -179,9 +182,12 @@ impl Context {
     }
 
     /// Whether a leader may be named to a client: not one that is silent or hands its leadership over, nor one
-    /// whose successor a replica here has voted for. A client that is refused asks who leads; told the
-    /// same name it believes it, and stops asking.
+    /// whose successor a replica here has voted for, nor one of a home that is moving or has moved. A client
+    /// that is refused asks who leads; told the same name it believes it, and stops asking.
     fn may_be_named(&self, partition: TopicPartition, leader: &replica::Leader) -> bool {
+        if !self.is_of_its_home(partition, leader) {
+            return false;
+        }
         let here = self.replicas.view(partition).map(|view| view.progress());
         if here.is_some_and(|here| here.leader_epoch > leader.epoch) {
             return false;
@@ -192,15 +198,29 @@ impl Context {
         }
     }
 
+    fn is_of_its_home(&self, partition: TopicPartition, leader: &replica::Leader) -> bool {
+        let image = self.metadata.image();
+        image.partition(partition).is_none_or(|placed| {
+            let next = placed.moving().map(|moving| moving.epoch);
+            let home = next.unwrap_or(placed.home_epoch);
+            leader.epoch >= home.first_term().leader_epoch()
+        })
+    }
+
     /// Asks the leaders of these topics whether they are there. A client asks for metadata because
-    /// its leader has just died, and asks again only a second later if it is told the same name.
+    /// its leader has just died, and asks again only a second later if it is told the same name. Who would not be
+    /// named, or was elected a moment ago, is not asked: it costs a round trip.
     pub(super) async fn probe_leaders<'a>(&self, topics: impl Iterator<Item = &'a Topic>) {
         let known = self.replicas.leaders();
         let partitions = topics.flat_map(|t| {
             let numbers = 0..t.partitions.len() as i32;
             numbers.map(|partition| TopicPartition { topic: t.id, partition })
         });
-        let nodes = partitions.filter_map(|at| known.of(at)).map(|leader| leader.node);
+        let doubted = |at: &TopicPartition| {
+            let is_fresh = known.since(*at).is_some_and(|since| since.elapsed() < ELECTED_JUST_NOW);
+            known.of(*at).filter(|leader| !is_fresh && self.is_of_its_home(*at, leader))
+        };
+        let nodes = partitions.filter_map(|at| doubted(&at)).map(|leader| leader.node);
         let nodes: BTreeSet<NodeId> = nodes.filter(|node| *node != self.node).collect();
         self.liveness.probe(nodes).await;
     }

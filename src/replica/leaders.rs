@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::RwLock;
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
@@ -19,24 +20,46 @@ pub struct Leader {
     pub in_sync: Vec<NodeId>,
 }
 
+#[derive(Debug)]
+struct Known {
+    leader: Leader,
+    /// When it was first heard of in its epoch.
+    since: Instant,
+}
+
 #[derive(Debug, Default)]
 pub struct Leaders {
-    by_partition: RwLock<HashMap<TopicPartition, Leader>>,
+    by_partition: RwLock<HashMap<TopicPartition, Known>>,
     learned: Notify,
 }
 
 impl Leaders {
     pub fn of(&self, partition: TopicPartition) -> Option<Leader> {
-        self.by_partition.read().expect("no panic while held").get(&partition).cloned()
+        self.by_partition
+            .read()
+            .expect("no panic while held")
+            .get(&partition)
+            .map(|known| known.leader.clone())
+    }
+
+    /// When the leader was first heard of here.
+    pub fn since(&self, partition: TopicPartition) -> Option<Instant> {
+        self.by_partition
+            .read()
+            .expect("no panic while held")
+            .get(&partition)
+            .map(|known| known.since)
     }
 
     /// Takes news of a leader; older news than what is known is dropped. Says whether it was news.
     pub fn learn(&self, partition: TopicPartition, leader: Leader) -> bool {
         let mut known = self.by_partition.write().expect("no panic while held");
-        match known.get(&partition) {
-            Some(old) if old.epoch > leader.epoch || *old == leader => return false,
-            _ => known.insert(partition, leader),
+        let since = match known.get(&partition) {
+            Some(old) if old.leader.epoch > leader.epoch || old.leader == leader => return false,
+            Some(old) if old.leader.epoch == leader.epoch => old.since,
+            _ => Instant::now(),
         };
+        known.insert(partition, Known { leader, since });
         drop(known);
         self.learned.notify_waiters();
         true

@@ -28,6 +28,8 @@ pub struct Progress {
     pub role: Role,
     /// A leader that takes nothing any more, for another is about to lead.
     pub hands_over: bool,
+    /// The last entry on disk here is one after which nothing comes in this home (R18).
+    pub handed_off: bool,
     /// Of the leader that this replica follows, or its own.
     pub leader_epoch: LeaderEpoch,
     /// First offset that may be read.

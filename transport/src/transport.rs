@@ -227,6 +227,14 @@ impl Transport {
         self.inner.node.peers.entry(peer).is_some_and(|entry| entry.outlet(lane).is_up())
     }
 
+    /// Opens our connection of this lane to the peer, if it is not up: whoever knows that it is about to send much
+    /// saves two round trips.
+    pub fn warm(&self, peer: NodeId, lane: Lane) {
+        if let Some(entry) = self.inner.node.peers.entry(peer) {
+            entry.outlet(lane).want();
+        }
+    }
+
     /// Whether a peer speaks, as far as the nodes of its own DC have said: false soon after its process died or
     /// froze, long before [`Transport::is_reachable`].
     pub fn is_heard(&self, peer: NodeId) -> bool {

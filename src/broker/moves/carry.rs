@@ -9,13 +9,13 @@ use tokio::time::Instant;
 
 use super::activate::Activator;
 use super::wire::{self, Ask};
-use super::{Error, Moves, hold, now_ms};
+use super::{Error, Moves, hold, now_ms, seal};
 use crate::broker::inbound::method;
 use crate::metadata::config;
 use crate::metadata::image::Image;
 use crate::metadata::moves::Moving;
 use crate::metadata::moves::carrier::{
-    Attempt, Carrier, Course, Effect, HOLD_WAIT, SEAL_WAIT, Seal,
+    Attempt, Carrier, Course, Effect, HOLD_WAIT, SEAL_WAIT, Seal, When,
 };
 use crate::metadata::moves::{Activation, Aim, Begin, Kind};
 use crate::metadata::request::{Request, Response};
@@ -124,10 +124,10 @@ async fn act(moves: Moves, activator: Activator, course: Course, effect: Effect)
     let (at, next) = (course.at, course.next);
     match effect {
         Effect::HandOff(of) => Answer::HandedOff(of, hand_off(&moves, &course).await),
-        Effect::Seal(of, replica, node) => {
+        Effect::Seal { attempt, replica, node, when } => {
             let asked_ms = now_ms();
-            let seal = seal(&moves, at, next, node).await;
-            Answer::Sealed(of, (replica, node), asked_ms, seal)
+            let seal = seal(&moves, at, next, (node, when)).await;
+            Answer::Sealed(attempt, (replica, node), asked_ms, seal)
         }
         Effect::Choose(of, choice) => {
             let request = Request::ChooseCuts { choices: vec![*choice] };
@@ -176,12 +176,12 @@ async fn seal(
     moves: &Moves,
     at: TopicPartition,
     epoch: HomeEpoch,
-    node: NodeId,
+    (node, when): (NodeId, When),
 ) -> Result<Seal, Error> {
     let answer = if node == moves.node {
-        wire::sealed(&moves.mover.seal(at, epoch).await?)
+        wire::sealed(&seal::here(moves, at, epoch, when).await?)
     } else {
-        let body = wire::ask(at, epoch, Ask::Seal);
+        let body = wire::ask(at, epoch, Ask::Seal(when));
         moves.transport.call(node, method::SEAL, body, SEAL_WAIT).await?
     };
     Ok(wire::receive_sealed(answer)?)

@@ -3,6 +3,7 @@
 //! ```text
 //!   leader of __meta (carry)                         nodes with replicas (serve)
 //!     switchover: HAND_OFF ─────────────────────────▶ the leader stops for good (R18)
+//!     SEAL e + 1, of the target, meanwhile ─────────▶ once it has the hand-off, as below
 //!     SEAL e + 1  ──────────────────────────────────▶ promise, fsync, where the log ends (R10)
 //!        enough? (R11)  F = the largest log (R12)
 //!     HOLD F      ──────────────────────────────────▶ target: cut, fetch, fsync (R13)
@@ -19,6 +20,7 @@
 mod activate;
 mod carry;
 mod hold;
+mod seal;
 mod serve;
 mod watch;
 mod wire;
@@ -64,6 +66,8 @@ pub enum Error {
     Range(#[from] log::BadRange),
     #[error("no leader to hand off is known")]
     NoLeader,
+    #[error("the leader's hand-off did not come")]
+    NotHandedOff,
 }
 
 impl Moves {

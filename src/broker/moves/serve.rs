@@ -4,7 +4,7 @@ use bytes::Bytes;
 use isobar_transport::RpcError;
 
 use super::wire::{self, Asked};
-use super::{Error, Moves, hold};
+use super::{Error, Moves, hold, seal};
 use crate::broker::inbound::{Answer, Switch, method};
 use crate::model::{LogIndex, TopicPartition};
 
@@ -22,7 +22,7 @@ pub fn take_up(moves: &Moves, switch: &Switch) {
     switch.take_up(
         method::SEAL,
         answer(moves, |moves, asked| async move {
-            Ok(wire::sealed(&moves.mover.seal(asked.at, asked.epoch).await?))
+            Ok(wire::sealed(&seal::here(&moves, asked.at, asked.epoch, asked.when()).await?))
         }),
     );
     switch.take_up(

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use isobar_transport::Lane;
 use tokio::task::JoinSet;
 
 use super::activate::Activator;
 use super::{Moves, carry};
 use crate::metadata::image::Image;
-use crate::model::TopicPartition;
+use crate::model::{NodeId, TopicPartition};
 
 /// Partitions whose moves are carried at a time; more wait for their turn. Each has some calls under way.
 const CARRIED_MAX: usize = 128;
@@ -21,6 +22,28 @@ fn moving(image: &Image) -> impl Iterator<Item = TopicPartition> + '_ {
     topics.filter(|(_, placed)| placed.moving().is_some()).map(|(at, _)| at)
 }
 
+/// Who is about to be a home sends to all replicas soon: the first appends need not wait for a handshake over the
+/// WAN. Returns what is moving here; what was before is not done again.
+fn warm(
+    moves: &Moves,
+    image: &Image,
+    before: &BTreeSet<TopicPartition>,
+) -> BTreeSet<TopicPartition> {
+    let dc = image.topology.as_ref().and_then(|topology| topology.dc_of(moves.node));
+    let is_here = |at: &TopicPartition| {
+        let placed = image.partition(*at);
+        let to = placed.and_then(|placed| Some(&placed.moving()?.aim.to));
+        to.is_some() && to == dc && placed.is_some_and(|p| p.replica_on(moves.node).is_some())
+    };
+    let here: BTreeSet<TopicPartition> = moving(image).filter(is_here).collect();
+    let new = here.difference(before).filter_map(|at| image.partition(*at));
+    let peers: BTreeSet<NodeId> = new.flat_map(|p| p.replicas.iter().map(|r| r.node)).collect();
+    for peer in peers {
+        moves.transport.warm(peer, Lane::Replication);
+    }
+    here
+}
+
 /// Runs as long as the node.
 pub async fn run(moves: Moves) {
     let (activator, activating) = Activator::new(moves.metadata.clone());
@@ -29,8 +52,10 @@ pub async fn run(moves: Moves) {
     let mut images = moves.metadata.watch();
     let mut carried = JoinSet::new();
     let mut busy = BTreeSet::new();
+    let mut warmed = BTreeSet::new();
     loop {
         let image = images.borrow_and_update().clone();
+        warmed = warm(&moves, &image, &warmed);
         let meta = moves.replicas.view(TopicPartition::META);
         let seen = meta.as_ref().map(|meta| meta.progress());
         if moves.leads_meta() {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use crate::log::{EpochStart, Fork, Position, Sealed};
-use crate::metadata::moves::carrier::Seal;
+use crate::metadata::moves::carrier::{Seal, When};
 use crate::metadata::moves::wire::{AtWire, ForkWire, PositionWire};
 use crate::model::{DcName, HomeEpoch, NodeId, ReplicaId, TopicPartition};
 use crate::replica::driver::LetGo;
@@ -50,6 +50,9 @@ struct AskWire {
     from_index: u64,
     #[prost(uint64, tag = "9")]
     to_index: u64,
+    /// SEAL: only once the leader's hand-off is on disk.
+    #[prost(bool, tag = "10")]
+    handed_off: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -80,7 +83,7 @@ struct HeldWire {
 /// What a call is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ask {
-    Seal,
+    Seal(When),
     Hold { fork: Arc<Fork>, source: NodeId },
     HandOff { to: DcName, timeout: Duration },
     Range { from: u64, to: u64 },
@@ -94,7 +97,7 @@ pub fn ask(at: TopicPartition, epoch: HomeEpoch, what: Ask) -> Bytes {
         ..AskWire::default()
     };
     match what {
-        Ask::Seal => {}
+        Ask::Seal(when) => wire.handed_off = when == When::HandedOff,
         Ask::Hold { fork, source } => {
             wire.fork = Some(ForkWire::from(&*fork));
             wire.source = source.as_u32();
@@ -123,6 +126,10 @@ impl Asked {
         let at = at.try_into().map_err(|_| Error::Field("partition"))?;
         let epoch = HomeEpoch::new(wire.epoch).ok_or(Error::Field("home epoch"))?;
         Ok(Self { at, epoch, wire })
+    }
+
+    pub fn when(&self) -> When {
+        if self.wire.handed_off { When::HandedOff } else { When::AtOnce }
     }
 
     pub fn hold(self) -> Result<(Arc<Fork>, NodeId), Error> {
@@ -211,6 +218,8 @@ mod tests {
         let (to, timeout) = ("iad".parse::<DcName>().unwrap(), Duration::from_secs(9));
         let hand_off = asked(Ask::HandOff { to: to.clone(), timeout });
         assert_eq!(hand_off.hand_off().unwrap(), (to, timeout));
+        assert_eq!(asked(Ask::Seal(When::HandedOff)).when(), When::HandedOff);
+        assert_eq!(asked(Ask::Seal(When::AtOnce)).when(), When::AtOnce);
         assert_eq!(asked(Ask::Range { from: 3, to: 8 }).range(), (3, 8));
         let ours = Sealed {
             replica: ReplicaId(3),

@@ -129,6 +129,8 @@ pub struct Core {
     feeds: catch_up::Feeds,
     catching: Option<catch_up::Catching>,
     handing_off: Option<hand_off::HandingOff>,
+    /// The last entry appended here, if it is a hand-off.
+    hand_off_at: Option<LogIndex>,
     joining: joining::Joining,
     /// Of the newest placement that Raft's configuration was changed for.
     conf_generation: u64,
@@ -218,6 +220,7 @@ impl Core {
             feeds: catch_up::Feeds::default(),
             catching: None,
             handing_off: None,
+            hand_off_at: None,
             joining: joining::Joining::new(restart.joins),
             conf_generation: restart.conf_generation,
             effects: VecDeque::new(),
@@ -280,6 +283,7 @@ impl Core {
                 (false, false) => Role::Learner,
             },
             hands_over: self.raw.raft.lead_transferee.is_some() || self.handing_off.is_some(),
+            handed_off: self.hand_off_at == Some(self.log().persisted()),
             leader_epoch: self.term().leader_epoch(),
             log_start: self.log_start,
             high_watermark: self.high_watermark,

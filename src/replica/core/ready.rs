@@ -9,7 +9,7 @@ use raft::{Ready, SnapshotStatus};
 
 use super::config::LEARNER_HEARTBEATS;
 use super::effect::{Effect, Persist, Reset};
-use super::{Core, Now, Position, appends};
+use super::{Core, Now, Position, appends, control};
 use crate::log;
 use crate::model::{LogIndex, ReplicaId, Term};
 
@@ -174,12 +174,19 @@ impl Core {
         self.raw.mut_store().reset(start, snapshot.data.clone(), conf_state);
         self.beyond.clear();
         self.beyond_bytes = 0;
+        self.hand_off_at = None;
         self.watermark = self.watermark.max(start.index);
         self.high_watermark = self.high_watermark.max(start.offset);
         Reset { start, producers }
     }
 
     fn note_positions(&mut self, entries: &[log::Entry], cut: Option<LogIndex>) {
+        if let Some(last) = entries.last() {
+            let ends = last.kind == log::Kind::Control(control::HAND_OFF);
+            self.hand_off_at = ends.then_some(last.index);
+        } else if cut.is_some() {
+            self.hand_off_at = None;
+        }
         if let Some(cut) = cut {
             let kept = self.beyond.partition_point(|p| p.index < cut);
             self.beyond_bytes -= self.beyond.drain(kept..).map(|p| p.bytes).sum::<usize>();

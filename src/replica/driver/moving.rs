@@ -71,6 +71,7 @@ impl Replicas {
         let progress = Progress {
             role: Role::Learner,
             hands_over: false,
+            handed_off: false,
             leader_epoch: recovered.last.1.leader_epoch(),
             log_start: recovered.start.offset,
             high_watermark: recovered.hw.offset.max(recovered.start.offset),

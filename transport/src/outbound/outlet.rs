@@ -137,6 +137,11 @@ impl Outlet {
         self.set_down();
     }
 
+    /// Has the connection opened, if it is not.
+    pub(crate) fn want(&self) {
+        self.wanted.notify_one();
+    }
+
     /// The connection, opened if need be. Waits for the attempt under way, or the next one.
     ///
     /// Cancel safe: it only looks and wakes.
@@ -146,7 +151,7 @@ impl Outlet {
             State::Up { connection, .. } => return Ok(connection.clone()),
             State::Down { failures } => *failures,
         };
-        self.wanted.notify_one();
+        self.want();
         while state.changed().await.is_ok() {
             match &*state.borrow_and_update() {
                 State::Up { connection, .. } => return Ok(connection.clone()),

@@ -54,6 +54,7 @@ mod tests {
         let progress = |role, watermark_known| Progress {
             role,
             hands_over: false,
+            handed_off: false,
             leader_epoch: 1,
             log_start: Offset(10),
             high_watermark: Offset(20),

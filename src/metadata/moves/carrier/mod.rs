@@ -3,8 +3,8 @@
 //! every step may be repeated.
 //!
 //! ```text
-//!   switchover ─▶ HandOff ─┐
-//!   failover ──────────────┴▶ Seal, each replica ─▶ enough? F ─┬▶ Choose F ─▶ Hold, who lacks it in the target
+//!   switchover ─▶ HandOff, and Seal of the target once it has that ─┐
+//!   failover ───────────────────────────────────────────────────────┴▶ Seal, each replica ─▶ enough? F ─┬▶ Choose F ─▶ Hold, who lacks it in the target
 //!                               ▲ not within a while: again      │                │ a majority holds
 //!                               └──────── RETRY ◀────────────────┴────────────────┤ WaitForLeases, if it must
 //!                                                  (a majority ends at F already)  └▶ Activate
@@ -16,18 +16,20 @@
 //! is, no other F is looked for.
 
 mod count;
+mod step;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use isobar_topology::home_move::Found;
 use isobar_topology::quorum::majority;
 
-use super::{Activation, Aim, Choice, Chosen, FORK_TERMS_MAX, Kind, Verdict};
-use crate::log::{EpochStart, Fork, Position};
-use crate::metadata::image::Partition;
-use crate::model::{DcName, HomeEpoch, NodeId, ReplicaId, TopicPartition};
+use super::{Activation, Choice, Chosen, FORK_TERMS_MAX, Kind, Verdict};
+use crate::log::Fork;
+use crate::model::{NodeId, ReplicaId};
+
+pub use step::{Attempt, Course, Effect, Seal, When};
 
 /// Between two tries of a move that found too few: somebody may come back.
 const RETRY: Duration = Duration::from_millis(500);
@@ -55,41 +57,6 @@ const LEASES_WAIT: Duration = Duration::from_secs(100);
 /// How long a planned move may take before it is given up: the leader has stopped, so its home goes on
 /// in the next epoch where it was (R18).
 pub const SWITCHOVER_MAX: Duration = Duration::from_secs(15);
-
-/// A replica's seal, as it tells.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seal {
-    pub replica: ReplicaId,
-    /// The last entry that it has persisted, and the offset after it.
-    pub last: Position,
-    pub epochs: Vec<EpochStart>,
-    /// Installing, or damaged: sealed, and not to be counted (R21, R23).
-    pub uncounted: bool,
-    /// Time since it last had all that its leader had acknowledged, when it was sealed.
-    pub stale: Option<Duration>,
-}
-
-/// Which attempt an effect belongs to, and so its answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Attempt(u32);
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// Ask the leader to stop for good; answer with `handle_handed_off`.
-    HandOff(Attempt),
-    /// Ask a replica for its promise; answer with `handle_sealed`.
-    Seal(Attempt, ReplicaId, NodeId),
-    /// Have `__meta` fix the cut; answer with `handle_chosen`.
-    Choose(Attempt, Box<Choice>),
-    /// Have a replica hold F, which `source` has; answer with `handle_held`.
-    Hold { attempt: Attempt, replica: ReplicaId, node: NodeId, fork: Arc<Fork>, source: NodeId },
-    /// Wait until none of these nodes can hold a lease; answer with `handle_leases_over` (R17).
-    WaitForLeases(Attempt, Vec<NodeId>),
-    /// Propose it; answer with `handle_activated`.
-    Activate(Attempt, Box<Activation>),
-    /// Propose that the home stays where it is, in the next epoch.
-    GiveUp,
-}
 
 #[derive(Debug)]
 struct Told {
@@ -120,23 +87,6 @@ struct Plan {
     lacking: Vec<(ReplicaId, NodeId)>,
 }
 
-/// What it is told of the move.
-#[derive(Debug, Clone)]
-pub struct Course {
-    pub at: TopicPartition,
-    pub placed: Arc<Partition>,
-    pub aim: Aim,
-    /// The home epoch that begins.
-    pub next: HomeEpoch,
-    /// Its cut, if it has been chosen.
-    pub chosen: Option<Chosen>,
-    /// Of the nodes that have replicas.
-    pub dcs: BTreeMap<NodeId, DcName>,
-    /// The topic's policy is `on_isolation = "fence"`: an old home that is alive and cut off goes on
-    /// acknowledging until its leases are over, and no longer (R17).
-    pub fences: bool,
-}
-
 #[derive(Debug)]
 pub struct Carrier {
     course: Course,
@@ -146,7 +96,8 @@ pub struct Carrier {
     told: BTreeMap<ReplicaId, Told>,
     silent: BTreeMap<NodeId, String>,
     sealing_since: Duration,
-    unanswered: usize,
+    /// Asked for a seal, and no answer yet.
+    asked: BTreeSet<ReplicaId>,
     given_up: bool,
     effects: VecDeque<Effect>,
     /// Why it has not ended yet, for people.
@@ -163,7 +114,7 @@ impl Carrier {
             told: BTreeMap::new(),
             silent: BTreeMap::new(),
             sealing_since: now,
-            unanswered: 0,
+            asked: BTreeSet::new(),
             given_up: false,
             effects: VecDeque::new(),
             stuck: None,
@@ -223,6 +174,8 @@ impl Carrier {
         }
         match done {
             Ok(()) => self.seal(now),
+            // What has been sealed cannot be handed off to any more; it holds F all the same, or fetches it.
+            Err(_) if self.told.len() >= majority(self.there().len()) => self.seal(now),
             Err(why) => self.rest(now, why),
         }
     }
@@ -236,10 +189,10 @@ impl Carrier {
         asked_ms: i64,
         answer: Result<Seal, String>,
     ) {
-        if of != self.attempt || !matches!(self.stage, Stage::Sealing { .. }) {
+        let asks = matches!(self.stage, Stage::HandingOff | Stage::Sealing { .. });
+        if of != self.attempt || !asks || !self.asked.remove(&replica) {
             return;
         }
-        self.unanswered -= 1;
         match answer {
             Ok(seal) if seal.replica == replica => {
                 self.told.insert(replica, Told { node, asked_ms, seal });
@@ -251,10 +204,13 @@ impl Carrier {
                 self.silent.insert(node, why);
             }
         }
+        if matches!(self.stage, Stage::HandingOff) {
+            return;
+        }
         let found = self.count();
         let all_said =
-            self.unanswered == 0 || now.saturating_sub(self.sealing_since) >= ALL_ANSWER_WAIT;
-        if self.unanswered == 0 {
+            self.asked.is_empty() || now.saturating_sub(self.sealing_since) >= ALL_ANSWER_WAIT;
+        if self.asked.is_empty() {
             self.end_sealing(now);
         } else if self.is_enough(&found, all_said) {
             let rest = self.there().iter().any(|(id, _)| !self.told.contains_key(id));
@@ -333,6 +289,9 @@ impl Carrier {
 
     fn begin(&mut self, now: Duration) {
         self.attempt.0 += 1;
+        self.told.clear();
+        self.silent.clear();
+        self.asked.clear();
         match self.course.aim.kind {
             Kind::Switchover => {
                 if now.saturating_sub(self.began) >= SWITCHOVER_MAX && !self.given_up {
@@ -341,6 +300,7 @@ impl Carrier {
                 }
                 self.stage = Stage::HandingOff;
                 self.effects.push_back(Effect::HandOff(self.attempt));
+                self.ask(self.there(), When::HandedOff);
             }
             Kind::Failover => self.seal(now),
         }
@@ -352,13 +312,22 @@ impl Carrier {
     }
 
     fn seal(&mut self, now: Duration) {
-        self.told.clear();
         self.silent.clear();
         self.sealing_since = now;
-        self.unanswered = self.course.placed.replicas.len();
         self.stage = Stage::Sealing { until: now + SEAL_WAIT };
-        for replica in &self.course.placed.replicas {
-            self.effects.push_back(Effect::Seal(self.attempt, replica.id, replica.node));
+        self.ask(
+            self.course.placed.replicas.iter().map(|r| (r.id, r.node)).collect(),
+            When::AtOnce,
+        );
+    }
+
+    /// Asks those who have not told, and are not about to.
+    fn ask(&mut self, whom: Vec<(ReplicaId, NodeId)>, when: When) {
+        for (replica, node) in whom {
+            if !self.told.contains_key(&replica) && self.asked.insert(replica) {
+                let attempt = self.attempt;
+                self.effects.push_back(Effect::Seal { attempt, replica, node, when });
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::carrier::{Attempt, Carrier, Course, Effect, Seal};
+use super::super::carrier::{Attempt, Carrier, Course, Effect, Seal, When};
 use super::super::{Activation, Aim, Chosen, Kind, Verdict};
 use crate::log::{EpochStart, Position};
 use crate::metadata::fixture::{World, n, topic};
@@ -59,16 +59,20 @@ impl Script {
     /// Everybody is being asked for a seal; in which attempt.
     fn expect_seals(&mut self) -> Attempt {
         let effects = self.effects();
-        let asked: Vec<u64> = effects
-            .iter()
-            .map(|effect| match effect {
-                Effect::Seal(_, replica, _) => replica.0,
-                other => panic!("{other:?}"),
-            })
-            .collect();
+        let asked = asked(&effects, When::AtOnce);
         assert_eq!(asked, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
-        let Effect::Seal(attempt, ..) = effects[0] else { unreachable!() };
+        let Effect::Seal { attempt, .. } = effects[0] else { unreachable!() };
         attempt
+    }
+
+    /// The leader is being asked to hand off, and the target to seal when it has.
+    fn expect_hand_off(&mut self) -> Attempt {
+        let effects = self.effects();
+        let Some((Effect::HandOff(of), seals)) = effects.split_first() else {
+            panic!("{effects:?}")
+        };
+        assert_eq!(asked(seals, When::HandedOff), [4, 5, 6]);
+        *of
     }
 
     fn sealed(&mut self, of: Attempt, seals: &[Seal]) {
@@ -107,6 +111,14 @@ impl Script {
     }
 }
 
+fn asked(effects: &[Effect], when: When) -> Vec<u64> {
+    let replica = |effect: &Effect| match effect {
+        Effect::Seal { replica, when: asked, .. } if *asked == when => replica.0,
+        other => panic!("{other:?}"),
+    };
+    effects.iter().map(replica).collect()
+}
+
 fn ids(of: &Activation) -> Vec<u64> {
     of.voters.iter().map(|id| id.0).collect()
 }
@@ -114,31 +126,66 @@ fn ids(of: &Activation) -> Vec<u64> {
 #[test]
 fn a_switchover_hands_off_seals_and_activates_without_a_round_trip_more() {
     let mut script = Script::of(course(Kind::Switchover, false, true));
-    let [Effect::HandOff(of)] = script.effects()[..] else { panic!() };
+    let of = script.expect_hand_off();
+    script.sealed(of, &[seal(4, 1, 9), seal(5, 1, 9)]);
+    assert_eq!(script.effects(), [], "the leader has not answered");
     script.carrier.handle_handed_off(script.now, of, Ok(()));
-    let of = script.expect_seals();
-    script.sealed(of, &[seal(1, 1, 9), seal(2, 1, 9)]);
-    assert_eq!(script.effects(), [], "the target has not answered");
-    script.sealed(of, &[seal(4, 1, 9), seal(5, 1, 9), seal(6, 1, 9)]);
+    let effects = script.effects();
+    assert_eq!(
+        asked(&effects, When::AtOnce),
+        [1, 2, 3, 7, 8, 9],
+        "not again who has told or is about to"
+    );
+    script.sealed(of, &[seal(1, 1, 9), seal(6, 1, 9)]);
+    assert_eq!(script.effects(), [], "one of three at home");
+    script.sealed(of, &[seal(2, 1, 9)]);
     let activation = script.activated();
     assert_eq!((ids(&activation), activation.verdict), (vec![4, 5, 6], Verdict::Lossless));
     assert_eq!(activation.fork.at, seal(4, 1, 9).last);
 }
 
 #[test]
-fn a_switchover_never_goes_on_without_its_home() {
-    let mut script = Script::of(course(Kind::Switchover, true, false));
-    let [Effect::HandOff(of)] = script.effects()[..] else { panic!() };
+fn a_target_that_gave_up_waiting_for_the_hand_off_is_asked_again_after_it() {
+    let mut script = Script::of(course(Kind::Switchover, false, true));
+    let of = script.expect_hand_off();
+    script.silent(of, &[4, 5, 6]);
     script.carrier.handle_handed_off(script.now, of, Ok(()));
     let of = script.expect_seals();
+    script.sealed(of, &(1..=6).map(|id| seal(id, 1, 9)).collect::<Vec<_>>());
+    assert_eq!(ids(&script.activated()), [4, 5, 6]);
+}
+
+/// The leader died when its last entry had reached the target: nothing more can be handed off to who is sealed.
+#[test]
+fn a_leader_that_dies_handing_off_does_not_hold_the_move_up() {
+    let mut script = Script::of(course(Kind::Switchover, true, true));
+    let of = script.expect_hand_off();
+    script.sealed(of, &[seal(4, 1, 9), seal(5, 1, 9)]);
+    script.carrier.handle_handed_off(script.now, of, Err("connection lost".into()));
+    assert_eq!(asked(&script.effects(), When::AtOnce), [1, 2, 3, 7, 8, 9]);
+    // Its successor at home had taken more before it was sealed too.
+    script.silent(of, &[1, 6]);
+    script.sealed(of, &[seal(2, 2, 12), seal(3, 2, 12)]);
+    script.pass();
+    let effects = script.effects();
+    let [Effect::Choose(_, choice)] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!((choice.fork.at.index, choice.verdict), (LogIndex(12), Verdict::Lossless));
+}
+
+#[test]
+fn a_switchover_never_goes_on_without_its_home() {
+    let mut script = Script::of(course(Kind::Switchover, true, false));
+    let of = script.expect_hand_off();
+    script.carrier.handle_handed_off(script.now, of, Ok(()));
     script.sealed(of, &(3..=9).map(|id| seal(id, 1, 9)).collect::<Vec<_>>());
     script.silent(of, &[1, 2]);
     assert!(
         script.carrier.stuck().unwrap().contains("missing: fra"),
         "one of three is no majority"
     );
+    script.effects();
     script.pass();
-    assert!(matches!(script.effects()[..], [Effect::HandOff(_)]), "and it is tried again");
+    script.expect_hand_off();
 }
 
 #[test]
@@ -151,6 +198,7 @@ fn a_switchover_that_cannot_go_on_is_given_up() {
                 Effect::HandOff(of) => {
                     script.carrier.handle_handed_off(script.now, of, Err("no leader".into()));
                 }
+                Effect::Seal { when: When::HandedOff, .. } => {}
                 Effect::GiveUp => given_up = Some(script.now),
                 other => panic!("{other:?}"),
             }

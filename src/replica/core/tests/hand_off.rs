@@ -27,6 +27,10 @@ fn a_leader_that_hands_off_takes_nothing_more_and_says_when_the_target_has_it_al
     assert!(cluster.replies[&before].is_ok(), "sin lets it through the gate");
     cluster.write_one(r(5));
     assert!(!cluster.handed_off.contains_key(&ticket), "one of three");
+    let has_it = |cluster: &Cluster| {
+        (4..=6).filter(|id| cluster.cores[&r(*id)].progress().handed_off).collect::<Vec<_>>()
+    };
+    assert_eq!(has_it(&cluster), [5], "who has it on disk may promise the next epoch at once");
     cluster.write_one(r(6));
     let last = cluster.cores[&leader].log().last();
     assert_eq!(cluster.handed_off[&ticket], Ok(last));
