@@ -71,6 +71,11 @@ impl Network for Wire {
         self.send(to, Lane::Replication, key, frame);
     }
 
+    fn metadata(&self, to: NodeId, key: u64, frame: Frame) {
+        let lane = if self.transport.is_up(to) { Lane::Replication } else { Lane::Control };
+        self.send(to, lane, key, frame);
+    }
+
     fn range(&self, to: NodeId, body: Bytes, then: Box<dyn FnOnce(Option<Bytes>) + Send>) {
         let transport = self.transport.clone();
         self.runtime.spawn(async move {

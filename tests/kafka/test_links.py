@@ -120,6 +120,23 @@ def test_a_sync_topic_cut_off_from_every_other_datacenter_refuses_and_comes_back
     dumps.wait_same(dev, topic, 1)
 
 
+def test_a_datacenter_out_of_reach_of_the_metas_leader_hears_of_changes_through_the_third(own_dev, topic):
+    dev = own_dev()
+    here = dev.dc_of(wire.metadata(dev.kafka(1))["controller"])
+    cut, third = [dc for dc in ("fra", "iad", "sin") if dc != here]
+    dev.cli().link_cut(here, cut)
+    # Made on this side of the cut, at home on the other, used from everywhere.
+    kafka.create_topic(dev.bootstrap(here), topic, isobar_home=cut)
+    leader, _ = kafka.leader(dev.kafka(dev.nodes(third)[0]), topic)
+    assert dev.dc_of(leader) == cut
+    with wire.Connection(dev.kafka(leader)) as connection:
+        assert wire.produce(connection, topic, 0, batch.encode([b"beyond"])) == (wire.NONE, 0)
+    kafka.wait_led(dev.bootstrap(cut), topic, 1)
+    assert wire.metadata(dev.kafka(1))["controller"] in dev.nodes(here), "or there was no cut to get around"
+    dev.cli().link_heal(here, cut)
+    dumps.wait_same(dev, topic, 1)
+
+
 @pytest.mark.timeout(300)
 def test_what_has_not_passed_the_gate_is_shown_by_nobody(own_dev, topic):
     """On disk in iad, not in sin, and both are asked for: a consumer must see it nowhere."""

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use isobar::model::{HomeEpoch, TopicPartition};
 use isobar::replica::driver::disk::Note;
-use isobar::replica::driver::replicas::{Outcome, lead_frames};
+use isobar::replica::driver::replicas::{Outcome, Replicate, lead_frames};
 use isobar_transport::Frame;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -342,7 +342,7 @@ impl World {
 
     fn carry_out(&mut self, node: usize, outcome: Outcome) -> Result<(), Violation> {
         let Outcome { replication, control, leads, writes, reads, answers, .. } = outcome;
-        for (to, key, frame) in replication {
+        for Replicate { to, key, frame, .. } in replication {
             self.send(node, node_of(to), Lane::of_key(key), frame)?;
         }
         for (to, frame) in control {

@@ -8,7 +8,7 @@ use isobar_topology::NodeId;
 use isobar_transport::Frame;
 
 use super::disk::{self, Done, Note};
-use super::replicas::{Outcome, lead_frames};
+use super::replicas::{Outcome, Replicate, lead_frames};
 use super::{Driver, Internal, Network, Waiting};
 use crate::log::{self, Reader};
 use crate::model::{Term, TopicPartition};
@@ -26,8 +26,11 @@ impl<N: Network> Driver<N> {
         let Outcome { replication, control, leads, writes, reads, ranges, .. } = outcome;
         let Outcome { answers, elections, .. } = outcome;
         self.counters.elections.fetch_add(elections, Relaxed);
-        for (to, key, frame) in replication {
-            self.network.replication(to, key, frame);
+        for Replicate { to, key, of_meta, frame } in replication {
+            match of_meta {
+                true => self.network.metadata(to, key, frame),
+                false => self.network.replication(to, key, frame),
+            }
         }
         for (to, frame) in control {
             self.network.control(to, frame);

@@ -79,6 +79,9 @@ pub trait Network: Send + 'static {
     /// Never blocks. A frame that cannot be queued is lost, as on any network.
     fn control(&self, to: NodeId, frame: Frame);
     fn replication(&self, to: NodeId, key: u64, frame: Frame);
+    /// Entries of `__meta`: few and small, and needed by every node. Where the direct path is down they go through a
+    /// third datacenter, as control frames do; Raft bears what overtakes them.
+    fn metadata(&self, to: NodeId, key: u64, frame: Frame);
     /// Asks another node for entries, on the bulk lane: [`wire::range`] is the body, frames are the
     /// answer. Calls `then` with it on any thread but the caller's, or with nothing.
     ///

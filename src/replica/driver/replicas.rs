@@ -20,7 +20,7 @@ use crate::model::{HomeEpoch, TopicPartition};
 use crate::replica::core::effect::{RangeWanted, Ticket};
 use crate::replica::core::raft_log::{ENTRY_OVERHEAD_BYTES, Wanted};
 use crate::replica::core::{Core, Now, Queued, Restart, config};
-use crate::replica::host::{Answers, Host, Round};
+use crate::replica::host::{Answers, Append, Host, Round};
 use crate::replica::{ProduceError, Progress, Role, View, wire};
 
 // An append's entries are a frame's chunks.
@@ -60,11 +60,20 @@ pub struct Opening {
     reader: Reader,
 }
 
+/// Entries for one replica, as they leave.
+#[derive(Debug)]
+pub struct Replicate {
+    pub to: NodeId,
+    /// The partition's stream.
+    pub key: u64,
+    pub of_meta: bool,
+    pub frame: Frame,
+}
+
 /// What a round wants done.
 #[derive(Default)]
 pub struct Outcome {
-    /// Node, ordered stream, frame.
-    pub replication: Vec<(NodeId, u64, Frame)>,
+    pub replication: Vec<Replicate>,
     pub control: Vec<(NodeId, Frame)>,
     /// For every node, this one among them.
     pub leads: Vec<wire::Lead>,
@@ -291,7 +300,9 @@ impl Replicas {
         let mut outcome = Outcome { leads, answers, ranges, ..Outcome::default() };
         for append in appends {
             let header = wire::Envelope::of(vec![append.group], Vec::new()).to_header();
-            outcome.replication.push((append.to, append.key, frame(header, append.chunks, true)));
+            let Append { to, key, of_meta, .. } = append;
+            let frame = frame(header, append.chunks, true);
+            outcome.replication.push(Replicate { to, key, of_meta, frame });
         }
         for (to, mut groups) in control {
             while !groups.is_empty() {

@@ -12,7 +12,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use bytes::Bytes;
 use raft::eraftpb::{Message, MessageType};
 
-pub use self::round::{Answers, MemberStatus, Round, Status};
+pub use self::round::{Answers, Append, MemberStatus, Round, Status};
 use super::core::config::{AckPolicy, Member};
 use super::core::effect::{Effect, Outgoing, Ticket};
 use super::core::raft_log::{Start, Wanted};
@@ -363,7 +363,8 @@ impl Round {
         };
         let group = group.with_notice(catch_up.as_deref());
         if in_order {
-            self.appends.push(round::Append { to: node, key: stream_key(at), group, chunks });
+            let (key, of_meta) = (stream_key(at), at == TopicPartition::META);
+            self.appends.push(round::Append { to: node, key, of_meta, group, chunks });
         } else {
             let lane = if beats { &mut self.heartbeats } else { &mut self.control };
             lane.entry(node).or_default().push(group);

@@ -43,7 +43,9 @@ pub struct Answers {
 #[derive(Debug)]
 pub struct Append {
     pub to: NodeId,
+    /// The partition's stream.
     pub key: u64,
+    pub of_meta: bool,
     pub group: wire::Group,
     pub chunks: Vec<Bytes>,
 }
