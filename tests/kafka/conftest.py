@@ -13,7 +13,6 @@ EXTERNAL = os.environ.get("ISOBAR_BOOTSTRAP", "")
 
 _numbers = itertools.count(1)
 _run = os.urandom(2).hex()
-_figures = []
 
 
 class External:
@@ -97,13 +96,15 @@ def topic(request):
 
 
 @pytest.fixture
-def figure():
+def figure(request):
     """`figure(text)` shows a measurement at the end of the run, whether the check passed or not."""
-    return _figures.append
+    return lambda text: request.node.user_properties.append(("figure", text))
 
 
 def pytest_terminal_summary(terminalreporter):
-    if _figures:
+    reports = itertools.chain.from_iterable(terminalreporter.stats.values())
+    told = [text for report in reports if getattr(report, "when", "") == "call" for name, text in report.user_properties if name == "figure"]
+    if told:
         terminalreporter.section("figures")
-        for text in _figures:
+        for text in told:
             terminalreporter.write_line(f"figure: {text}")

@@ -6,6 +6,9 @@ import pytest
 
 from harness import dumps, http, kafka, wait
 
+# Tens of megabytes cross the machine: who runs beside would see elections.
+pytestmark = pytest.mark.alone
+
 MIB = 1 << 20
 # Twice what makes a replica "far behind" (`CATCH_UP_BYTES_MIN`), and some more.
 MISSED_BYTES = 80 * MIB

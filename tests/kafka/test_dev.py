@@ -9,6 +9,7 @@ from harness import kafka, wait, wire
 from harness.dev import NODES, Dev
 
 
+@pytest.mark.alone
 def test_it_is_ready_soon_says_where_and_ends_in_order(own_dev):
     began = time.monotonic()
     dev = own_dev()
@@ -61,6 +62,7 @@ def test_a_taken_port_is_an_error_that_names_it(own_dev, tmp_path):
     first.process.assert_alive()
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_idle_it_is_cheap(own_dev, topic, figure):
     dev, seconds = own_dev(), 120 if LONG else 20

@@ -84,6 +84,7 @@ def test_a_wiped_learner_comes_back_with_the_same_bytes(cluster, topic):
     dumps.wait_same(one, topic, PARTITIONS)
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 def test_a_wiped_voter_with_a_long_log_takes_it_over_and_votes(cluster, topic):
     """More than a leader has in memory, so that it comes as ranges from the others' disks."""

@@ -84,6 +84,7 @@ def digests_read_in(dev, dc, topic):
     return [digest.hexdigest() for digest in digests]
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(1200)
 def test_a_million_records_are_the_same_bytes_on_all_nine_disks(own_dev, file, topic, figure):
     dev, (path, digests) = own_dev(), file

@@ -38,6 +38,7 @@ def idle(dev):
     return used, max(after - links[link] for link, after in sent(dev).items()) / seconds
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(900)
 def test_idle_partitions_are_cheap(own_dev, topic, figure):
     dev = own_dev()

@@ -55,6 +55,7 @@ def test_a_node_that_was_away_changes_no_term(how, dc, cluster, topic):
     dumps.wait_same(one, topic, PARTITIONS)
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_idle_terms_do_not_grow(cluster, topic):
     one = cluster({"fra": 3, "iad": 1, "sin": 1})

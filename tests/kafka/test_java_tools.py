@@ -38,6 +38,7 @@ def test_topic_command(broker, topic):
     topics("--delete", "--topic", topic)
 
 
+@pytest.mark.alone
 def test_performance_tools(broker, topic, figure):
     count, size = 100_000, 1024
     kafka.create_topic(broker.bootstrap(), topic, partitions=3)

@@ -42,6 +42,7 @@ def test_each_node_in_turn_dies_and_nothing_acknowledged_is_lost(replication, cl
     dumps.wait_same(one, topic, PARTITIONS)
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_all_nodes_die_at_once_and_everything_acknowledged_is_there(cluster, topic, figure):
     one = cluster()
@@ -66,6 +67,7 @@ def test_all_nodes_die_at_once_and_everything_acknowledged_is_there(cluster, top
         dumps.wait_same(one, load.topic, PARTITIONS)
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(1200)
 def test_a_dead_leader_is_followed_within_a_second(cluster, topic, figure):
     one = cluster({"fra": 3, "iad": 1, "sin": 1})
@@ -119,6 +121,7 @@ def test_without_a_majority_nothing_is_acknowledged(cluster, topic):
     dumps.wait_same(one, topic, 1)
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 def test_an_ordered_end_moves_its_leaders_first(cluster, topic, figure):
     one = cluster({"fra": 3, "iad": 1, "sin": 1})

@@ -26,6 +26,7 @@ def p50_ms(dev, topic):
     return statistics.median(took[5:])
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_a_sync_ack_is_one_round_trip_and_an_async_one_is_local(own_dev, topic, figure):
     dev = own_dev()

@@ -168,6 +168,7 @@ def test_what_has_not_passed_the_gate_is_shown_by_nobody(own_dev, topic):
     wait.until("the second record for all", lambda: shown(leader) == shown(learner) == (2, 2), 60)
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(BAD_LINK_SECONDS + 600)
 def test_a_long_and_lossy_wan_elects_nobody(own_dev, topic, figure):
     dev, partitions = own_dev(), 6
@@ -198,6 +199,7 @@ def test_a_long_and_lossy_wan_elects_nobody(own_dev, topic, figure):
     check(load.sends(), read_back(bootstraps(dev), topic, partitions), list(bootstraps(dev)))
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 def test_records_cross_the_wan_once_for_each_replica(own_dev, topic, figure):
     """Large batches on a long link: what is on its way already is not sent again."""

@@ -26,6 +26,7 @@ def bootstraps(cluster):
     return {dc: cluster.bootstrap(dc) for dc in DCS}
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 def test_a_switchover_there_and_back_loses_and_repeats_nothing(own_dev, topic, figure):
     dev = own_dev()
@@ -71,6 +72,7 @@ def test_a_switchover_there_and_back_loses_and_repeats_nothing(own_dev, topic, f
         dumps.wait_same(dev, load.topic, partitions)
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(FAILOVERS * 120)
 def test_a_home_that_is_lost_and_wiped_costs_a_sync_topic_nothing(cluster, topic, figure):
     """Each datacenter in turn loses all its disks while it is the home, and comes back with empty ones."""

@@ -28,6 +28,7 @@ def taken(port):
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_what_the_readme_says_to_try_works(tmp_path):
     if EXTERNAL:

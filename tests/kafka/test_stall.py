@@ -54,6 +54,7 @@ class Hammer:
         self._thread.join(30)
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 def test_a_stalled_partition_does_not_slow_down_the_others(cluster, topic, figure):
     """Two of its three voters are frozen; another partition shares the third one's node, loop and disk."""

@@ -5,7 +5,12 @@ import os
 import random
 import socket
 
-FIRST, LAST = 10_000, 30_000
+WORKERS_MAX = 4
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+# A port is free until it is used: who runs beside takes from another range.
+_EACH = 20_000 // WORKERS_MAX
+FIRST = 10_000 + _worker % WORKERS_MAX * _EACH
+LAST = FIRST + _EACH
 _random = random.Random(os.getpid())
 _given = set()
 
