@@ -4,9 +4,13 @@
 //! Fields are added, never renamed or given another meaning; readers ignore what they do not know.
 //! Durations are seconds, sizes bytes, offsets the next offset, as in the metrics.
 
+mod moves;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use moves::*;
 
 /// Every answer whose status is not 2xx.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +89,10 @@ pub struct Node {
     pub version: Option<String>,
     /// What it said of itself just now; `null` where it did not answer.
     pub load: Option<Load>,
+    /// How long a majority of the other datacenters, and all nodes beside it that they hear, have heard nothing from
+    /// it, as the node that was asked sees it; `null` while it is heard.
+    #[serde(default)]
+    pub gone_seconds: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -375,114 +383,4 @@ pub struct TopologyApplied {
     pub generation: u64,
     /// What it changes, a sentence each.
     pub notes: Vec<String>,
-}
-
-/// What moves a home.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MoveKind {
-    /// Planned: nothing is lost.
-    Switchover,
-    /// Forced: the old home need not answer.
-    Failover,
-    /// A switchover of what its policy has at home in the DC, back to it.
-    Failback,
-}
-
-/// What a move loses, as far as it is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "claim", rename_all = "snake_case")]
-pub enum Verdict {
-    /// Nothing that was acknowledged, proven.
-    Lossless,
-    /// Perhaps what was acknowledged after this (Unix time; 0: nobody can say since when).
-    UnboundedSince { since_ms: i64 },
-    /// Not to be decided: too few have answered.
-    Undecided,
-}
-
-/// `POST /v1/moves`: a proposal, planned and, unless `plan_only`, begun.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MoveProposal {
-    pub kind: MoveKind,
-    /// The home that is left; of a failback, the one that is returned to.
-    pub dc: String,
-    /// `null`: the nearest DC that can take over.
-    pub to: Option<String>,
-    /// `*` and `?`; `null`: every topic, internal ones too.
-    pub topics: Option<String>,
-    /// What cannot be proven may be lost.
-    #[serde(default)]
-    pub accept_loss: bool,
-    #[serde(default)]
-    pub plan_only: bool,
-}
-
-/// Its answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct MovePlan {
-    pub topics: Vec<MoveOfTopic>,
-    /// Nodes that answered just now, and nodes that did not.
-    pub answered: Vec<u32>,
-    pub silent: Vec<u32>,
-    /// Partitions whose move has begun.
-    pub begun: usize,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct MoveOfTopic {
-    pub topic: String,
-    /// As `async` or `sync_to=K`.
-    pub replication: String,
-    pub partitions: usize,
-    pub from: String,
-    pub to: String,
-    /// Of its partitions the worst.
-    pub verdict: Verdict,
-    /// How long nothing is acknowledged, as far as round trips and leases say.
-    pub write_pause_seconds: f64,
-    /// Why it is not moved.
-    pub refused: Option<String>,
-}
-
-/// `GET /v1/moves`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Moves {
-    pub under_way: Vec<MoveUnderWay>,
-    /// The latest last.
-    pub ended: Vec<MoveEnded>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MoveUnderWay {
-    pub topic: String,
-    pub partition: i32,
-    pub kind: MoveKind,
-    pub from: String,
-    pub to: String,
-    pub began_ms: i64,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MoveEnded {
-    pub topic: String,
-    pub partition: i32,
-    pub kind: MoveKind,
-    pub from: String,
-    pub to: String,
-    /// Of the new home.
-    pub home_epoch: u32,
-    /// The first offset that the new home wrote itself.
-    pub cut_offset: i64,
-    pub verdict: Verdict,
-    /// Somebody gave the word that what cannot be proven may be lost.
-    pub accept_loss: bool,
-    pub began_ms: i64,
-    pub ended_ms: i64,
-    /// Records beyond the cut, in the old home's ledgers: exact once a majority of its disks has been
-    /// read, `null` before.
-    pub beyond_records: Option<u64>,
-    /// Nodes whose ledger has such records.
-    pub ledgers: Vec<u32>,
 }

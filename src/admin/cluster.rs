@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use isobar_topology::meta_voters;
 
@@ -70,6 +71,7 @@ pub async fn nodes(source: &dyn Source) -> Result<api::Nodes, Refusal> {
 /// Every node of the topology, all asked at once.
 async fn nodes_of(source: &dyn Source, image: &Image) -> Vec<api::Node> {
     let Some(topology) = &image.topology else { return Vec::new() };
+    let gone_for = source.gone_for();
     let asked = topology.nodes().map(|node| async {
         let registered = image.nodes.get(&node.id);
         let load = match registered {
@@ -92,6 +94,7 @@ async fn nodes_of(source: &dyn Source, image: &Image) -> Vec<api::Node> {
                 .map_or_else(|| node.admin.advertised.to_string(), |r| r.admin.clone()),
             version: registered.map(|r| r.version.clone()),
             load,
+            gone_seconds: gone_for.get(&node.id).map(Duration::as_secs_f64),
         }
     });
     all(asked).await

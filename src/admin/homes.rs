@@ -46,6 +46,7 @@ pub fn show(source: &dyn Source) -> Result<api::Moves, Refusal> {
                 kind: kind(moving.aim.kind),
                 from: placed.home.to_string(),
                 to: moving.aim.to.to_string(),
+                automatic: moving.aim.automatic,
                 began_ms: moving.aim.began_ms,
             });
         }
@@ -60,6 +61,7 @@ pub fn show(source: &dyn Source) -> Result<api::Moves, Refusal> {
         cut_offset: moved.cut.offset.0,
         verdict: verdict(moved.verdict),
         accept_loss: moved.accept_loss,
+        automatic: moved.automatic,
         began_ms: moved.began_ms,
         ended_ms: moved.ended_ms,
         beyond_records: match moved.account() {
@@ -69,7 +71,12 @@ pub fn show(source: &dyn Source) -> Result<api::Moves, Refusal> {
         },
         ledgers: moved.suffixes.iter().filter(|s| s.records > 0).map(|s| s.node.as_u32()).collect(),
     });
-    Ok(api::Moves { under_way, ended: ended.collect() })
+    let held = source.held().into_iter().map(|held| api::MoveHeld {
+        topic: image.topics.get(&held.at.topic).map(|t| t.name.to_string()).unwrap_or_default(),
+        partition: held.at.partition,
+        why: held.why.to_string(),
+    });
+    Ok(api::Moves { under_way, held: held.collect(), ended: ended.collect() })
 }
 
 fn kind(kind: Kind) -> MoveKind {
@@ -247,7 +254,7 @@ impl Plan<'_> {
             MoveKind::Failover => Kind::Failover,
         };
         let (to, accept_loss) = (to.clone(), self.proposal.accept_loss);
-        Aim { kind, to, accept_loss, began_ms: self.now_ms }
+        Aim { kind, to, accept_loss, automatic: false, began_ms: self.now_ms }
     }
 
     /// The DC nearest to the home of which a majority of replicas answers.

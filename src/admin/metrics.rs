@@ -1,5 +1,7 @@
 //! What a scrape computes from the node's present state. `docs/metrics.md` says what each is for.
 
+use std::time::Duration;
+
 use isobar_transport::Lane;
 
 use super::exposition::{Exposition, Family, Kind};
@@ -21,6 +23,14 @@ const fn counter(name: &'static str, help: &'static str) -> Family {
 pub const FAMILIES: &[Family] = &[
     gauge("isobar_node_info", "1; the labels say who this is."),
     gauge("isobar_ready", "1 while the node serves clients."),
+    gauge(
+        "isobar_node_gone_seconds",
+        "How long most other datacenters have not heard of a node, as this one sees it; 0 while it is heard.",
+    ),
+    gauge(
+        "isobar_automatic_failovers_held",
+        "Partitions with a lost home whose policy is to move by themselves, and that cannot.",
+    ),
     gauge("isobar_topology_generation", "Generation of the topology in this node's image."),
     gauge("isobar_wan_impaired", "1 where a development WAN is put under this node."),
     gauge(
@@ -112,6 +122,14 @@ fn node(out: &mut Exposition, source: &dyn Source, image: Option<&Image>) {
     out.add("isobar_ready", &[], flag(source.missing().is_empty()));
     let generation = image.map_or(0, |image| image.topology_generation);
     out.add("isobar_topology_generation", &[], generation as f64);
+    out.add("isobar_automatic_failovers_held", &[], source.held().len() as f64);
+    let gone_for = source.gone_for();
+    let topology = image.and_then(|image| image.topology.as_ref());
+    for other in topology.iter().flat_map(|topology| topology.nodes()) {
+        let gone = gone_for.get(&other.id).map_or(0.0, Duration::as_secs_f64);
+        let peer = other.id.to_string();
+        out.add("isobar_node_gone_seconds", &[("peer", &*peer), ("dc", other.dc.as_str())], gone);
+    }
     out.add("isobar_wan_impaired", &[], flag(source.wan().is_some()));
 }
 

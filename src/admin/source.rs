@@ -1,5 +1,6 @@
 //! What the admin port asks of its node. `broker` answers; tests have a node of paper.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use isobar_transport::PeerStats;
 use isobar_transport::impair::Wan;
 
+use crate::metadata::automatic::Held;
 use crate::metadata::image::Image;
 use crate::metadata::request::{Request, Response};
 use crate::metadata::service;
@@ -69,6 +71,16 @@ pub trait Source: Send + Sync + 'static {
     /// Whether a leader there may be named, as [`crate::kafka::Liveness::is_heard`] has it.
     fn is_heard(&self, node: NodeId) -> bool {
         self.is_alive(node)
+    }
+
+    /// Nodes that the other datacenters do not hear, and for how long, see [`isobar_topology::detector`].
+    fn gone_for(&self) -> BTreeMap<NodeId, Duration> {
+        BTreeMap::new()
+    }
+
+    /// Lost homes that do not move by themselves although they are to.
+    fn held(&self) -> Vec<Held> {
+        Vec::new()
     }
 
     /// Of every replica on this node; empty while it stops.

@@ -1,5 +1,6 @@
 //! The admin port: what it is told of this node, and what it asks of others.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock, Weak};
@@ -10,9 +11,11 @@ use isobar_transport::{PeerStats, RpcError, Transport};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::automatic::Watching;
 use super::inbound::{self, Switch, method};
 use super::node::Error;
 use crate::admin::{self, Counts, Recorder, Server, Silent, Source, ask};
+use crate::metadata::automatic::Held;
 use crate::metadata::image::Image;
 use crate::metadata::request::{Request, Response};
 use crate::metadata::service;
@@ -36,6 +39,7 @@ pub struct Told {
     /// Whether it ever held a lease.
     pub leased: watch::Receiver<bool>,
     pub wan: Option<Arc<Wan>>,
+    pub watching: Watching,
 }
 
 /// Binds the admin listener; an address that is taken is an error that names it.
@@ -104,6 +108,14 @@ impl Source for Told {
 
     fn is_heard(&self, node: NodeId) -> bool {
         node == self.node || self.transport.is_heard(node)
+    }
+
+    fn gone_for(&self) -> BTreeMap<NodeId, Duration> {
+        self.watching.seen().gone_for
+    }
+
+    fn held(&self) -> Vec<Held> {
+        self.watching.seen().held
     }
 
     fn statuses(&self) -> admin::Answer<'_, Vec<Status>> {

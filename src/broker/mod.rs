@@ -7,6 +7,7 @@
 //! ```
 
 mod admin;
+mod automatic;
 mod bootstrap;
 mod clients;
 mod disks;

@@ -19,8 +19,8 @@ use super::leave::Leaving;
 use super::peers::{Wire, peers};
 use super::reconcile::Reconciler;
 use super::{
-    admin, bootstrap, clients, disks, forward, groups, lease, mend, moves, promote, ranges,
-    reconcile, scrub,
+    admin, automatic, bootstrap, clients, disks, forward, groups, lease, mend, moves, promote,
+    ranges, reconcile, scrub,
 };
 use crate::admin::{Recorder, Server};
 use crate::coordinator;
@@ -180,6 +180,7 @@ impl Node {
         tasks.spawn(mend::damaged(menders.clone()));
         tasks.spawn(scrub::watch(menders));
         let recorder = Arc::<Recorder>::default();
+        let watching = automatic::Watching::default();
         let told = admin::Told {
             node,
             dc: here.dc.clone(),
@@ -192,6 +193,7 @@ impl Node {
             registered: registered.clone(),
             leased: held.clone(),
             wan: wan.clone(),
+            watching: watching.clone(),
         };
         admin::serve(told, admin, &recorder, &mut tasks);
         let newcomer =
@@ -255,6 +257,7 @@ impl Node {
             office: Arc::clone(&office),
         };
         moves::take_up(&moving, &switch);
+        tasks.spawn(automatic::run(moving.clone(), watching));
         tasks.spawn(moves::run(moving));
         tasks.spawn(lease::hold(node, terms, office, transport.clone(), orders.clone(), held_in));
         let (ready_in, ready) = watch::channel(false);

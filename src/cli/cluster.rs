@@ -267,6 +267,7 @@ mod tests {
             admin: "127.0.0.1:9640".into(),
             version: None,
             load,
+            gone_seconds: None,
         }
     }
 

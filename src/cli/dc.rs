@@ -94,6 +94,9 @@ pub fn run(command: Command) -> anyhow::Result<()> {
 struct Dc {
     nodes: usize,
     nodes_up: usize,
+    /// How long the node there that is gone for the shortest time has been, if all are: as the node that was asked
+    /// sees it, see `isobar_topology::detector`.
+    gone_seconds: Option<f64>,
     /// Partitions whose home it is.
     homes: usize,
     leaderless: usize,
@@ -109,6 +112,12 @@ fn status(target: &Target) -> anyhow::Result<()> {
     for node in &cluster.nodes {
         let dc = dcs.entry(node.dc.clone()).or_default();
         dc.nodes += 1;
+        // The first decides, or whoever is heard.
+        dc.gone_seconds = match (dc.nodes, dc.gone_seconds, node.gone_seconds) {
+            (1, _, gone) => gone,
+            (_, Some(before), Some(gone)) => Some(before.min(gone)),
+            _ => None,
+        };
         dc.nodes_up += usize::from(node.state == api::NodeState::Up);
     }
     for partition in &partitions.partitions {
@@ -120,7 +129,10 @@ fn status(target: &Target) -> anyhow::Result<()> {
         dcs.entry(name.clone()).or_default().exposure = Some(*exposure);
     }
     if target.json {
-        return output::print_json(&serde_json::json!({ "dcs": dcs, "moves": moves.under_way }));
+        let (moves, held) = (moves.under_way, moves.held);
+        return output::print_json(
+            &serde_json::json!({ "dcs": dcs, "moves": moves, "held": held }),
+        );
     }
     let mut table =
         Table::new(["DC", "NODES UP", "HOMES", "WITHOUT LEADER", "LACKS", "RECORDS", "BYTES"]);
@@ -137,6 +149,13 @@ fn status(target: &Target) -> anyhow::Result<()> {
         ]);
     }
     let mut out = table.render();
+    for (name, gone) in dcs.iter().filter_map(|(name, dc)| Some((name, dc.gone_seconds?))) {
+        let _ = write!(
+            out,
+            "\n{name} is lost: most other datacenters have not heard of it for {}\n",
+            output::seconds(gone)
+        );
+    }
     for (name, dc) in dcs.iter().filter(|(_, dc)| dc.nodes_up == 0 && dc.homes > 0) {
         // Writing to a String cannot fail.
         let _ = write!(
@@ -145,6 +164,10 @@ fn status(target: &Target) -> anyhow::Result<()> {
              what would be lost\n",
             output::count(dc.homes, "partition is")
         );
+    }
+    for held in &moves.held {
+        let api::MoveHeld { topic, partition, why } = held;
+        let _ = write!(out, "\n{topic}-{partition} does not move by itself: {why}\n");
     }
     if !moves.under_way.is_empty() {
         let _ = write!(out, "\n{}", under_way(&moves.under_way));
@@ -158,7 +181,7 @@ fn under_way(moves: &[api::MoveUnderWay]) -> String {
         table.row([
             one.topic.clone(),
             one.partition.to_string(),
-            word(one.kind).to_owned(),
+            word(one.kind, one.automatic),
             one.from.clone(),
             one.to.clone(),
         ]);
@@ -331,7 +354,7 @@ fn history(moves: &[api::MoveEnded]) -> String {
             utc(one.ended_ms),
             one.topic.clone(),
             one.partition.to_string(),
-            word(one.kind).to_owned(),
+            word(one.kind, one.automatic),
             one.from.clone(),
             one.to.clone(),
             one.home_epoch.to_string(),
@@ -351,12 +374,13 @@ fn history(moves: &[api::MoveEnded]) -> String {
     table.render()
 }
 
-fn word(kind: MoveKind) -> &'static str {
-    match kind {
+fn word(kind: MoveKind, automatic: bool) -> String {
+    let word = match kind {
         MoveKind::Switchover => "switchover",
         MoveKind::Failover => "failover",
         MoveKind::Failback => "failback",
-    }
+    };
+    if automatic { format!("{word} (automatic)") } else { word.to_owned() }
 }
 
 /// As people and logs write it: 2026-03-01T12:00:00Z.

@@ -64,7 +64,7 @@ pub fn node(id: u64) -> Node {
 /// A failover to a DC.
 pub fn moving(to: &str) -> Moving {
     let to = to.parse().unwrap();
-    let aim = Aim { kind: Kind::Failover, to, accept_loss: false, began_ms: 7 };
+    let aim = Aim { kind: Kind::Failover, to, accept_loss: false, automatic: false, began_ms: 7 };
     Moving { aim, epoch: HomeEpoch::new(2).unwrap(), chosen: None }
 }
 

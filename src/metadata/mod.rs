@@ -29,6 +29,7 @@
 //! `__meta` (which follows from the topology), reassignment. Each is refused by name.
 
 pub mod apply;
+pub mod automatic;
 pub mod command;
 pub mod config;
 pub mod controller;

@@ -23,12 +23,12 @@ def test_partition_info_equals_metadata_and_list_offsets(dev, topic):
     told = wire.metadata(dev.kafka(1), [topic])["topics"][topic]["partitions"][1]
     # Any node answers, for any partition.
     for node in (1, 4, 9):
-        # Another datacenter hears of a topic half a round trip later, and of its leader then.
+        # Another datacenter hears of a topic half a round trip later, then of its leader, then of records.
         def known():
             info = dev.cli(node).partition(topic, 1)
-            return info["leader"] is not None and info
+            return info["leader"] is not None and info["high_watermark"] == 3 and info
 
-        info = wait.until("known here", known, 5, errors=(cli.Failed,))
+        info = wait.until("known here", known, 10, errors=(cli.Failed,))
         assert (info["leader"], info["leader_epoch"]) == (told["leader"], told["epoch"])
         assert sorted(info["replicas"]) == sorted(told["replicas"])
 
@@ -38,7 +38,6 @@ def test_partition_info_equals_metadata_and_list_offsets(dev, topic):
             return sorted(dev.cli(node).partition(topic, 1)["isr"]) == sorted(shown)
 
         wait.until("the command line and Metadata agree on who is in sync", agree, 10)
-        assert info["high_watermark"] == 3
         assert info["log_end_offset"] == 3
 
 

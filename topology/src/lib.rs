@@ -11,9 +11,9 @@
 //! Invariants: a [`Topology`] exists only of text without an error; the same text gives the same
 //! value on every machine; nothing here depends on the order of a hash map, a clock or chance.
 //!
-//! Deliberately missing: a failure detector, which comes with automatic failover; and everything that
-//! a node finds out at run time.
+//! Deliberately missing: everything that a node finds out at run time; it is given.
 
+pub mod detector;
 pub mod dev;
 pub mod docs;
 pub mod home_move;

@@ -339,7 +339,7 @@ pub const POLICY: &[Entry] = &[
         "failover",
         Kind::Text,
         "\"manual\"",
-        "Who moves home after a loss. \"automatic\" is not built yet, nor is moving home by hand.",
+        "Who moves home when its DC is lost: somebody types `isobar dc failover`, or the leader of `__meta` does it (\"automatic\"). It does so when a majority of the other DCs and witnesses has heard from too few of the home's voters for 5 s without a break, to the first DC of the preference list that can take over, else the nearest; a sync topic only where nothing is lost, by proof; never back by itself, and not again within a minute. Needs three DCs, or two and a witness, and of an async topic on_isolation = \"fence\".",
     )
     .topic("isobar.failover"),
 ];

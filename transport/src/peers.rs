@@ -71,6 +71,10 @@ impl Entry {
         *lock(&self.reach) = nodes.into_iter().collect();
     }
 
+    pub(crate) fn reach(&self) -> BTreeSet<NodeId> {
+        lock(&self.reach).clone()
+    }
+
     pub(crate) fn reaches(&self, node: NodeId) -> bool {
         lock(&self.reach).contains(&node)
     }

@@ -1,7 +1,7 @@
 //! The handle: starting, changing and stopping a node's transport.
 
-use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -244,6 +244,13 @@ impl Transport {
     /// The peers to whom control is up, without a hop, and that speak; and each change of that.
     pub fn reached(&self) -> watch::Receiver<Arc<Vec<NodeId>>> {
         self.inner.node.reach.subscribe()
+    }
+
+    /// Whom each peer that is heard says that it hears.
+    pub fn reports(&self) -> BTreeMap<NodeId, BTreeSet<NodeId>> {
+        let peers = self.inner.node.peers.all();
+        let heard = peers.values().filter(|p| p.is_up() && p.silent_since().is_none());
+        heard.map(|peer| (peer.node(), peer.reach())).collect()
     }
 
     /// A peer should have spoken by now and did not. It is not heard, see [`Transport::is_heard`], until its next

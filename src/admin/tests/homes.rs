@@ -45,7 +45,13 @@ async fn nonsense_and_strangers_are_refused() {
 async fn moves_under_way_and_moves_that_have_ended_are_told_with_their_account() {
     let mut image = image();
     let topic = Arc::make_mut(image.topics.get_mut(&TOPIC).unwrap());
-    let aim = Aim { kind: Kind::Switchover, to: dc("iad"), accept_loss: false, began_ms: 3 };
+    let aim = Aim {
+        kind: Kind::Switchover,
+        to: dc("iad"),
+        accept_loss: false,
+        automatic: false,
+        began_ms: 3,
+    };
     let moving = Moving { aim, epoch: HomeEpoch::new(2).unwrap(), chosen: None };
     Arc::make_mut(&mut topic.partitions[0]).phase = Phase::Sealing(moving);
     let cut = log::Position { index: LogIndex(9), term: Term(4), offset: Offset(6) };
@@ -66,6 +72,7 @@ async fn moves_under_way_and_moves_that_have_ended_are_told_with_their_account()
         cut,
         verdict: Verdict::UnboundedSince { ms: 5 },
         accept_loss: true,
+        automatic: false,
         began_ms: 6,
         ended_ms: 8,
         old_voters: vec![ReplicaId(1), ReplicaId(2), ReplicaId(3)],

@@ -71,7 +71,7 @@ pub enum Error {
 }
 
 impl Moves {
-    fn leads_meta(&self) -> bool {
+    pub(super) fn leads_meta(&self) -> bool {
         let meta = self.replicas.view(TopicPartition::META).map(|view| view.progress());
         meta.is_some_and(|p| p.role == Role::Leader && p.watermark_known)
     }

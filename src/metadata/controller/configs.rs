@@ -90,7 +90,7 @@ fn check_in_place(
     let today = today.map_or_else(|_| now.clone(), |effective| effective.settings);
     if today.home != next.home {
         let (from, to) = (today.home.to_string(), next.home.to_string());
-        return refused("isobar.home", from, to, "moving home comes with the next release");
+        return refused("isobar.home", from, to, "homes move by `isobar dc switchover`");
     }
     if today.replicas != next.replicas {
         let shown = |s: &Settings| s.value(isobar_topology::policy::Key::Replicas);

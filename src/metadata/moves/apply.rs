@@ -147,6 +147,7 @@ fn activated(
         cut: fork.at,
         verdict,
         accept_loss: moving.aim.accept_loss,
+        automatic: moving.aim.automatic,
         began_ms: moving.aim.began_ms,
         ended_ms,
         old_voters: old.voters().map(|r| r.id).collect(),

@@ -54,6 +54,8 @@ pub struct Aim {
     pub to: DcName,
     /// The operator's word that what cannot be proven may be lost (R11); on record.
     pub accept_loss: bool,
+    /// Nobody asked for it: its policy does (`metadata::automatic`).
+    pub automatic: bool,
     /// Unix time, for people and for what may be waited for; nothing that is safe depends on it.
     pub began_ms: i64,
 }
@@ -112,6 +114,7 @@ pub struct Moved {
     pub cut: Position,
     pub verdict: Verdict,
     pub accept_loss: bool,
+    pub automatic: bool,
     pub began_ms: i64,
     pub ended_ms: i64,
     /// The voters of the old home.

@@ -72,6 +72,8 @@ pub struct AimWire {
     accept_loss: bool,
     #[prost(int64, tag = "4")]
     began_ms: i64,
+    #[prost(bool, tag = "5")]
+    automatic: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -163,6 +165,8 @@ pub struct MovedWire {
     old_voters: Vec<u64>,
     #[prost(message, repeated, tag = "13")]
     suffixes: Vec<SuffixWire>,
+    #[prost(bool, tag = "14")]
+    automatic: bool,
 }
 
 impl From<TopicPartition> for AtWire {
@@ -296,12 +300,13 @@ impl TryFrom<ChoiceWire> for Choice {
 
 impl From<&Aim> for AimWire {
     fn from(aim: &Aim) -> Self {
-        let Aim { kind, to, accept_loss, began_ms } = aim;
+        let Aim { kind, to, accept_loss, automatic, began_ms } = aim;
         Self {
             kind: (*kind).into(),
             to: to.as_str().to_owned(),
             accept_loss: *accept_loss,
             began_ms: *began_ms,
+            automatic: *automatic,
         }
     }
 }
@@ -314,6 +319,7 @@ impl TryFrom<AimWire> for Aim {
             kind: wire.kind.try_into()?,
             to: wire::dc_name(&wire.to)?,
             accept_loss: wire.accept_loss,
+            automatic: wire.automatic,
             began_ms: wire.began_ms,
         })
     }
@@ -446,6 +452,7 @@ impl From<&Moved> for MovedWire {
             ended_ms: m.ended_ms,
             old_voters: m.old_voters.iter().map(|id| id.0).collect(),
             suffixes: m.suffixes.iter().copied().map(SuffixWire::from).collect(),
+            automatic: m.automatic,
         }
     }
 }
@@ -464,6 +471,7 @@ impl TryFrom<MovedWire> for Moved {
             cut: wire.cut.try_into()?,
             verdict: wire.verdict.try_into()?,
             accept_loss: wire.accept_loss,
+            automatic: wire.automatic,
             began_ms: wire.began_ms,
             ended_ms: wire.ended_ms,
             old_voters: wire.old_voters.into_iter().map(ReplicaId).collect(),

@@ -99,7 +99,7 @@ class Cluster:
 
     def bootstrap(self, dc=None):
         numbers = self.in_dc(dc) if dc else self.nodes
-        return ",".join(self.kafka(number) for number in numbers)
+        return ",".join(self.kafka(n) for n in numbers if self.nodes[n].dc != topology.WITNESS)
 
     def data_dir(self, node):
         return self.directory / f"node-{node}"

@@ -1,10 +1,12 @@
 """Topology files for clusters of real processes."""
 
+import itertools
 from pathlib import Path
 
 from . import ports
 
-DCS = ("fra", "iad", "sin")
+WITNESS = "wit"
+DCS = ("fra", "iad", "sin", WITNESS)
 LINKS = {("fra", "iad"): "90ms", ("iad", "sin"): "220ms", ("fra", "sin"): "160ms"}
 
 
@@ -21,7 +23,7 @@ class Node:
 
 
 def nodes(per_dc):
-    """`{"fra": 3, "iad": 1}` → nodes 1, 2, 3 in fra and 4 in iad."""
+    """`{"fra": 3, "iad": 1}` → nodes 1, 2, 3 in fra and 4 in iad. `wit` is a witness."""
     places = [dc for dc in DCS for _ in range(per_dc.get(dc, 0))]
     return {number: Node(number, dc) for number, dc in enumerate(places, 1)}
 
@@ -36,7 +38,7 @@ def write(directory, nodes, policy=(), rtt="1ms"):
     dcs = [dc for dc in DCS if any(node.dc == dc for node in nodes.values())]
     lines = ["version = 1", "", "[cluster]", 'name = "tests"']
     for dc in dcs:
-        lines += ["", "[[dc]]", f'name = "{dc}"']
+        lines += ["", "[[dc]]", f'name = "{dc}"', *(["witness = true"] if dc == WITNESS else [])]
     for number, node in nodes.items():
         lines += [
             "",
@@ -46,16 +48,18 @@ def write(directory, nodes, policy=(), rtt="1ms"):
             f'peer = {{ bind = "{node.peer}", advertised = "{node.peer}" }}',
             f'admin = {{ bind = "{node.admin}", advertised = "{node.admin}" }}',
             f'data_dirs = ["{directory}/node-{number}"]',
-            "",
-            "[[node.listener]]",
-            'name = "clients"',
-            f'bind = "{node.kafka}"',
-            f'advertised = "{node.kafka}"',
         ]
-    for a, b in LINKS:
-        if a in dcs and b in dcs:
-            lines += ["", "[[link]]", f'between = ["{a}", "{b}"]', f'rtt = "{rtt}"']
-    count = {dc: sum(node.dc == dc for node in nodes.values()) for dc in dcs}
+        if node.dc != WITNESS:
+            lines += [
+                "",
+                "[[node.listener]]",
+                'name = "clients"',
+                f'bind = "{node.kafka}"',
+                f'advertised = "{node.kafka}"',
+            ]
+    for a, b in itertools.combinations(dcs, 2):
+        lines += ["", "[[link]]", f'between = ["{a}", "{b}"]', f'rtt = "{rtt}"']
+    count = {dc: sum(node.dc == dc for node in nodes.values()) for dc in dcs if dc != WITNESS}
     replicas = ", ".join(f"{dc} = {n}" for dc, n in count.items())
     lines += ["", "[policy.default]", f'home = "{dcs[0]}"', f"replicas = {{ {replicas} }}", *policy]
     path = directory / "topology.toml"

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::Paths;
 use crate::placement::{Load, PartitionPlacement, place};
-use crate::policy::{DEFAULT, Flush, INTERNAL, OnIsolation, OnLag, Policy, Replication, Settings};
+use crate::policy::{
+    DEFAULT, Failover, Flush, INTERNAL, OnIsolation, OnLag, Policy, Replication, Settings,
+};
 use crate::quorum::{dcs_needed_for_seal, losses_tolerated};
 use crate::timing::timing;
 use crate::{DcName, unit};
@@ -217,14 +219,19 @@ fn nodes_of_home(settings: &Settings, home: &DcName, out: &mut Vec<Failure>) {
     });
 }
 
-/// Nothing moves home yet, and the plan does not pretend that something did.
 fn home_lost(settings: &Settings, home: &DcName) -> Failure {
+    let stop = match settings.failover {
+        Failover::Manual => format!("stop, until it is back or `isobar dc failover {home}`"),
+        Failover::Automatic => {
+            "stop, until it is back or, after some ten seconds, the home moves by itself".to_owned()
+        }
+    };
     let (writes, lost) = match settings.replication {
         Replication::Sync { to } => {
             let n = settings.remote_dcs();
             let seal = dcs_needed_for_seal(n, to as usize);
             (
-                "stop, until it is back (moving home comes with the next release)".to_owned(),
+                stop,
                 format!(
                     "none: each is on disk in {to} of {n} other DC(s), so any {seal} of them prove it"
                 ),
@@ -247,9 +254,7 @@ fn home_lost(settings: &Settings, home: &DcName) -> Failure {
                 }
             };
             (
-                format!(
-                    "stop, until it is back (moving home comes with the next release); {isolated}"
-                ),
+                format!("{stop}; {isolated}"),
                 format!(
                     "what was acknowledged and not yet safe elsewhere, if its disks are gone: the exposure, {bound}"
                 ),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Flush, Key, OnLag, Partial, Replication, Settings};
+use super::{Failover, Flush, Key, OnIsolation, OnLag, Partial, Replication, Settings};
 use crate::{DcName, Severity, Topology};
 
 /// The DCs as policies see them.
@@ -65,6 +65,7 @@ pub(crate) fn conflicts(settings: &Settings, shape: &Shape) -> Vec<Conflict> {
     home(settings, shape, &mut out);
     sync(settings, &mut out);
     budget(settings, &mut out);
+    failover(settings, shape, &mut out);
     out
 }
 
@@ -202,6 +203,37 @@ fn budget(settings: &Settings, out: &mut Vec<Conflict>) {
             &[Key::MaxLag, Key::MaxLagBytes, Key::OnLag, Key::Replicas, Key::Home],
             format!("a budget with on_lag = \"{}\" and no remote DC", settings.on_lag),
             "replicas in a second DC, or on_lag = \"continue\"".to_owned(),
+        ));
+    }
+}
+
+/// Nobody moves a home by itself that may go on acknowledging where it is, or that it cannot tell is lost.
+fn failover(settings: &Settings, shape: &Shape, out: &mut Vec<Conflict>) {
+    if settings.failover != Failover::Automatic {
+        return;
+    }
+    let found = || "failover = \"automatic\"".to_owned();
+    if settings.on_isolation == OnIsolation::Continue && settings.replication == Replication::Async
+    {
+        out.push(error(
+            &[Key::Failover, Key::OnIsolation, Key::Replication],
+            format!("{} with on_isolation = \"continue\"", found()),
+            "on_isolation = \"fence\": a home that is cut off has to stop before another goes on"
+                .to_owned(),
+        ));
+    }
+    if settings.remote_dcs() == 0 {
+        out.push(error(
+            &[Key::Failover, Key::Replicas, Key::Home],
+            format!("{} and no remote DC", found()),
+            "replicas in a second DC, or failover = \"manual\"".to_owned(),
+        ));
+    }
+    if shape.dcs.len() < 3 {
+        out.push(error(
+            &[Key::Failover],
+            format!("{} in {} DC(s)", found(), shape.dcs.len()),
+            "a third DC, or a witness: of two nobody can tell which one is lost".to_owned(),
         ));
     }
 }

@@ -185,8 +185,12 @@ fn what_is_wrong_names_the_config_and_what_would_be_right() {
             "isobar.max.lag.bytes: found a budget with on_lag = \"throttle\" and no remote DC; expected replicas in a second DC, or on_lag = \"continue\"",
         ),
         (
-            &[("isobar.failover", "automatic")],
-            "isobar.failover: found \"automatic\"; expected \"manual\"; \"automatic\" is not built yet: comes with moving home, in the next release",
+            &[("isobar.failover", "automatic"), ("isobar.on.isolation", "continue")],
+            "isobar.failover: found failover = \"automatic\" with on_isolation = \"continue\"; expected on_isolation = \"fence\": a home that is cut off has to stop before another goes on",
+        ),
+        (
+            &[("isobar.failover", "automatic"), ("isobar.replicas", "fra=3")],
+            "isobar.failover: found failover = \"automatic\" and no remote DC; expected replicas in a second DC, or failover = \"manual\"",
         ),
     ];
     for (configs, expected) in cases {

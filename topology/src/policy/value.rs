@@ -94,7 +94,6 @@ impl Value<'_> {
 }
 
 const DEGRADING: &str = "degrading sync topics, in the next release";
-const MOVES: &str = "moving home, in the next release";
 const HOME_EXPECTED: &str = "a DC (\"fra\"), a preference list ([\"fra\", \"iad\"]) or \"spread\"";
 const REPLICAS_EXPECTED: &str = "replicas for each DC, as in { fra = 3, iad = 3 }";
 const TOPICS_EXPECTED: &str = "a list of topic name patterns, as in [\"payments.*\"]";
@@ -147,9 +146,6 @@ fn unbuilt(layer: &Partial, key: Key, value: &Value<'_>) -> Option<Refusal> {
         key if options::later(key).is_some() => options::later(key).and_then(left_out),
         Key::OnSyncLoss if layer.on_sync_loss == Some(OnSyncLoss::Degrade) => {
             instead(OnSyncLoss::Block.as_str(), DEGRADING)
-        }
-        Key::Failover if layer.failover == Some(Failover::Automatic) => {
-            instead(Failover::Manual.as_str(), MOVES)
         }
         _ => None,
     }

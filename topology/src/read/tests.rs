@@ -136,7 +136,11 @@ fn each_mistake_is_one_problem_and_no_other() {
         ),
         ("sync_to = 1 ", "on_sync_loss = \"degrade\"", "policy.payments.on_sync_loss: \"degrade\""),
         ("sync_to = 1 ", "sync_timeout = \"1s\"", "policy.payments.sync_timeout: \"1s\""),
-        ("sync_to = 1 ", "failover = \"automatic\"", "policy.payments.failover: \"automatic\""),
+        (
+            "on_isolation = \"fence\"",
+            "on_isolation = \"continue\"\nfailover = \"automatic\"",
+            "policy.default.failover: failover = \"automatic\" with on_isolation = \"continue\"",
+        ),
         (
             "sync_to = 1 ",
             "max_lag = \"10s\"",

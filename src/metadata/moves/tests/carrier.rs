@@ -27,7 +27,13 @@ fn course(kind: Kind, sync: bool, fences: bool) -> Course {
     Course {
         at: crate::model::TopicPartition { topic: topic.id, partition: 0 },
         dcs: dcs.collect(),
-        aim: Aim { kind, to: "iad".parse().unwrap(), accept_loss: false, began_ms: 1 },
+        aim: Aim {
+            kind,
+            to: "iad".parse().unwrap(),
+            accept_loss: false,
+            automatic: false,
+            began_ms: 1,
+        },
         next: HomeEpoch::new(2).unwrap(),
         chosen: None,
         placed,

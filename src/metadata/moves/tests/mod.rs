@@ -31,7 +31,8 @@ fn epoch(e: u32) -> HomeEpoch {
 }
 
 fn begin(at: TopicPartition, kind: Kind, to: &str) -> Begin {
-    let aim = Aim { kind, to: to.parse().unwrap(), accept_loss: false, began_ms: 5 };
+    let aim =
+        Aim { kind, to: to.parse().unwrap(), accept_loss: false, automatic: false, began_ms: 5 };
     Begin { at, home_epoch: HomeEpoch::FIRST, aim }
 }
 
