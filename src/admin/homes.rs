@@ -360,7 +360,9 @@ impl Plan<'_> {
         let fences = effective.is_some_and(|e| e.policy.on_isolation == OnIsolation::Fence);
         match verdict {
             api::Verdict::Lossless => steps,
-            _ if fences => steps + timing::lease(&timing(meta_rtt)).length.mul_f64(1.1),
+            _ if fences => {
+                steps + timing::lease(&self.topology.timing(&voters)).length.mul_f64(1.1)
+            }
             _ => steps,
         }
     }

@@ -244,7 +244,7 @@ impl Node {
             replicas.clone(),
             groups.clone(),
         ));
-        let terms = timing::lease(&timing(topology.max_rtt(&meta_voters(&topology))));
+        let terms = timing::lease(&topology.timing(&meta_voters(&topology)));
         let office = lease::Office::new(replicas.clone(), terms);
         switch.take_up(method::RENEW, office.answer());
         let moving = moves::Moves {

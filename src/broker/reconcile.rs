@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isobar_topology::policy::{Flush, OnIsolation, Settings};
-use isobar_topology::{Topology, timing};
+use isobar_topology::Topology;
 
 use super::bootstrap::ticks;
 use crate::log::{self, Position};
@@ -231,7 +231,7 @@ fn spec(topology: &Topology, create: Create) -> Spec {
         placement_generation: members.placement_generation,
         fork: fork.map(|fork| fork.at),
         stands_in,
-        timing: ticks(timing(topology.max_rtt(&voters))),
+        timing: ticks(topology.timing(&voters)),
         policy: policy(&effective),
         members: members_by_id(&members),
     }

@@ -1,8 +1,12 @@
 """What a setting does, seen from outside (S30)."""
 
+import statistics
+import time
+
 import pytest
 
 from harness import batch, http, kafka, wait, wire
+from harness.load import Load
 
 AFTER_APPEND = 20
 TIMED_OUT = 7
@@ -60,3 +64,28 @@ def test_a_topic_made_by_its_first_use_is_placed_by_its_policy(cluster, topic):
 
     assert placed(topic) == [one.numbers()] * 3
     assert placed(f"near-{topic}") == [one.in_dc("fra") + one.in_dc("iad")] * 3
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(300)
+def test_a_longer_election_timeout_makes_a_failover_longer(cluster, topic, figure):
+    def took(settings):
+        one = cluster({"fra": 3}, settings=settings)
+        kafka.create_topic(one.bootstrap(), topic)
+        found = []
+        with Load(one.bootstrap(), topic, rate=200) as load:
+            for _ in range(3):
+                load.wait_acknowledged(50)
+                leader = kafka.wait_other_leader([one.kafka(1)], topic, 0, -1)
+                one.kill9(leader)
+                killed = time.monotonic()
+                found.append(load.wait_acknowledged(1, seconds=60).ended - killed)
+                one.start(leader)
+                kafka.wait_in_sync(one.kafka(leader), topic, 1)
+        one.close()
+        return statistics.median(found)
+
+    default, longer = took(()), took(['election_timeout = "2s"'])
+    figure(f"leaders killed, election_timeout 500 ms and 2 s: acknowledged again after {default:.2f} s and {longer:.2f} s, the median of 3")
+    assert longer >= 2, "nobody stands for election before"
+    assert longer > 2 * default

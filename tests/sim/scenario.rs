@@ -245,7 +245,7 @@ fn member(node: usize, home: usize) -> (ReplicaId, Member) {
 
 /// As production derives it for voters within a DC.
 fn timing() -> Timing {
-    let timing = isobar_topology::timing(Duration::ZERO);
+    let timing = isobar_topology::timing(Duration::ZERO, isobar_topology::timing::ELECTION_TIMEOUT);
     Timing {
         heartbeat_ticks: timing.heartbeat_ticks,
         election_ticks_min: timing.election_ticks_min,

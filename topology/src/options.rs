@@ -109,6 +109,12 @@ pub const CLUSTER: &[Entry] = &[
         REQUIRED,
         "The cluster's name: 1 to 63 of a-z, A-Z, 0-9, '-', '_' and '.', starting with a letter. It is part of every node's certificate, so that nodes of two clusters never talk to each other by mistake. It cannot be changed later.",
     ),
+    Entry::new(
+        "election_timeout",
+        Kind::Duration,
+        "\"500ms\"",
+        "What silence of a leader it takes before one of its voters stands for election: each draws from this up to twice as much, at random. 500 ms to 60 s. A group whose voters are far apart, as `__meta`'s are, waits ten round trips if that is more. Longer bears stalled machines, and a dead leader is followed later: at 500 ms within 0.8 s, in the middle, as clients see it. Takes hold on each node when it restarts; `isobar plan` shows what follows for `__meta`.",
+    ),
     Entry::new("tls", Kind::Table, "the defaults of its keys", "See `[cluster.tls]`."),
 ];
 

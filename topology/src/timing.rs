@@ -5,14 +5,14 @@
 //!
 //! ```text
 //!  heartbeat        = max(150 ms, 1 RTT)      a heartbeat a round trip is as fresh as it gets
-//!  election, least  = max(500 ms, 10 RTT)     what silence it takes before anybody campaigns
+//!  election, least  = max(election_timeout, 10 RTT)   what silence it takes before anybody campaigns
 //!  election, most   = 2 × least               redrawn in [least, most) at every role change
 //! ```
 //!
 //! *Least* is ten round trips (etcd's tuning guide: ten times the RTT): three heartbeats may be
 //! lost, and a packet lost on the way needs 1.5 RTT to be repaired by QUIC, before it is reached.
-//! Inside a DC it is 500 ms, because a busy machine stalls a process for tens of milliseconds and
-//! an election nobody needed costs more than a heartbeat missed.
+//! Inside a DC it is 500 ms unless the topology says otherwise, because a busy machine stalls a process for tens
+//! of milliseconds and an election nobody needed costs more than a heartbeat missed.
 //!
 //! The *spread* (most − least) is that of the Raft paper (§9.3: T to 2T). An election with pre-vote
 //! takes two round trips, so that two candidates collide when their draws lie closer than that; ten
@@ -30,7 +30,11 @@ use std::time::Duration;
 pub const TICK: Duration = Duration::from_millis(50);
 
 const HEARTBEAT_LEAST: Duration = Duration::from_millis(150);
-const ELECTION_LEAST: Duration = Duration::from_millis(500);
+/// `election_timeout` of the topology, where it says none; and its limits: below, three heartbeats do not fit, above,
+/// nobody could call it detection.
+pub const ELECTION_TIMEOUT: Duration = Duration::from_millis(500);
+pub const ELECTION_TIMEOUT_MIN: Duration = Duration::from_millis(500);
+pub const ELECTION_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 /// Round trips of silence before anybody campaigns.
 const ELECTION_ROUND_TRIPS: u32 = 10;
 
@@ -68,9 +72,9 @@ impl Timing {
 
 /// The timing of a group whose farthest two voters are `max_rtt_between_voters` apart (zero inside
 /// a DC: what a LAN takes is far below a tick).
-pub fn timing(max_rtt_between_voters: Duration) -> Timing {
+pub fn timing(max_rtt_between_voters: Duration, election_timeout: Duration) -> Timing {
     let heartbeat = HEARTBEAT_LEAST.max(max_rtt_between_voters);
-    let election = ELECTION_LEAST.max(max_rtt_between_voters * ELECTION_ROUND_TRIPS);
+    let election = election_timeout.max(max_rtt_between_voters * ELECTION_ROUND_TRIPS);
     let election_ticks_min = ticks(election);
     Timing {
         tick: TICK,
@@ -112,20 +116,22 @@ mod tests {
 
     #[test]
     fn a_partition_inside_a_dc_and_meta_across_220_ms() {
-        let inside = timing(Duration::ZERO);
+        let inside = timing(Duration::ZERO, ELECTION_TIMEOUT);
         assert_eq!((inside.heartbeat_ticks, inside.election_ticks_min), (3, 10));
         assert_eq!(inside.election_max(), Duration::from_secs(1));
-        let across = timing(Duration::from_millis(220));
+        let across = timing(Duration::from_millis(220), ELECTION_TIMEOUT);
         assert_eq!(across.heartbeat(), Duration::from_millis(250));
         assert_eq!(across.election_min(), Duration::from_millis(2200));
         assert_eq!(across.election_max(), Duration::from_millis(4400));
+        let patient = timing(Duration::from_millis(90), Duration::from_secs(2));
+        assert_eq!((patient.election_min(), patient.heartbeat_ticks), (Duration::from_secs(2), 3));
     }
 
     proptest! {
         #[test]
         fn elections_wait_for_lost_heartbeats_and_spread_above_two_votes(ms in 0u64..5_000) {
             let rtt = Duration::from_millis(ms);
-            let timing = timing(rtt);
+            let timing = timing(rtt, ELECTION_TIMEOUT);
             prop_assert!(timing.election_ticks_min >= 3 * timing.heartbeat_ticks);
             prop_assert!(timing.election_min() >= 10 * rtt);
             prop_assert!(timing.spread() > 2 * 2 * rtt, "two elections of pre-vote and vote");

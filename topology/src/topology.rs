@@ -31,6 +31,9 @@ pub struct Cluster {
     /// The certificate authorities (PEM, several during a rotation) that a peer's certificate must
     /// come from. A relative path is relative to the directory of the topology file.
     pub ca: PathBuf,
+    /// The least silence before anybody campaigns, in groups whose voters are near each other.
+    #[serde(serialize_with = "crate::unit::serialize_duration")]
+    pub election_timeout: Duration,
 }
 
 /// `[[dc]]`
@@ -266,6 +269,11 @@ impl Topology {
             return self.dc(a).map(|_| Duration::ZERO);
         }
         self.link(a, b).map(|link| link.rtt)
+    }
+
+    /// The timing of a group with these voters.
+    pub fn timing(&self, voters: &[NodeId]) -> crate::Timing {
+        crate::timing(self.max_rtt(voters), self.cluster.election_timeout)
     }
 
     /// The longest declared round trip between any two of these nodes: what [`crate::timing()`] of a

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use isobar_topology::{Topology, meta_voters, timing};
+use isobar_topology::{Topology, meta_voters};
 
 use crate::log;
 use crate::metadata::request::Admitted;
@@ -69,7 +69,7 @@ fn spec(
         placement_generation,
         fork: None,
         stands_in: false,
-        timing: ticks(timing(topology.max_rtt(&voters))),
+        timing: ticks(topology.timing(&voters)),
         policy: Policy {
             ack: AckPolicy {
                 sync_to: 0,

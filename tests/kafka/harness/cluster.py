@@ -11,11 +11,11 @@ READY_SECONDS = 60
 
 
 class Cluster:
-    def __init__(self, directory, per_dc=None, policy=()):
+    def __init__(self, directory, per_dc=None, policy=(), settings=()):
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.nodes = topology.nodes(per_dc or {"fra": 3, "iad": 3, "sin": 3})
-        self.topology = topology.write(self.directory, self.nodes, policy)
+        self.topology = topology.write(self.directory, self.nodes, policy, settings=settings)
         self.processes = {}
         self._cut_off = set()
         cli.certs(self.topology, self.directory / "certs")

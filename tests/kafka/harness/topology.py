@@ -28,7 +28,7 @@ def nodes(per_dc):
     return {number: Node(number, dc) for number, dc in enumerate(places, 1)}
 
 
-def write(directory, nodes, policy=(), rtt="1ms"):
+def write(directory, nodes, policy=(), rtt="1ms", settings=()):
     """Writes DIR/topology.toml for nodes that share this machine; returns its path.
 
     Certificates are where the file's defaults have them, below DIR/certs. No WAN stands between real
@@ -36,7 +36,7 @@ def write(directory, nodes, policy=(), rtt="1ms"):
     """
     directory = Path(directory)
     dcs = [dc for dc in DCS if any(node.dc == dc for node in nodes.values())]
-    lines = ["version = 1", "", "[cluster]", 'name = "tests"']
+    lines = ["version = 1", "", "[cluster]", 'name = "tests"', *settings]
     for dc in dcs:
         lines += ["", "[[dc]]", f'name = "{dc}"', *(["witness = true"] if dc == WITNESS else [])]
     for number, node in nodes.items():

@@ -9,7 +9,6 @@ use crate::policy::{
     DEFAULT, Failover, Flush, INTERNAL, OnIsolation, OnLag, Policy, Replication, Settings,
 };
 use crate::quorum::{dcs_needed_for_seal, losses_tolerated};
-use crate::timing::timing;
 use crate::{DcName, unit};
 
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -180,7 +179,7 @@ fn wan(settings: &Settings, home: &DcName, paths: &Paths<'_>) -> Vec<WanCopies> 
 fn failures(settings: &Settings, homes: &[DcName], paths: &Paths<'_>) -> Vec<Failure> {
     let mut out = Vec::new();
     for home in homes {
-        nodes_of_home(settings, home, &mut out);
+        nodes_of_home(settings, home, paths, &mut out);
         out.push(home_lost(settings, home));
         for (_, dc) in nearest(settings, home, paths) {
             out.push(remote_lost(settings, home, dc, paths));
@@ -189,7 +188,7 @@ fn failures(settings: &Settings, homes: &[DcName], paths: &Paths<'_>) -> Vec<Fai
     out
 }
 
-fn nodes_of_home(settings: &Settings, home: &DcName, out: &mut Vec<Failure>) {
+fn nodes_of_home(settings: &Settings, home: &DcName, paths: &Paths<'_>, out: &mut Vec<Failure>) {
     let voters = settings.replicas[home] as usize;
     let spare = voters.saturating_sub(settings.min_insync_replicas as usize);
     let tolerated = losses_tolerated(voters).min(spare);
@@ -198,7 +197,7 @@ fn nodes_of_home(settings: &Settings, home: &DcName, out: &mut Vec<Failure>) {
         Flush::Os => "none; a power loss of a majority at once loses what was not yet flushed",
     };
     if tolerated > 0 {
-        let election = unit::show_duration(timing(Duration::ZERO).election_max());
+        let election = unit::show_duration(paths.topology.timing(&[]).election_max());
         out.push(Failure {
             of: format!("{tolerated} of a partition's {voters} nodes in {home} (home)"),
             writes: format!("go on; where the leader was among them, after an election (at most {election} as a rule)"),

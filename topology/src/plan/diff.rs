@@ -76,6 +76,11 @@ fn cluster(old: &Topology, new: &Topology, out: &mut Vec<Change>) {
         let change = Change::value("cluster tls ca".to_owned(), a.ca.display(), b.ca.display());
         out.push(change.note("takes hold on each node when it restarts"));
     }
+    if a.election_timeout != b.election_timeout {
+        let shown = |cluster: &crate::Cluster| unit::show_duration(cluster.election_timeout);
+        let what = "cluster election_timeout".to_owned();
+        out.push(Change::value(what, shown(a), shown(b)).note(RESTART));
+    }
 }
 
 fn dcs(old: &Topology, new: &Topology, out: &mut Vec<Change>) {

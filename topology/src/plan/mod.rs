@@ -92,7 +92,7 @@ fn meta_plan(topology: &Topology, paths: &Paths<'_>) -> MetaPlan {
     let dcs: Vec<&DcName> = voters.keys().collect();
     let pairs = dcs.iter().flat_map(|a| dcs.iter().map(move |b| (*a, *b)));
     let max_rtt = pairs.map(|(a, b)| paths.rtt(a, b)).max().unwrap_or_default();
-    let timing = timing(max_rtt);
+    let timing = timing(max_rtt, topology.cluster().election_timeout);
     MetaPlan {
         voters,
         learners: meta::meta_learners(topology),

@@ -8,6 +8,7 @@ use toml::de::{DeTable, DeValue};
 use super::reader::{Reader, Section};
 use super::{At, Draft, DraftDc, DraftLink, DraftNode, VERSION, address, policies};
 use crate::options;
+use crate::timing::{ELECTION_TIMEOUT, ELECTION_TIMEOUT_MAX, ELECTION_TIMEOUT_MIN};
 use crate::topology::{
     Address, Cluster, ClusterName, Compression, DEFAULT_BANDWIDTH_BITS, HostPort, Listener,
     ListenerName, NodeTls, ordered,
@@ -61,7 +62,14 @@ fn cluster<'d>(reader: &mut Reader, value: &'d DeValue<'d>) -> Option<Cluster> {
         }
         None => Some(options::DEFAULT_CA.into()),
     };
-    Some(Cluster { name: name?, ca: ca? })
+    let election_timeout = reader
+        .parsed_or(&section, "election_timeout", |text| {
+            let range = ELECTION_TIMEOUT_MIN..=ELECTION_TIMEOUT_MAX;
+            let parsed = unit::parse_duration(text).ok().filter(|timeout| range.contains(timeout));
+            parsed.ok_or_else(|| "a duration from 500ms to 60s, as in \"2s\"".to_owned())
+        })
+        .unwrap_or(Some(ELECTION_TIMEOUT));
+    Some(Cluster { name: name?, ca: ca?, election_timeout: election_timeout? })
 }
 
 fn path(text: &str) -> Result<PathBuf, String> {

@@ -27,6 +27,11 @@ fn each_mistake_is_one_problem_and_no_other() {
         ("version = 1 ", "version = \"1\" ", "version: \"1\""),
         ("version = 1 ", "# ", "version: nothing"),
         ("name = \"orders\"", "name = \"or ders\"", "cluster.name: \"or ders\""),
+        (
+            "name = \"orders\"",
+            "name = \"orders\"\nelection_timeout = \"100ms\"",
+            "cluster.election_timeout: \"100ms\"",
+        ),
         ("name = \"orders\"", "nmae = \"orders\"\nname = \"a\"", "cluster.nmae: an unknown key"),
         ("name = \"zrh\"\nwitness = true", "name = \"zrh\"\nwitness = 1", "dc[2].witness: 1"),
         ("id = 3", "id = 2", "node[2].id: 2, which is node[1], too"),
