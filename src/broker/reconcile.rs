@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use isobar_topology::policy::{Flush, OnIsolation, Settings};
 use isobar_topology::Topology;
+use isobar_topology::policy::{Flush, OnIsolation, Settings};
 
 use super::bootstrap::ticks;
 use crate::log::{self, Position};
