@@ -24,6 +24,12 @@ def run(*args, check=True, seconds=60, env=None):
     return done
 
 
+def begin(*args):
+    """Starts a command and does not wait for it."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
+    return subprocess.Popen([BIN, *map(str, args)], env=environment(), **quiet)
+
+
 def dev(data_dir, kafka_port, admin_port, topology=None, fresh=True):
     args = [BIN, "dev", "--data-dir", data_dir, "--kafka-port", kafka_port, "--admin-port", admin_port]
     args += ["--topology", topology] if topology else []

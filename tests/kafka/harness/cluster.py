@@ -17,7 +17,7 @@ class Cluster:
         self.nodes = topology.nodes(per_dc or {"fra": 3, "iad": 3, "sin": 3})
         self.topology = topology.write(self.directory, self.nodes, policy, settings=settings)
         self.processes = {}
-        self._cut_off = set()
+        self._cut_off, self._cut_ways = set(), set()
         cli.certs(self.topology, self.directory / "certs")
 
     def start(self, *numbers, ready=True):
@@ -73,9 +73,25 @@ class Cluster:
         _filter("-D", self.nodes[number])
         self._cut_off.discard(number)
 
+    def cut(self, a, b):
+        """Drops what nodes of one DC send to those of another, one way; their clients stay."""
+        self._cut_ways.add((a, b))
+        self._filter_way("-I", a, b)
+
+    def mend(self, a, b):
+        self._cut_ways.discard((a, b))
+        self._filter_way("-D", a, b)
+
+    def _filter_way(self, action, a, b):
+        for source in self.in_dc(a):
+            for destination in self.in_dc(b):
+                _drop(action, "-s", self.nodes[source].address, "-d", self.nodes[destination].address)
+
     def close(self):
         for number in list(self._cut_off):
             self.heal(number)
+        for way in list(self._cut_ways):
+            self.mend(*way)
         for process in self.processes.values():
             process.cont()
         self.kill9(*self.processes)
@@ -118,5 +134,9 @@ def can_cut_off():
 
 def _filter(action, node):
     for way in ("-s", "-d"):
-        rule = ["iptables", "-w", action, "INPUT", "-p", "udp", way, node.address, "-j", "DROP"]
-        subprocess.run(rule, check=True, capture_output=True)
+        _drop(action, way, node.address)
+
+
+def _drop(action, *whose):
+    rule = ["iptables", "-w", action, "INPUT", "-p", "udp", *whose, "-j", "DROP"]
+    subprocess.run(rule, check=True, capture_output=True)
