@@ -69,9 +69,7 @@ pub fn decide(image: &Image, gone: &BTreeSet<NodeId>, now_ms: i64) -> Decision {
     };
     for (id, topic) in &image.topics {
         let numbered = (0..).zip(&topic.partitions);
-        let mut lost = numbered
-            .filter(|(_, placed)| placed.moving().is_none() && !has_voters(placed, gone))
-            .peekable();
+        let mut lost = numbered.filter(|(_, placed)| is_lost(topology, placed, gone)).peekable();
         // Few topics have lost a home, and what their policy is takes longer to find out.
         if lost.peek().is_none() || !moves_by_itself(image, topology, topic) {
             continue;
@@ -105,6 +103,30 @@ fn moves_by_itself(image: &Image, topology: &Topology, topic: &Topic) -> bool {
         || image.topics.values().any(by_config);
     is_any
         && (policy.on_isolation == OnIsolation::Fence || policy.replication != Replication::Async)
+}
+
+/// Too few voters are left, and no move is under way to a place that can take over: a switchover gives up when its
+/// home dies, and would have it go on where it was.
+fn is_lost(topology: &Topology, placed: &Partition, gone: &BTreeSet<NodeId>) -> bool {
+    let is_moving = || {
+        let to = placed.moving().map(|moving| &moving.aim.to);
+        to.is_some_and(|to| can_take_over(topology, placed, gone, to))
+    };
+    !has_voters(placed, gone) && !is_moving()
+}
+
+/// Whether a majority of the replicas in a datacenter is heard.
+fn can_take_over(
+    topology: &Topology,
+    placed: &Partition,
+    gone: &BTreeSet<NodeId>,
+    dc: &DcName,
+) -> bool {
+    let there = placed.replicas.iter().filter(|r| topology.dc_of(r.node) == Some(dc));
+    let (heard, all) = there.fold((0, 0), |(heard, all), replica| {
+        (heard + usize::from(!gone.contains(&replica.node)), all + 1)
+    });
+    all > 0 && heard >= majority(all)
 }
 
 fn has_voters(placed: &Partition, gone: &BTreeSet<NodeId>) -> bool {
@@ -165,13 +187,7 @@ impl Lost<'_> {
 
     /// The first of the preference list that can take over, else the nearest to the home.
     fn target(&self) -> Option<DcName> {
-        let can_take_over = |dc: &DcName| {
-            let there = self.seats().filter(|seat| seat.dc == *dc);
-            let (heard, all) = there.fold((0, 0), |(heard, all), seat| {
-                (heard + usize::from(seat.sealed.is_some()), all + 1)
-            });
-            all > 0 && heard >= majority(all)
-        };
+        let can_take_over = |dc: &DcName| can_take_over(self.topology, self.placed, self.gone, dc);
         let home = &self.placed.home;
         let preferred =
             config::effective(self.image, self.topic).map(|e| e.policy.home.named().to_vec());
@@ -274,5 +290,6 @@ mod tests {
         );
         world.ask(Request::MoveHomes { moves: vec![begin] }).unwrap();
         assert_eq!(decided(&world, &[1, 2, 3]), Decision::default());
+        assert_eq!(targets(&decided(&world, &[1, 2, 3, 4, 5])), ["sin"], "its target is lost too");
     }
 }
