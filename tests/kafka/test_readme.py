@@ -1,5 +1,6 @@
 """The README's commands, as they stand there: a newcomer types them first."""
 
+import os
 import re
 import shutil
 import signal
@@ -10,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from conftest import EXTERNAL
-from harness import http, wait
-from harness.process import Process, environment
+from harness import cli, http, kafka, wait
+from harness.process import BIN, Process, environment
 
 TOP = Path(__file__).resolve().parents[2]
 PORTS = [*range(9092, 9101), *range(9640, 9649)]
@@ -62,6 +63,49 @@ def test_what_the_readme_says_to_try_works(tmp_path):
     finally:
         process.kill9()
         shutil.rmtree(left, ignore_errors=True)
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(300)
+def test_the_sample_file_starts_a_cluster_as_it_is(tmp_path, topic):
+    """The README's commands, word for word, the last one for each node; in a copy, for they write beside the file (S25, S31)."""
+    if EXTERNAL:
+        pytest.skip("needs Isobar, ISOBAR_BOOTSTRAP names another broker")
+    if any(map(taken, PORTS)):
+        pytest.skip("the default ports are taken on this machine")
+    data = Path("/tmp/isobar")
+    if data.exists():
+        pytest.skip(f"{data} is there: somebody's cluster")
+    shutil.copytree(TOP / "deploy", tmp_path / "deploy", ignore=shutil.ignore_patterns("certs"))
+    *before, start = commands("Run it on your machines")[0].splitlines()
+    assert start.endswith("--node 1")
+    path = {"PATH": f"{Path(BIN).resolve().parent}:{os.environ['PATH']}"}
+    for command in before:
+        done = subprocess.run(["bash", "-euc", command], cwd=tmp_path, env=environment() | path, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    nodes = []
+    try:
+        # One comes long before the others, and waits.
+        for number in (9, 1, 2, 3, 4, 5, 6, 7, 8):
+            args = start.removesuffix("1").split() + [str(number)]
+            nodes.append(Process(args, tmp_path / f"node-{number}.log", env=path, cwd=tmp_path))
+
+        def ready():
+            for node in nodes:
+                node.assert_alive()
+            return all(http.status(f"127.0.0.1:{9640 + n}", "/readyz") == 200 for n in range(9))
+
+        wait.until("nine nodes ready", ready, 60)
+        kafka.create_topic("127.0.0.1:9092", f"payments.{topic}")
+        assert kafka.send("127.0.0.1:9092", f"payments.{topic}", ["one"]) == [0]
+        assert kafka.read("127.0.0.1:9100", f"payments.{topic}", rack="sin") == [(0, b"one")]
+        shown = cli.run("topic", "describe", "--topic", f"payments.{topic}", "--json", "--admin", "127.0.0.1:9648").stdout
+        assert "sync_to=1" in shown
+        assert [node.shut_down() for node in nodes] == [0] * 9
+    finally:
+        for node in nodes:
+            node.kill9()
+        shutil.rmtree(data, ignore_errors=True)
 
 
 def test_the_test_command_is_what_ci_runs():

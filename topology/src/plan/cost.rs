@@ -58,7 +58,14 @@ pub struct Failure {
 }
 
 pub(super) fn of(policy: &Policy, paths: &Paths<'_>) -> PolicyPlan {
-    let settings = &policy.settings;
+    let mut settings = policy.settings.clone();
+    // Kafka's own topics go along with any other that moves by itself.
+    if &*policy.name == INTERNAL
+        && paths.topology.policies().any(|p| p.settings.failover == Failover::Automatic)
+    {
+        settings.failover = Failover::Automatic;
+    }
+    let settings = &settings;
     let topics = match &*policy.name {
         DEFAULT => vec!["every topic that no other policy names".to_owned()],
         INTERNAL => vec!["Kafka's own topics (__*)".to_owned()],
