@@ -1,6 +1,7 @@
 """Topology files for clusters of real processes."""
 
 import itertools
+import random
 from pathlib import Path
 
 from . import ports
@@ -10,12 +11,16 @@ DCS = ("fra", "iad", "sin", WITNESS)
 LINKS = {("fra", "iad"): "90ms", ("iad", "sin"): "220ms", ("fra", "sin"): "160ms"}
 
 
+# Another for every run and every worker of it: a packet filter knows addresses, and not whose nodes they are.
+_NETWORK = "127.{}.{}".format(*random.SystemRandom().choices(range(2, 250), k=2))
+
+
 class Node:
     """Each node has a loopback address of its own, so that a packet filter can tell them apart."""
 
     def __init__(self, number, dc):
         self.number, self.dc = number, dc
-        self.address = f"127.0.1.{number}"
+        self.address = f"{_NETWORK}.{number}"
         self.kafka_port, self.peer_port, self.admin_port = ports.row(1), ports.row(1), ports.row(1)
         self.kafka = f"{self.address}:{self.kafka_port}"
         self.peer = f"{self.address}:{self.peer_port}"
