@@ -10,6 +10,7 @@ mod dc;
 mod dev;
 mod environment;
 mod export;
+mod kafka;
 mod later;
 mod ledger;
 mod link;
@@ -129,7 +130,8 @@ mod tests {
             "isobar ledger list --data-dir d --data-dir e --json",
             "isobar ledger show --data-dir d --topic t --partition 0 --epoch 2",
             "isobar ledger export --data-dir d --topic t --partition 0 --out f --json",
-            "isobar ledger diff --topic t --anything",
+            "isobar ledger diff --data-dir d --topic t --partition 0 --bootstrap h:9092 --json",
+            "isobar ledger replay --data-dir d --topic t --partition 0 --bootstrap h:9092 --plan",
             "isobar dc status",
             "isobar dc switchover fra --to iad --topics orders.* --plan",
             "isobar dc failover fra --accept-loss --yes --json",
@@ -152,6 +154,7 @@ mod tests {
             "isobar ledger show --data-dir d --topic t",
             "isobar ledger export --data-dir d --topic t --partition 0",
             "isobar ledger show --data-dir d --topic t --partition 0 --epoch 2 --suffix s",
+            "isobar ledger diff --data-dir d --topic t --partition 0",
             "isobar dc switchover",
             "isobar dc switchover fra --accept-loss",
             "isobar cluster partition-info --topic t",

@@ -87,7 +87,10 @@ pub use entry::{Discontinuity, Entry, EntryMeta, Kind, NO_TIME_MS, check_continu
 pub use error::{Error, Fatal, OutOfSpace};
 pub use fork::{BadFork, Cut, Fork, Sealed};
 pub use identity::{FILE as IDENTITY_FILE, Identity};
-pub use ledger::{Batches, Content, Ledger, Manifest, Producer, Stored, Suffix};
+pub use ledger::{
+    Batches, Comparison, Content, Ledger, MARK_HEADER, Manifest, Mark, Pending, Place, Places,
+    Producer, Replay, Replays, Stored, Suffix,
+};
 pub use mend::{Mend, MendError, Spare, Wants};
 pub use range::{BadRange, parse_range};
 pub use reader::{Reader, SegmentMeta, Timestamped};

@@ -15,9 +15,12 @@
 //! How a crash is survived is drawn in `docs/log-format.md`: until the directory has its name the log
 //! is as it was; after that the cut goes on, now or at the next start, and cannot be taken back.
 //!
-//! Deliberately missing: what of a suffix is in the new log after all (R16), and giving records back.
+//! Deliberately missing: giving records back. `isobar ledger replay` sends them as any client would; here
+//! is what it needs to know for that, [`Comparison`] and [`Replays`].
 
+mod compare;
 mod manifest;
+mod replays;
 mod save;
 mod suffix;
 
@@ -31,7 +34,9 @@ use super::error::{Context, Error};
 use super::fork::Fork;
 use super::store;
 
+pub use compare::{Comparison, MARK_HEADER, Mark, Place, Places};
 pub use manifest::{Content, Manifest, Producer};
+pub use replays::{Pending, Replay, Replays};
 pub use suffix::{Batches, Stored, Suffix};
 
 /// Under the data directory.

@@ -70,6 +70,10 @@ impl Suffix {
         self.dir.file_name().and_then(|name| name.to_str()).unwrap_or_default()
     }
 
+    pub(super) fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
     /// The batches, oldest first. Those of a suffix that is not whole are in two places, and refused.
     pub fn batches(&self) -> Result<Batches, Error> {
         Ok(Batches { entries: self.entries()?, is_over: false })

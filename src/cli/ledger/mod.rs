@@ -1,5 +1,8 @@
 //! `isobar ledger`: what home moves cut off, in a data directory, read without its node.
 
+mod diff;
+mod replay;
+
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;
@@ -8,9 +11,9 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use bytes::Bytes;
 
+use super::export;
 use super::log::{gone, object};
 use super::output::{self, Table};
-use super::{export, later};
 use crate::log::disk::{Disk, OsDisk};
 use crate::log::{Ledger, Line, Suffix};
 use crate::model::TopicId;
@@ -23,10 +26,10 @@ pub enum Command {
     Show(Show),
     /// Write what was cut off to a file: the batches as they are, or their records as JSON lines
     Export(Export),
-    #[command(hide = true)]
-    Diff(later::Args),
-    #[command(hide = true)]
-    Replay(later::Args),
+    /// Which of its records the topic's log has too, and which it has not
+    Diff(diff::Args),
+    /// Send the records that the topic's log has not to the topic again
+    Replay(replay::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -84,12 +87,8 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::List(args) => list(&args),
         Command::Show(args) => show(&args),
         Command::Export(args) => export(&args),
-        Command::Diff(args) => {
-            later::refuse("ledger diff", "comparing what was cut off with the new log", &args)
-        }
-        Command::Replay(args) => {
-            later::refuse("ledger replay", "producing what was cut off again", &args)
-        }
+        Command::Diff(args) => diff::run(&args),
+        Command::Replay(args) => replay::run(&args),
     }
 }
 
@@ -150,6 +149,7 @@ fn text(suffixes: &[Suffix]) -> String {
         "KNOWN ACKED",
         "FORK",
         "STATE",
+        "REPLAYED",
         "TOPIC UUID",
     ]);
     for suffix in suffixes {
@@ -164,10 +164,24 @@ fn text(suffixes: &[Suffix]) -> String {
             range(m.known_acknowledged()),
             format!("{} (term {})", m.fork.offset, m.fork.term),
             if suffix.is_whole { "whole" } else { "being cut" }.to_owned(),
+            replayed(suffix),
             m.partition.topic.to_string(),
         ]);
     }
     table.render()
+}
+
+/// What replays have sent of it.
+fn replayed(suffix: &Suffix) -> String {
+    match suffix.replays() {
+        Ok(all) if all.is_empty() => "-".to_owned(),
+        Ok(all) => {
+            let sent: u64 = all.iter().map(|replay| replay.records).sum();
+            let last = all.last().is_some_and(|replay| replay.ended_ms.is_some());
+            format!("{sent}{}", if last { "" } else { ", not to its end" })
+        }
+        Err(error) => error.to_string(),
+    }
 }
 
 /// First and last offset, both inclusive.
@@ -181,13 +195,13 @@ fn range(offsets: Option<(crate::model::Offset, crate::model::Offset)>) -> Strin
 fn list(args: &List) -> anyhow::Result<()> {
     let found = all(&args.data_dir)?;
     if args.json {
-        let objects: Vec<_> = found.iter().map(manifest_object).collect();
+        let objects = found.iter().map(manifest_object).collect::<anyhow::Result<Vec<_>>>()?;
         return output::print_json(&objects);
     }
     output::print(&text(&found))
 }
 
-fn manifest_object(suffix: &Suffix) -> serde_json::Value {
+fn manifest_object(suffix: &Suffix) -> anyhow::Result<serde_json::Value> {
     let (m, content) = (&suffix.manifest, &suffix.manifest.content);
     let producer = |p: &crate::log::Producer| {
         serde_json::json!({
@@ -200,7 +214,7 @@ fn manifest_object(suffix: &Suffix) -> serde_json::Value {
         })
     };
     let epoch = |e: &crate::log::EpochStart| serde_json::json!({ "term": e.term.0, "index": e.index.0, "offset": e.offset.0 });
-    serde_json::json!({
+    Ok(serde_json::json!({
         "topic": m.topic_name,
         "topic_id": m.partition.topic.to_string(),
         "partition": m.partition.partition,
@@ -229,7 +243,8 @@ fn manifest_object(suffix: &Suffix) -> serde_json::Value {
         "epochs": content.epochs.iter().map(epoch).collect::<Vec<_>>(),
         "producers": content.producers.iter().map(producer).collect::<Vec<_>>(),
         "producers_left_out": content.producers_left_out,
-    })
+        "replays": suffix.replays()?,
+    }))
 }
 
 fn show(args: &Show) -> anyhow::Result<()> {
