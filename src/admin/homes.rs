@@ -306,7 +306,11 @@ impl Plan<'_> {
         if found.sealed.is_empty() {
             return api::Verdict::Undecided;
         }
-        let stale = placed.replicas.iter().filter_map(|r| self.standing(at, r.node)?.stale_seconds);
+        // As the move will: of those that the cut is chosen from. Others may have more than it.
+        let stale = placed.replicas.iter().filter_map(|r| {
+            let counts = found.sealed.contains(self.topology.dc_of(r.node)?);
+            self.standing(at, r.node)?.stale_seconds.filter(|_| counts)
+        });
         let least = stale.min_by(f64::total_cmp);
         let since_ms = least.map_or(0, |stale| self.now_ms - (stale * 1000.0) as i64);
         api::Verdict::UnboundedSince { since_ms }

@@ -32,6 +32,11 @@ impl Office {
 
     /// Grants, if this node leads `__meta`.
     pub fn grant(&self, from: NodeId, renew: Renew) -> Option<Granted> {
+        self.with_grantor(|grantor, now| grantor.handle_renew(now, from, renew))?
+    }
+
+    /// With the grantor of the term that this node leads `__meta` in; `None` where it does not.
+    fn with_grantor<T>(&self, ask: impl FnOnce(&mut Grantor, Duration) -> T) -> Option<T> {
         let progress = self.replicas.view(TopicPartition::META)?.progress();
         let mut granting = self.granting.lock().expect("no panic while held");
         if progress.role != Role::Leader || !progress.watermark_known {
@@ -43,23 +48,23 @@ impl Office {
             *granting = Some((epoch, Grantor::elected(now, epoch, self.lease)));
         }
         let (_, grantor) = granting.as_mut().expect("set above");
-        grantor.handle_renew(now, from, renew)
+        Some(ask(grantor, now))
     }
 
     /// Returns when none of these nodes can hold a lease any more, by any clock that runs within a
-    /// tenth of this one; at once where this node grants none.
-    pub async fn leases_over(&self, nodes: &[NodeId]) {
+    /// tenth of this one; `false` where this node does not lead `__meta`: who does may have granted
+    /// more. A leader that has granted nothing yet counts from its election what others may have.
+    pub async fn leases_over(&self, nodes: &[NodeId]) -> bool {
         loop {
-            let now = self.begun.elapsed();
-            let over_at = {
-                let granting = self.granting.lock().expect("no panic while held");
-                let grantor = granting.as_ref().map(|(_, grantor)| grantor);
-                grantor.and_then(|grantor| nodes.iter().map(|node| grantor.over_at(*node)).max())
-            };
-            // A renewal may have come in between: look again.
-            match over_at.filter(|over_at| *over_at > now) {
-                Some(over_at) => tokio::time::sleep(over_at - now).await,
-                None => return,
+            let over_in = self.with_grantor(|grantor, now| {
+                let over_at = nodes.iter().map(|node| grantor.over_at(*node)).max();
+                over_at.unwrap_or_default().saturating_sub(now)
+            });
+            // A renewal may come in between: look again.
+            match over_in {
+                None => return false,
+                Some(Duration::ZERO) => return true,
+                Some(rest) => tokio::time::sleep(rest).await,
             }
         }
     }

@@ -34,7 +34,7 @@ enum Answer {
     Sealed(Attempt, (ReplicaId, NodeId), i64, Result<Seal, Error>),
     Chosen(Attempt, Result<(), Error>),
     Held(Attempt, ReplicaId, Result<bool, Error>),
-    LeasesOver(Attempt),
+    LeasesOver(Attempt, Result<(), Error>),
     Activated(Attempt, Result<(), Error>),
     GivenUp(Result<(), Error>),
 }
@@ -110,7 +110,7 @@ fn take(carrier: &mut Carrier, now: Duration, answer: Answer) {
         Answer::Held(of, replica, held) => {
             carrier.handle_held(now, of, replica, held.map_err(why));
         }
-        Answer::LeasesOver(of) => carrier.handle_leases_over(of),
+        Answer::LeasesOver(of, done) => carrier.handle_leases_over(now, of, done.map_err(why)),
         Answer::Activated(of, done) => carrier.handle_activated(now, of, done.map_err(why)),
         Answer::GivenUp(done) => {
             if let Err(error) = done {
@@ -144,8 +144,8 @@ async fn act(moves: Moves, activator: Activator, course: Course, effect: Effect)
             Answer::Held(attempt, replica, held)
         }
         Effect::WaitForLeases(of, nodes) => {
-            moves.office.leases_over(&nodes).await;
-            Answer::LeasesOver(of)
+            let done = moves.office.leases_over(&nodes).await;
+            Answer::LeasesOver(of, done.then_some(()).ok_or(Error::NotLeading))
         }
         Effect::Activate(of, activation) => {
             let activation = Activation { ended_ms: now_ms(), ..*activation };

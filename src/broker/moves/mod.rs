@@ -66,6 +66,8 @@ pub enum Error {
     Range(#[from] log::BadRange),
     #[error("no leader to hand off is known")]
     NoLeader,
+    #[error("who grants leases now is the next leader of __meta")]
+    NotLeading,
     #[error("the leader's hand-off did not come")]
     NotHandedOff,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use isobar_topology::home_move::{Found, LastEntry, Seat, Survey, may_force, survey};
 
-use super::{Carrier, Course, Seal};
+use super::{Carrier, Course, Seal, Told};
 use crate::log::{EpochStart, Position};
 use crate::metadata::image::Replica;
 use crate::metadata::moves::Kind;
@@ -21,20 +21,27 @@ impl Carrier {
     /// Who has F, and where its terms begin (R12).
     pub(super) fn longest(&self, found: &Found) -> (NodeId, Position, &[EpochStart]) {
         let cut = found.cut.map(|cut| (cut.term, cut.index));
-        let of = self.told.values().find(|told| {
-            let in_sealed =
-                self.course.dcs.get(&told.node).is_some_and(|dc| found.sealed.contains(dc));
+        let of = self.counted(found).find(|told| {
             let last = (told.seal.last.term.0, told.seal.last.index.0);
-            !told.seal.uncounted && in_sealed && Some(last) == cut
+            Some(last) == cut
         });
         let of = of.expect("the cut is the end of a sealed log");
         (of.node, of.seal.last, &of.seal.epochs)
     }
 
+    /// Who takes part in the choice of the cut: replicas that count, in datacenters that are sealed.
+    fn counted(&self, found: &Found) -> impl Iterator<Item = &Told> {
+        self.told.values().filter(|told| {
+            let dc = self.course.dcs.get(&told.node);
+            !told.seal.uncounted && dc.is_some_and(|dc| found.sealed.contains(dc))
+        })
+    }
+
     /// The time up to which all that the old home had acknowledged is known to be below the cut; 0 if
-    /// no replica can say. Each replica had, so long before it was asked, all that its leader had shown.
-    pub(super) fn known_until_ms(&self) -> i64 {
-        let told = self.told.values().filter_map(|told| {
+    /// no replica can say. Each replica had, so long before it was asked, all that its leader had shown; and the
+    /// cut is no smaller than the log of any that it was chosen from. Others may have more than that.
+    pub(super) fn known_until_ms(&self, found: &Found) -> i64 {
+        let told = self.counted(found).filter_map(|told| {
             Some(told.asked_ms - i64::try_from(told.seal.stale?.as_millis()).ok()?)
         });
         told.max().unwrap_or(0)

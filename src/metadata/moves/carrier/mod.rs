@@ -59,7 +59,7 @@ const LEASES_WAIT: Duration = Duration::from_secs(100);
 pub const SWITCHOVER_MAX: Duration = Duration::from_secs(15);
 
 #[derive(Debug)]
-struct Told {
+pub(in crate::metadata::moves::carrier) struct Told {
     node: NodeId,
     /// Unix time.
     asked_ms: i64,
@@ -266,9 +266,13 @@ impl Carrier {
         }
     }
 
-    pub fn handle_leases_over(&mut self, of: Attempt) {
+    /// No lease of the old home is left, or nobody here can say so any more.
+    pub fn handle_leases_over(&mut self, now: Duration, of: Attempt, done: Result<(), String>) {
         if of != self.attempt || !matches!(self.stage, Stage::Waiting { .. }) {
             return;
+        }
+        if let Err(why) = done {
+            return self.rest(now, why);
         }
         if let Stage::Waiting { activation, .. } =
             std::mem::replace(&mut self.stage, Stage::Activating)
@@ -381,7 +385,7 @@ impl Carrier {
         let (home_epoch, epochs) = (self.course.next, epochs[skipped..].to_vec());
         let verdict = match found.proven {
             true => Verdict::Lossless,
-            false => Verdict::UnboundedSince { ms: self.known_until_ms() },
+            false => Verdict::UnboundedSince { ms: self.known_until_ms(found) },
         };
         let fork = Arc::new(Fork { home_epoch, at: last, epochs });
         Some((source, Chosen { fork, verdict }))

@@ -259,8 +259,37 @@ fn an_async_failover_waits_for_all_who_may_answer_and_for_the_old_homes_leases()
     let nodes: Vec<NodeId> = [1, 2, 3].map(n).into();
     let [Effect::WaitForLeases(of, asked)] = &script.effects()[..] else { panic!() };
     assert_eq!(*asked, nodes);
-    script.carrier.handle_leases_over(*of);
+    script.carrier.handle_leases_over(script.now, *of, Ok(()));
     assert_eq!(script.activated().verdict, Verdict::UnboundedSince { ms: 600 });
+}
+
+/// It is up to date by its own word, but nothing of its log is in the cut.
+#[test]
+fn an_old_leader_that_answers_alone_does_not_shorten_the_time_of_the_verdict() {
+    let mut script = Script::of(course(Kind::Failover, false, false));
+    let of = script.expect_seals();
+    let alone = Seal { stale: Some(Duration::ZERO), ..seal(1, 1, 40) };
+    script.sealed(of, &[alone, seal(4, 1, 9), seal(5, 1, 9), seal(6, 1, 9)]);
+    let stands_in = Seal { stale: Some(Duration::ZERO), uncounted: true, ..seal(7, 1, 9) };
+    script.sealed(of, &[stands_in]);
+    script.silent(of, &[2, 3, 8, 9]);
+    let activation = script.activated();
+    assert_eq!(activation.fork.at.index, LogIndex(9));
+    // Asked at 1,000 ms; replica 4 had everything 400 ms before.
+    assert_eq!(activation.verdict, Verdict::UnboundedSince { ms: 600 });
+}
+
+#[test]
+fn who_cannot_say_that_leases_are_over_activates_nothing() {
+    let mut script = Script::of(course(Kind::Failover, false, true));
+    let of = script.expect_seals();
+    script.sealed(of, &[seal(4, 1, 9), seal(5, 1, 9), seal(6, 1, 9)]);
+    script.pass();
+    let [Effect::WaitForLeases(of, _)] = &script.effects()[..] else { panic!() };
+    script.carrier.handle_leases_over(script.now, *of, Err("another leads __meta".into()));
+    assert_eq!(script.effects(), []);
+    script.pass();
+    script.expect_seals();
 }
 
 #[test]
