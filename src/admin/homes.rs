@@ -70,6 +70,7 @@ pub fn show(source: &dyn Source) -> Result<api::Moves, Refusal> {
             Account::Exact { records } => Some(records),
         },
         ledgers: moved.suffixes.iter().filter(|s| s.records > 0).map(|s| s.node.as_u32()).collect(),
+        longest: moved.longest().map(|s| s.node.as_u32()).collect(),
     });
     let held = source.held().into_iter().map(|held| api::MoveHeld {
         topic: image.topics.get(&held.at.topic).map(|t| t.name.to_string()).unwrap_or_default(),

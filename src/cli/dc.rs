@@ -384,7 +384,7 @@ fn word(kind: MoveKind, automatic: bool) -> String {
 }
 
 /// As people and logs write it: 2026-03-01T12:00:00Z.
-fn utc(unix_ms: i64) -> String {
+pub(super) fn utc(unix_ms: i64) -> String {
     let (days, seconds) =
         (unix_ms.div_euclid(86_400_000), unix_ms.div_euclid(1000).rem_euclid(86_400));
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);

@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use crate::model::{LeaderEpoch, LogIndex, Offset, TopicId, TopicPartition, batch};
@@ -20,7 +21,7 @@ use super::identity::{self, Identity};
 use super::journal::{Journal, States};
 use super::scan::{Ahead, Scan, Step};
 use super::segment::{self, Header};
-use super::state::Kept;
+use super::state::{self, HighWatermark};
 use super::store;
 
 /// How often a journal that is replaced while it is read is looked for again.
@@ -78,12 +79,15 @@ impl fmt::Display for Line {
 }
 
 /// The lines of one partition, oldest first. Ends after an error.
-pub struct Dump {
+pub struct Dump(Kept);
+
+/// The batches of one partition up to the checkpointed HW, oldest first. Ends after an error.
+pub struct Kept {
     disk: Arc<dyn Disk>,
     id: TopicPartition,
-    /// The first offset that is shown, and the last entry.
+    /// Where the log begins.
     start: Offset,
-    hw: LogIndex,
+    hw: HighWatermark,
     segments: VecDeque<(LogIndex, PathBuf)>,
     open: Option<(PathBuf, Scan)>,
     is_over: bool,
@@ -97,18 +101,7 @@ pub fn dump(disk: Arc<dyn Disk>, dir: &Path, topic: &str, partition: i32) -> Res
     };
     let states = states(&*disk, dir, identity.disk_uuid)?;
     let (id, kept) = find(&states, dir, topic, partition)?;
-    let partition_dir = store::partition_dir(dir, id);
-    let names = disk.list(&partition_dir).context("list", &partition_dir)?;
-    let mut segments: VecDeque<_> = names
-        .iter()
-        .filter_map(|name| Some((segment::base_index_of(name)?, partition_dir.join(name))))
-        .collect();
-    // Left over from moving the log start.
-    while segments.get(1).is_some_and(|(base, _)| *base <= kept.start.index.next()) {
-        segments.pop_front();
-    }
-    let (start, hw) = (kept.start.offset, kept.hw.index);
-    Ok(Dump { disk, id, start, hw, segments, open: None, is_over: false })
+    Kept::open(disk, dir, id, kept).map(Dump)
 }
 
 fn states(disk: &dyn Disk, dir: &Path, disk_uuid: [u8; 16]) -> Result<States, Error> {
@@ -132,10 +125,11 @@ fn find<'a>(
     dir: &Path,
     topic: &str,
     partition: i32,
-) -> Result<(TopicPartition, &'a Kept), Error> {
+) -> Result<(TopicPartition, &'a state::Kept), Error> {
     let uuid = topic.parse::<TopicId>().ok();
-    let is_asked =
-        |id: &TopicPartition, kept: &Kept| kept.topic_name == topic || uuid == Some(id.topic);
+    let is_asked = |id: &TopicPartition, kept: &state::Kept| {
+        kept.topic_name == topic || uuid == Some(id.topic)
+    };
     let mut found =
         states.iter().filter(|(id, kept)| id.partition == partition && is_asked(id, kept));
     match (found.next(), found.next()) {
@@ -164,12 +158,50 @@ fn list(states: &States) -> String {
     topics.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
-impl Dump {
-    fn next_line(&mut self) -> Result<Option<Line>, Error> {
+impl Kept {
+    fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        id: TopicPartition,
+        kept: &state::Kept,
+    ) -> Result<Self, Error> {
+        let partition_dir = store::partition_dir(dir, id);
+        let names = disk.list(&partition_dir).context("list", &partition_dir)?;
+        let segments = names
+            .iter()
+            .filter_map(|name| Some((segment::base_index_of(name)?, partition_dir.join(name))))
+            .collect();
+        let (start, hw) = (kept.start.offset, kept.hw);
+        let mut opened = Self { disk, id, start, hw, segments, open: None, is_over: false };
+        // Left over from moving the log start.
+        opened.skip_to(kept.start.index.next());
+        Ok(opened)
+    }
+
+    /// Of a partition in the data directory `dir`; `None` if it has no replica there.
+    pub fn of(disk: Arc<dyn Disk>, dir: &Path, id: TopicPartition) -> Result<Option<Self>, Error> {
+        let Some(identity) = Identity::load(&*disk, dir)? else { return Ok(None) };
+        let states = states(&*disk, dir, identity.disk_uuid)?;
+        states.get(&id).map(|kept| Self::open(disk, dir, id, kept)).transpose()
+    }
+
+    /// Leaves out segments that have only entries before `first`.
+    pub fn skip_to(&mut self, first: LogIndex) {
+        while self.segments.get(1).is_some_and(|(base, _)| *base <= first) {
+            self.segments.pop_front();
+        }
+    }
+
+    /// Offsets that are there, the end exclusive.
+    pub fn offsets(&self) -> (Offset, Offset) {
+        (self.start, self.hw.offset)
+    }
+
+    fn next_batch(&mut self) -> Result<Option<(batch::Header, Bytes)>, Error> {
         loop {
             let Some((path, scan)) = &mut self.open else {
                 match self.segments.pop_front() {
-                    Some((base, path)) if base <= self.hw => {
+                    Some((base, path)) if base <= self.hw.index => {
                         let scan = open(&*self.disk, self.id, base, &path)?;
                         self.open = Some((path, scan));
                         continue;
@@ -185,20 +217,20 @@ impl Dump {
             };
             let position = scan.position();
             let frame = match scan.step().context("read", path)? {
-                Step::Frame(frame) if frame.meta.index > self.hw => return Ok(None),
+                Step::Frame(frame) if frame.meta.index > self.hw.index => return Ok(None),
                 Step::Frame(frame) => frame,
                 Step::End => {
                     self.open = None;
                     continue;
                 }
-                Step::Bad(_) => return Err(corrupt(position, self.hw)),
+                Step::Bad(_) => return Err(corrupt(position, self.hw.index)),
             };
             if frame.meta.kind != Kind::Batch || frame.meta.next_offset <= self.start {
                 continue;
             }
             let bytes = scan.payload().context("read", path)?;
             let header = batch::check(&bytes).map_err(|_| corrupt(position, frame.meta.index))?;
-            return Ok(Some(Line::new(&header, &bytes)));
+            return Ok(Some((header, bytes)));
         }
     }
 }
@@ -223,15 +255,24 @@ pub(super) fn open(
     Ok(Scan::new(file, Seed::of(id), first, size, Ahead::ToEnd))
 }
 
-impl Iterator for Dump {
-    type Item = Result<Line, Error>;
+impl Iterator for Kept {
+    type Item = Result<(batch::Header, Bytes), Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.is_over {
             return None;
         }
-        let next = self.next_line().transpose();
+        let next = self.next_batch().transpose();
         self.is_over = !matches!(next, Some(Ok(_)));
         next
+    }
+}
+
+impl Iterator for Dump {
+    type Item = Result<Line, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.0.next()?;
+        Some(next.map(|(header, bytes)| Line::new(&header, &bytes)))
     }
 }

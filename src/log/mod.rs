@@ -82,14 +82,14 @@ mod write;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use dump::{Dump, Line, dump};
+pub use dump::{Dump, Kept, Line, dump};
 pub use entry::{Discontinuity, Entry, EntryMeta, Kind, NO_TIME_MS, check_continues};
 pub use error::{Error, Fatal, OutOfSpace};
 pub use fork::{BadFork, Cut, Fork, Sealed};
 pub use identity::{FILE as IDENTITY_FILE, Identity};
 pub use ledger::{
-    Batches, Comparison, Content, Ledger, MARK_HEADER, Manifest, Mark, Pending, Place, Places,
-    Producer, Replay, Replays, Stored, Suffix,
+    Batches, Comparison, Content, Counts, Diff, DiffError, InFlight, Ledger, MARK, Manifest,
+    Outgoing, Part, Producer, Progress, Stored, Suffix, Wanted, outgoing,
 };
 pub use mend::{Mend, MendError, Spare, Wants};
 pub use range::{BadRange, parse_range};

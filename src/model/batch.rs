@@ -209,24 +209,20 @@ pub fn place(batch: &mut BytesMut, base_offset: Offset, leader_epoch: LeaderEpoc
     batch[12..16].copy_from_slice(&leader_epoch.to_be_bytes());
 }
 
+/// Makes a batch the next one of an idempotent producer, and signs it anew.
+pub fn produced_by(batch: &mut BytesMut, (id, epoch): (i64, i16), sequence: i32) {
+    batch[43..51].copy_from_slice(&id.to_be_bytes());
+    batch[51..53].copy_from_slice(&epoch.to_be_bytes());
+    batch[53..57].copy_from_slice(&sequence.to_be_bytes());
+    let crc = crc_of(batch);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+}
+
 /// Stamps a batch with the append time (`message.timestamp.type = LogAppendTime`): sets the
 /// timestamp type and the maximum timestamp, as Kafka does, and signs it anew.
 pub fn stamp(batch: &mut BytesMut, append_time_ms: i64) {
     batch[22] |= 0b1000;
     batch[35..43].copy_from_slice(&append_time_ms.to_be_bytes());
-    let crc = crc_of(batch);
-    batch[17..21].copy_from_slice(&crc.to_be_bytes());
-}
-
-/// Makes a batch another producer's, with that base sequence, and signs it anew. What the leader owns is
-/// as in a batch that no leader has placed, and the timestamps count as the producer's.
-pub fn assign(batch: &mut BytesMut, producer_id: i64, producer_epoch: i16, base_sequence: i32) {
-    batch[0..8].copy_from_slice(&0i64.to_be_bytes());
-    batch[12..16].copy_from_slice(&(-1i32).to_be_bytes());
-    batch[22] &= !0b1000;
-    batch[43..51].copy_from_slice(&producer_id.to_be_bytes());
-    batch[51..53].copy_from_slice(&producer_epoch.to_be_bytes());
-    batch[53..57].copy_from_slice(&base_sequence.to_be_bytes());
     let crc = crc_of(batch);
     batch[17..21].copy_from_slice(&crc.to_be_bytes());
 }

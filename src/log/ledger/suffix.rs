@@ -25,7 +25,7 @@ pub struct Suffix {
     /// The cut has been finished: all of it is here and nothing of it is in the log. If not, a crash
     /// has interrupted it, and the node's next start goes on with it.
     pub is_whole: bool,
-    disk: Arc<dyn Disk>,
+    pub(super) disk: Arc<dyn Disk>,
 }
 
 impl PartialEq for Suffix {
@@ -68,10 +68,6 @@ impl Suffix {
     /// The directory's name, `<new epoch>-<first index>`.
     pub fn name(&self) -> &str {
         self.dir.file_name().and_then(|name| name.to_str()).unwrap_or_default()
-    }
-
-    pub(super) fn disk(&self) -> &Arc<dyn Disk> {
-        &self.disk
     }
 
     /// The batches, oldest first. Those of a suffix that is not whole are in two places, and refused.

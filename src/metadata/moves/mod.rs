@@ -140,13 +140,20 @@ impl Moved {
         if self.verdict == Verdict::Lossless {
             return Account::Nothing;
         }
-        let read = self.suffixes.iter().filter(|s| self.old_voters.contains(&s.replica));
-        if read.clone().count() < self.old_voters.len() / 2 + 1 {
-            return Account::Open;
+        match self.longest().next() {
+            None => Account::Open,
+            Some(longest) => Account::Exact { records: longest.records },
         }
-        // The canonical suffix: the largest log over a majority of the old home's voters (R16).
-        let longest = read.max_by_key(|s| (s.last.term, s.last.index));
-        Account::Exact { records: longest.map_or(0, |s| s.records) }
+    }
+
+    /// The canonical suffix: the largest log over a majority of the old home's voters (R16), and each
+    /// voter that has it. None until such a majority has told.
+    pub fn longest(&self) -> impl Iterator<Item = &Suffix> {
+        let read = self.suffixes.iter().filter(|s| self.old_voters.contains(&s.replica));
+        let is_open = read.clone().count() < self.old_voters.len() / 2 + 1;
+        let end = |s: &Suffix| (s.last.term, s.last.index);
+        let largest = read.clone().map(end).max().filter(|_| !is_open);
+        read.filter(move |s| Some(end(s)) == largest)
     }
 }
 
