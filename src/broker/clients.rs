@@ -119,4 +119,14 @@ impl kafka::Liveness for Liveness {
         }
         Box::pin(async move { while asked.join_next().await.is_some() {} })
     }
+
+    fn changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let mut reached = self.transport.reached();
+        Box::pin(async move {
+            // Its end is the node's, which ends whoever waits.
+            if reached.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        })
+    }
 }

@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 use super::fetch_sessions;
+use super::listener::stopped;
 use super::metrics::Metrics;
 use super::producer_ids::ProducerIds;
 use crate::coordinator;
@@ -22,8 +23,12 @@ use crate::replica;
 /// Record bytes of one fetch response: Kafka's `fetch.max.bytes` of a broker.
 pub const FETCH_BYTES_MAX: usize = 55 << 20;
 
-/// How long a leader counts as heard from its election on: clients ask for it by then in intervals of about 100 ms.
+/// How long a leader of another DC counts as heard from its election on: clients ask for it by then in intervals of about 100 ms.
 const ELECTED_JUST_NOW: Duration = Duration::from_millis(300);
+
+/// How long an answer to Metadata may wait for a leader's successor: the longest election within a DC. librdkafka
+/// asks again by itself after as long.
+const SUCCESSOR_MAX: Duration = Duration::from_secs(1);
 
 /// How long the answer to CreateTopics waits for the new partitions' leaders: two elections within a
 /// DC.
@@ -90,6 +95,11 @@ pub trait Liveness: Send + Sync {
     /// Asks nodes whether they are there, so that [`Liveness::is_heard`] is true to this moment.
     fn probe(&self, _nodes: BTreeSet<NodeId>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(std::future::ready(()))
+    }
+
+    /// Done when some node is heard again, or no more, after this call; by default that never happens.
+    fn changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(std::future::pending())
     }
 }
 
@@ -198,6 +208,11 @@ impl Context {
         }
     }
 
+    /// Whether a node is of the same DC, a millisecond away.
+    fn is_near(&self, node: NodeId) -> bool {
+        self.metadata.image().nodes.get(&node).is_some_and(|registered| registered.dc == self.dc)
+    }
+
     fn is_of_its_home(&self, partition: TopicPartition, leader: &replica::Leader) -> bool {
         let image = self.metadata.image();
         image.partition(partition).is_none_or(|placed| {
@@ -209,20 +224,50 @@ impl Context {
 
     /// Asks the leaders of these topics whether they are there. A client asks for metadata because
     /// its leader has just died, and asks again only a second later if it is told the same name. Who would not be
-    /// named, or was elected a moment ago, is not asked: it costs a round trip.
+    /// named is not asked, nor who was elected a moment ago across a WAN: it costs a round trip.
     pub(super) async fn probe_leaders<'a>(&self, topics: impl Iterator<Item = &'a Topic>) {
         let known = self.replicas.leaders();
-        let partitions = topics.flat_map(|t| {
-            let numbers = 0..t.partitions.len() as i32;
-            numbers.map(|partition| TopicPartition { topic: t.id, partition })
-        });
+        let partitions = topics.flat_map(partitions);
         let doubted = |at: &TopicPartition| {
             let is_fresh = known.since(*at).is_some_and(|since| since.elapsed() < ELECTED_JUST_NOW);
-            known.of(*at).filter(|leader| !is_fresh && self.is_of_its_home(*at, leader))
+            let is_spared = |leader: &replica::Leader| is_fresh && !self.is_near(leader.node);
+            known.of(*at).filter(|leader| !is_spared(leader) && self.is_of_its_home(*at, leader))
         };
         let nodes = partitions.filter_map(|at| doubted(&at)).map(|leader| leader.node);
         let nodes: BTreeSet<NodeId> = nodes.filter(|node| *node != self.node).collect();
         self.liveness.probe(nodes).await;
+    }
+
+    /// Waits while a leader of these topics may not be named any more: an election or a move is about to end. Told
+    /// that there is none, librdkafka asks in intervals of its own, of up to a second. Whoever needs the connection
+    /// for something else ends the wait.
+    pub(super) async fn await_successors<'a>(
+        &self,
+        topics: impl Iterator<Item = &'a Topic>,
+        someone_waits: impl Future<Output = ()>,
+    ) {
+        let partitions: Vec<TopicPartition> = topics.flat_map(partitions).collect();
+        let known = self.replicas.leaders();
+        let awaited = |at: &TopicPartition| {
+            known.of(*at).is_some_and(|leader| !self.may_be_named(*at, &leader))
+        };
+        let named = async {
+            loop {
+                let (learned, heard) = (known.changed(), self.liveness.changed());
+                if !partitions.iter().any(awaited) {
+                    return;
+                }
+                tokio::select! { () = learned => {} () = heard => {} }
+            }
+        };
+        let mut shutdown = self.shutdown.clone();
+        tokio::select! {
+            biased;
+            () = named => {}
+            () = someone_waits => {}
+            () = stopped(&mut shutdown) => {}
+            () = tokio::time::sleep(SUCCESSOR_MAX) => {}
+        }
     }
 
     /// Who leads a partition, as far as is known and may be told.
@@ -236,12 +281,7 @@ impl Context {
     pub(super) async fn await_leaders(&self, topics: &[TopicId]) {
         let image = self.metadata.image();
         let topics = topics.iter().filter_map(|id| image.topics.get(id));
-        let partitions: Vec<TopicPartition> = topics
-            .flat_map(|t| {
-                let numbers = 0..t.partitions.len() as i32;
-                numbers.map(|partition| TopicPartition { topic: t.id, partition })
-            })
-            .collect();
+        let partitions: Vec<TopicPartition> = topics.flat_map(|t| partitions(t)).collect();
         // Late is no error: clients take LEADER_NOT_AVAILABLE and ask again.
         let _ = tokio::time::timeout(LEADERS_MAX, self.replicas.leaders().known(&partitions)).await;
     }
@@ -254,4 +294,10 @@ impl Context {
     pub(super) fn now(&self) -> Duration {
         self.started_at.elapsed()
     }
+}
+
+fn partitions(topic: &Topic) -> impl Iterator<Item = TopicPartition> + use<> {
+    let id = topic.id;
+    let numbers = 0..topic.partitions.len() as i32;
+    numbers.map(move |partition| TopicPartition { topic: id, partition })
 }

@@ -1,10 +1,11 @@
 //! Who is asking. Every handler gets a session and asks it before it acts.
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 /// Longest client id that is kept, in bytes; the rest is cut. It goes into logs and, later, quota
 /// keys; Kafka's own tools stay below 100.
@@ -57,6 +58,8 @@ pub struct Session {
     /// One fetch of a connection reads at a time: answers leave in order, so a second one could
     /// only pile up memory behind the first.
     pub fetch_turn: Arc<Semaphore>,
+    /// Changes whenever the connection brings a request.
+    requests: Arc<watch::Sender<()>>,
 }
 
 impl Session {
@@ -67,6 +70,22 @@ impl Session {
             client_id: None,
             peer,
             fetch_turn: Arc::new(Semaphore::new(1)),
+            requests: Arc::default(),
+        }
+    }
+
+    /// The connection has brought a request; called before it is begun.
+    pub fn request_came(&self) {
+        self.requests.send_replace(());
+    }
+
+    /// Done once the connection brings a request after this call. Answers leave in order, so whoever
+    /// holds one back should end then.
+    pub fn next_request(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut requests = self.requests.subscribe();
+        async move {
+            // An end of the connection drops this future with its request.
+            let _ = requests.changed().await;
         }
     }
 

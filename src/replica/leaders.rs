@@ -72,10 +72,15 @@ impl Leaders {
         }
     }
 
+    /// Done at the next news after this call.
+    pub fn changed(&self) -> impl Future<Output = ()> + Send + '_ {
+        self.learned.notified()
+    }
+
     /// Returns once the known leader of a partition is one of those.
     pub async fn known_as(&self, at: TopicPartition, is_one: impl Fn(&Leader) -> bool) {
         loop {
-            let learned = self.learned.notified();
+            let learned = self.changed();
             if self.of(at).as_ref().is_some_and(&is_one) {
                 return;
             }

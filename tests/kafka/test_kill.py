@@ -96,6 +96,26 @@ def test_a_dead_leader_is_followed_within_a_second(cluster, topic, figure):
     assert statistics.median(took) <= FAILOVER_P50_SECONDS
 
 
+@pytest.mark.timeout(120)
+def test_who_asks_for_a_dead_leader_is_told_its_successor(cluster, topic):
+    """And not that there is none; but no other answer waits for that."""
+    one = cluster({"fra": 3, "iad": 1, "sin": 1})
+    kafka.create_topic(one.bootstrap(), topic)
+    witness = one.kafka(one.in_dc("iad")[0])
+    kafka.wait_in_sync(witness, topic, 1)
+    dead, _ = kafka.leader(witness, topic)
+    asked = one.kafka(next(n for n in one.in_dc("fra") if n != dead))
+    with wire.Connection(asked) as patient, wire.Connection(asked) as busy:
+        wire.api_versions(patient), wire.api_versions(busy)
+        one.kill9(dead)
+        successor, nobody = (wire.begin_metadata(connection, [topic]) for connection in (patient, busy))
+        behind = busy.begin(wire.API_VERSIONS, 0, b"")
+        led = lambda answer: answer["topics"][topic]["partitions"][0]["leader"]
+        assert led(nobody()) == -1, "a request behind it waited for an election"
+        assert behind().int("h") == wire.NONE
+        assert led(successor()) not in (-1, dead)
+
+
 @pytest.mark.timeout(300)
 def test_without_a_majority_nothing_is_acknowledged(cluster, topic):
     """Two of three voters frozen: no success, no answer that hangs for ever; thawed, it goes on."""

@@ -210,6 +210,7 @@ where
                 Err(closed) => return closed,
             },
         };
+        session.request_came();
         let answer = match service.begin(&mut session, frame) {
             Ok(answer) => start(answer).await,
             Err(refusal) => return refusal.into(),

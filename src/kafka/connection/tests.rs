@@ -16,7 +16,7 @@ struct Script {
 }
 
 impl Service for Script {
-    fn begin(&self, _: &mut Arc<Session>, frame: Bytes) -> Result<Answer, Refusal> {
+    fn begin(&self, session: &mut Arc<Session>, frame: Bytes) -> Result<Answer, Refusal> {
         let tag = frame.last().copied().unwrap_or(0);
         self.begun.lock().unwrap().push(tag);
         let go = self.go.clone();
@@ -30,6 +30,13 @@ impl Service for Script {
                 go.notified().await;
                 Ok(Some(reply))
             })),
+            b'h' => {
+                let session = session.clone();
+                Ok(Box::pin(async move {
+                    session.next_request().await;
+                    Ok(Some(reply))
+                }))
+            }
             b'0' => Ok(Box::pin(async { Ok(None) })),
             b'p' => Ok(Box::pin(async {
                 tokio::task::yield_now().await;
@@ -94,6 +101,21 @@ impl Peer {
         assert_eq!(rest, b"", "nothing may follow");
         self.closed.await.unwrap()
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_may_be_held_back_leaves_before_the_next_request_is_begun() {
+    let mut peer = connect(1024);
+    for body in [b"n1", b"h2"] {
+        peer.send(body).await;
+    }
+    peer.expect(b"n1").await;
+    peer.begun(2).await;
+    for body in [b"h3", b"n4"] {
+        peer.send(body).await;
+        peer.expect(&[b'h', body[1] - 1]).await;
+    }
+    peer.expect(b"n4").await;
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ pub(super) async fn handle(
     version: i16,
     request: Request,
 ) -> Response {
+    let next_request = session.next_request();
     let mut image = context.metadata.image();
     let topics = match request.topics {
         // Version 0 has no null: there the empty list means all.
@@ -46,7 +47,11 @@ pub(super) async fn handle(
     }
     match &topics {
         None => context.probe_leaders(image.topics.values().map(Arc::as_ref)).await,
-        Some(topics) => context.probe_leaders(topics.iter().filter_map(|t| find(&image, t))).await,
+        Some(topics) => {
+            let found = || topics.iter().filter_map(|topic| find(&image, topic));
+            context.probe_leaders(found()).await;
+            context.await_successors(found(), next_request).await;
+        }
     }
     let topics = match topics {
         None => all(context, session, &image),

@@ -134,9 +134,18 @@ def api_versions(connection):
 
 def metadata(address, topics=None):
     """Metadata v8: brokers, controller and, for each topic, its partitions."""
-    wanted = struct.pack(">i", -1) if topics is None else array([string(t) for t in topics])
     with Connection(address) as connection:
-        r = connection.ask(METADATA, 8, wanted + b"\0\0\0")
+        return begin_metadata(connection, topics)()
+
+
+def begin_metadata(connection, topics=None):
+    """Asks as `metadata` does; what is returned waits for the answer."""
+    wanted = struct.pack(">i", -1) if topics is None else array([string(t) for t in topics])
+    answer = connection.begin(METADATA, 8, wanted + b"\0\0\0")
+    return lambda: _metadata(answer())
+
+
+def _metadata(r):
     r.int("i")
     brokers = {}
     for _ in range(r.int("i")):
