@@ -9,6 +9,7 @@ use bytes::Bytes;
 use isobar_topology::{NodeId, Topology};
 use isobar_transport::{Lane, RpcError, Transport};
 use metrics::Recorder;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::inbound::method;
@@ -28,12 +29,18 @@ pub async fn bind(node: &isobar_topology::Node) -> Result<Vec<Listener>, Error> 
     Ok(bound)
 }
 
-/// Serves clients on what was bound until the node stops.
+/// How long clients wait for this node to know what `__meta` has decided while it was away. Beyond that, one that
+/// cannot know still serves what it has: a lost majority of `__meta` stops no reads. Half of what librdkafka waits for
+/// its first answer.
+const CURRENT_MAX: Duration = Duration::from_secs(5);
+
+/// Serves clients on what was bound until the node stops. Not before the image is `current`: of a topic that was
+/// made while the node was away it would say that there is none.
 pub fn serve(
     node: &Node,
     listeners: Vec<Listener>,
     recorder: &dyn Recorder,
-    seed: u64,
+    (seed, current): (u64, watch::Receiver<bool>),
     tasks: &mut JoinSet<()>,
 ) {
     let metrics = Arc::new(Metrics::new(recorder));
@@ -58,7 +65,22 @@ pub fn serve(
         shutdown: node.stopping(),
     });
     for listener in listeners {
-        tasks.spawn(listener.serve(Arc::clone(&shared)));
+        let (shared, current) = (Arc::clone(&shared), current.clone());
+        tasks.spawn(async move {
+            become_current(current, shared.shutdown.clone()).await;
+            listener.serve(shared).await;
+        });
+    }
+}
+
+async fn become_current(mut current: watch::Receiver<bool>, mut shutdown: watch::Receiver<bool>) {
+    tokio::select! {
+        _ = current.wait_for(|current| *current) => {}
+        _ = shutdown.wait_for(|down| *down) => {}
+        () = tokio::time::sleep(CURRENT_MAX) => tracing::warn!(
+            "clients are served with topics as this node last knew them: the leader of __meta has not answered for \
+             {CURRENT_MAX:?}"
+        ),
     }
 }
 

@@ -277,7 +277,8 @@ impl Node {
             shutdown,
             tasks: JoinSet::new(),
         };
-        clients::serve(&started, listeners, started.recorder.registry(), seed, &mut tasks);
+        let seen = (seed, registered);
+        clients::serve(&started, listeners, started.recorder.registry(), seen, &mut tasks);
         started.tasks = tasks;
         Ok(started)
     }

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from conftest import LONG
 from harness import http, kafka, wait, wire
 
 
@@ -47,3 +48,24 @@ def test_a_disk_of_another_bootstrap_does_not_join(cluster, topic, tmp_path):
     assert ids(one, *honest) == {first}
     assert kafka.read(one.bootstrap("fra"), topic) == [(0, b"kept")]
     assert kafka.send(one.bootstrap("fra"), topic, ["more"]) == [1]
+
+
+@pytest.mark.timeout(900)
+def test_nodes_start_in_any_order_however_far_apart(cluster, topic):
+    """The first waits for a majority of `__meta`'s voters, and says so; it does not end (S25)."""
+    one = cluster({"fra": 1, "iad": 1, "sin": 1}, start=False)
+    first, *others = reversed(one.numbers())
+    one.start(first, ready=False)
+    wait.until("an admin port", lambda: http.status(one.admin(first), "/readyz") == 503)
+    expected = {"ready": False, "missing": ["waiting for a majority of __meta's voters to answer"]}
+
+    def waits():
+        one.processes[first].assert_alive()
+        assert http.refusal(one.admin(first), "/readyz") == expected
+
+    wait.for_seconds(600 if LONG else 12, waits, every=1)
+    one.start(*others)
+    one.wait_ready()
+    kafka.create_topic(one.bootstrap(), topic)
+    assert kafka.send(one.bootstrap(), topic, ["all there"]) == [0]
+    assert len(ids(one)) == 1

@@ -141,6 +141,31 @@ def test_without_a_majority_nothing_is_acknowledged(cluster, topic):
     dumps.wait_same(one, topic, 1)
 
 
+@pytest.mark.timeout(300)
+def test_of_five_voters_two_may_die(cluster, topic):
+    """A third one, and a produce is refused in time, with an error that may be asked again (S12)."""
+    one = cluster({"fra": 5, "iad": 1, "sin": 1})
+    kafka.create_topic(one.bootstrap(), topic, isobar_replicas="fra=5,iad=1,sin=1")
+    kafka.wait_in_sync(one.kafka(1), topic, 1)
+    with Load(one.bootstrap("fra"), topic, rate=200) as load:
+        load.wait_acknowledged(50)
+        leader, _ = kafka.leader(one.kafka(6), topic)
+        dead = [leader, next(n for n in one.in_dc("fra") if n != leader)]
+        one.kill9(*dead)
+        load.wait_acknowledged(100)
+        leader = kafka.wait_other_leader([one.kafka(6)], topic, 0, dead[0])
+    assert load.failures() == []
+    check(load.sends(), read_back(bootstraps(one), topic, 1), list(bootstraps(one)))
+    third = next(n for n in one.in_dc("fra") if n not in (leader, *dead))
+    one.kill9(third)
+    with wire.Connection(one.kafka(leader)) as connection:
+        answers = [wire.produce(connection, topic, 0, batch.encode([b"refused"]), timeout_ms=2000)[0] for _ in range(3)]
+    assert set(answers) <= {wire.REQUEST_TIMED_OUT, wire.NOT_ENOUGH_REPLICAS, wire.NOT_LEADER_OR_FOLLOWER}, answers
+    one.start(third, *dead)
+    assert kafka.send(one.bootstrap(), topic, ["after"])
+    dumps.wait_same(one, topic, 1)
+
+
 @pytest.mark.alone
 @pytest.mark.timeout(300)
 def test_an_ordered_end_moves_its_leaders_first(cluster, topic, figure):

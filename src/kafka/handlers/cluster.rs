@@ -63,10 +63,10 @@ pub(super) fn brokers<'a>(
     image.nodes.keys().filter_map(|&node| broker(context, session, image, node)).collect()
 }
 
-/// The leader of `__meta`, or this node: whoever is asked passes a request on.
+/// Whom clients send requests for `__meta`: this node, which passes them on, as KRaft's brokers name any broker that
+/// lives (KIP-590). It has just answered; librdkafka waits for a controller that died until it gives up.
 pub(super) fn controller(context: &Context) -> i32 {
-    let leader = context.leader(TopicPartition::META).map(|leader| leader.node);
-    leader.unwrap_or(context.node).as_i32()
+    context.node.as_i32()
 }
 
 /// A partition as Metadata and DescribeTopicPartitions show it.

@@ -1,5 +1,6 @@
 """A node's admin port over HTTP."""
 
+import json
 import re
 import urllib.error
 import urllib.request
@@ -17,6 +18,14 @@ def status(address, path, seconds=5):
         return error.code
     except OSError:
         return 0
+
+
+def refusal(address, path, seconds=5):
+    """The JSON of an answer that is no success; None where it is one."""
+    try:
+        urllib.request.urlopen(f"http://{address}{path}", timeout=seconds).close()
+    except urllib.error.HTTPError as error:
+        return json.load(error)
 
 
 def text(address, path, seconds=10):

@@ -11,6 +11,7 @@ OFFSET_OUT_OF_RANGE = 1
 CORRUPT_MESSAGE = 2
 UNKNOWN_TOPIC_OR_PARTITION = 3
 NOT_LEADER_OR_FOLLOWER = 6
+REQUEST_TIMED_OUT = 7
 NOT_ENOUGH_REPLICAS = 19
 UNSUPPORTED_VERSION = 35
 OUT_OF_ORDER_SEQUENCE_NUMBER = 45
@@ -55,6 +56,10 @@ class Reader:
 
     def array(self, read):
         return [read() for _ in range(max(0, self.int("i")))]
+
+
+class Closed(AssertionError):
+    """Instead of an answer."""
 
 
 class Connection:
@@ -117,7 +122,8 @@ class Connection:
 
         def answer():
             received = self.receive()
-            assert received is not None, f"closed instead of an answer to API {api} v{version}"
+            if received is None:
+                raise Closed(f"closed instead of an answer to API {api} v{version}")
             reader = Reader(received)
             assert reader.int("i") == correlation, "an answer to another request"
             return reader
