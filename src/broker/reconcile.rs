@@ -1,6 +1,6 @@
 //! Carries out on this node what the image asks for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use crate::log::{self, Position};
 use crate::metadata::apply::disks;
 use crate::metadata::config::Effective;
 use crate::metadata::image::{DiskId, Image};
-use crate::metadata::moves::{Report, Suffix};
+use crate::metadata::moves::{Report, owed, word};
 use crate::metadata::reconciler::{
     Action, Create, Local, LocalReplica, Members, members, reconcile,
 };
 use crate::metadata::refusal::Refusal;
 use crate::metadata::request::Request;
 use crate::metadata::service;
-use crate::model::{GroupId, NodeId, ReplicaId, TopicPartition};
+use crate::model::{GroupId, HomeEpoch, NodeId, ReplicaId, TopicPartition};
 use crate::replica::core::Budget;
 use crate::replica::core::config::{AckPolicy, Member};
 use crate::replica::driver::{Mover, Orders, Policy, Refused, Spec};
@@ -39,6 +39,8 @@ pub struct Reconciler {
     replicas: BTreeMap<TopicPartition, LocalReplica>,
     /// On the disk since an earlier life, and not opened yet.
     asleep: BTreeMap<TopicPartition, LocalReplica>,
+    /// Moves to these home epochs that `__meta` is being told of, or has been, by this process.
+    told: BTreeSet<(TopicPartition, HomeEpoch)>,
     /// Of the placement of `__meta` that its replica was told of.
     meta_generation: u64,
     /// What could not be done last.
@@ -67,8 +69,9 @@ impl Reconciler {
         (orders, mover, metadata): (Orders, Mover, service::Handle),
         asleep: BTreeMap<TopicPartition, LocalReplica>,
     ) -> Self {
-        let (replicas, said) = (BTreeMap::new(), String::new());
-        Self { node, disk, orders, mover, metadata, replicas, asleep, meta_generation: 0, said }
+        let (replicas, told, said) = (BTreeMap::new(), BTreeSet::new(), String::new());
+        let meta_generation = 0;
+        Self { node, disk, orders, mover, metadata, replicas, asleep, told, meta_generation, said }
     }
 
     pub fn node(&self) -> NodeId {
@@ -96,29 +99,37 @@ impl Reconciler {
         let goes = goes.into_iter().filter(|a| matches!(a, Action::Remove { .. }));
         let mut is_done = true;
         for action in goes.collect::<Vec<_>>().into_iter().chain(actions) {
-            let Err(error) = self.carry_out(&topology, action).await else { continue };
-            is_done = false;
-            // Once for each reason; it may last.
-            let text = error.to_string();
-            if self.said != text {
-                tracing::error!(node = %self.node, %error, "a replica could not be opened, moved or removed");
-                self.said = text;
-            }
+            let done = self.carry_out((image, &topology), action).await;
+            is_done &= self.is_done(done);
         }
-        is_done
+        let told = self.tell_owed(image).await;
+        self.is_done(told) && is_done
+    }
+
+    /// Says why not, once for each reason; it may last.
+    fn is_done(&mut self, done: Result<(), Refused>) -> bool {
+        let Err(error) = done else { return true };
+        let text = error.to_string();
+        if self.said != text {
+            tracing::error!(node = %self.node, %error, "a replica could not be opened, moved or removed");
+            self.said = text;
+        }
+        false
     }
 
     /// The home has moved: this replica keeps what its log has in common with the new one's, and begins
     /// the new epoch (R15). What it had beyond is told to `__meta` once it is in the ledger.
-    async fn begin_epoch(&mut self, topology: &Topology, create: Create) -> Result<(), Refused> {
+    async fn begin_epoch(
+        &mut self,
+        (image, topology): (&Image, &Topology),
+        create: Create,
+    ) -> Result<(), Refused> {
         let (at, replica) = (create.partition, local(&create));
         let fork = create.fork.clone().expect("an epoch after the first has a fork");
         let epoch = create.home_epoch;
         let (sealed, suffix) = self.mover.begin_epoch(spec(topology, create), &fork).await?;
         self.asleep.remove(&at);
         self.replicas.insert(at, replica);
-        let beyond = suffix.as_ref().map(|s| &s.manifest.content);
-        let beyond = beyond.map_or((0, 0), |content| (content.records, content.bytes));
         if let Some(suffix) = suffix {
             tracing::warn!(
                 node = %self.node, partition = %at, home_epoch = %epoch, records = suffix.manifest.content.records, ledger = %suffix.dir.display(),
@@ -127,14 +138,32 @@ impl Reconciler {
         }
         let last =
             Position { index: sealed.last.0, term: sealed.last.1, offset: sealed.next_offset };
-        let suffix = Suffix {
-            replica: sealed.replica,
-            node: self.node,
-            records: beyond.0,
-            bytes: beyond.1,
-            last,
-        };
-        tokio::spawn(report(self.metadata.clone(), Report { at, home_epoch: epoch, suffix }));
+        self.tell(image, (at, epoch), sealed.replica, Some(last)).await
+    }
+
+    /// Tells of what had been cut off before this process was there to tell, or while its replica was away
+    /// during more than one move.
+    async fn tell_owed(&mut self, image: &Image) -> Result<(), Refused> {
+        let here = |at| self.replicas.get(&at).map(|replica| (replica.id, replica.home_epoch));
+        let all = owed(image, here).map(|(moved, id)| ((moved.at, moved.home_epoch), id));
+        let untold = all.filter(|(of, _)| !self.told.contains(of));
+        for (of, replica) in untold.collect::<Vec<_>>() {
+            self.tell(image, of, replica, None).await?;
+        }
+        Ok(())
+    }
+
+    async fn tell(
+        &mut self,
+        image: &Image,
+        of: (TopicPartition, HomeEpoch),
+        replica: ReplicaId,
+        sealed: Option<Position>,
+    ) -> Result<(), Refused> {
+        let ledger = self.mover.ledger(of.0).await?;
+        let word = word(image, of, (replica, self.node), &ledger, sealed);
+        self.told.insert(of);
+        tokio::spawn(report(self.metadata.clone(), word));
         Ok(())
     }
 
@@ -148,13 +177,17 @@ impl Reconciler {
         }
     }
 
-    async fn carry_out(&mut self, topology: &Topology, action: Action) -> Result<(), Refused> {
+    async fn carry_out(
+        &mut self,
+        (image, topology): (&Image, &Topology),
+        action: Action,
+    ) -> Result<(), Refused> {
         match action {
             Action::Create(create) => {
                 let asleep = self.asleep.get(&create.partition).map(|a| (a.id, a.home_epoch));
                 match asleep.filter(|(id, _)| *id == create.replica) {
                     Some((_, epoch)) if epoch < create.home_epoch => {
-                        self.begin_epoch(topology, *create).await?;
+                        self.begin_epoch((image, topology), *create).await?;
                     }
                     // The image is read from an older one on.
                     Some((_, epoch)) if epoch > create.home_epoch => {}
@@ -166,7 +199,7 @@ impl Reconciler {
                     }
                 }
             }
-            Action::BeginEpoch(create) => self.begin_epoch(topology, *create).await?,
+            Action::BeginEpoch(create) => self.begin_epoch((image, topology), *create).await?,
             Action::Seal { partition, epoch } => {
                 self.mover.seal(partition, epoch).await?;
                 if let Some(replica) = self.replicas.get_mut(&partition) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::manifest::{Manifest, Tally};
 use super::{CUTTING, MANIFEST, Suffix, UNBORN};
-use super::{cut_off_at, name_of, partition_dir, unfinished};
+use super::{cut_off_at, dirs_of, name_of, partition_dir, unfinished};
 use crate::log::active::Active;
 use crate::log::cut;
 use crate::log::disk::{self, DiskFile, is_out_of_space};
@@ -65,6 +65,12 @@ impl Store {
             }
             done => done,
         }
+    }
+
+    /// What the ledger says of one partition, oldest epoch first.
+    pub fn set_aside_of(&self, id: TopicPartition) -> Result<Vec<Manifest>, Error> {
+        let dirs = dirs_of(&*self.disk, &self.dir, id)?;
+        dirs.into_iter().map(|dir| Ok(Suffix::read(self.disk.clone(), dir)?.manifest)).collect()
     }
 
     /// Where the log ends that was cut, and what is in the ledger of it.

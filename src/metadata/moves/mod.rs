@@ -19,6 +19,7 @@
 
 mod apply;
 pub mod carrier;
+mod owed;
 #[cfg(test)]
 mod tests;
 pub mod wire;
@@ -27,6 +28,8 @@ use std::sync::Arc;
 
 use crate::log::{Fork, Position};
 use crate::model::{DcName, HomeEpoch, NodeId, ReplicaId, TopicPartition};
+
+pub use owed::{owed, word};
 
 pub(super) use apply::{activate, begin, choose, refuse_begin, report};
 

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use tokio::sync::{mpsc as async_mpsc, oneshot};
 
 use crate::log::{
-    self, Cut, Entry, Fatal, Fork, LogStart, Mend, Reader, Recovered, ReplicaState, Sealed, Space,
-    Spare, Store, Write,
+    self, Cut, Entry, Fatal, Fork, LogStart, Manifest, Mend, Reader, Recovered, ReplicaState,
+    Sealed, Space, Spare, Store, Write,
 };
 use crate::model::{HomeEpoch, LogIndex, TopicPartition};
 use crate::replica::core::raft_log::Start;
@@ -46,6 +46,8 @@ pub enum Command {
     Cut(TopicPartition, Arc<Fork>, oneshot::Sender<Result<Cut, log::Error>>),
     /// As `Cut`; a log that has nothing in common goes into the ledger whole.
     SetAside(TopicPartition, Arc<Fork>, oneshot::Sender<Result<Cut, log::Error>>),
+    /// What the ledger has of a partition.
+    Ledger(TopicPartition, oneshot::Sender<Result<Vec<Manifest>, log::Error>>),
     Extend(TopicPartition, Arc<Fork>, Vec<Entry>, oneshot::Sender<Result<Cut, log::Error>>),
     BeginEpoch(
         TopicPartition,
@@ -212,6 +214,9 @@ impl Writer {
             }
             Command::SetAside(partition, fork, reply) => {
                 let _ = reply.send(self.store.set_aside(partition, &fork));
+            }
+            Command::Ledger(partition, reply) => {
+                let _ = reply.send(self.store.set_aside_of(partition));
             }
             Command::Extend(partition, fork, entries, reply) => {
                 let _ = reply.send(self.store.extend(partition, &fork, &entries));

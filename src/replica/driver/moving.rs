@@ -18,7 +18,7 @@ use super::orders::{Orders, Refused};
 use super::replicas::Replicas;
 use super::restart;
 use super::spec::Spec;
-use crate::log::{self, Cut, Entry, Fork, Position, Sealed, Suffix};
+use crate::log::{self, Cut, Entry, Fork, Manifest, Position, Sealed, Suffix};
 use crate::model::{HomeEpoch, TopicPartition};
 use crate::replica::core::Now;
 use crate::replica::host::Round;
@@ -145,6 +145,11 @@ impl Mover {
         let (recovered, reader) = begun;
         self.orders.begun(recovered, reader, spec).await?;
         Ok((sealed, cut.suffix))
+    }
+
+    /// What the ledger has of this partition, oldest epoch first.
+    pub async fn ledger(&self, at: TopicPartition) -> Result<Vec<Manifest>, Refused> {
+        self.ask(at, |reply| Command::Ledger(at, reply)).await
     }
 
     async fn ask<T>(
