@@ -1,5 +1,7 @@
 """The WAN of a dev cluster, cut, healed and made bad under load."""
 
+import base64
+import random
 import time
 
 import pytest
@@ -235,3 +237,35 @@ def test_links_show_what_was_set(own_dev):
     dev.cli().link_cut("sin", "fra")
     row = next(line for line in dev.cli(7).run("link", "show").stdout.splitlines() if "fra" in line and "sin" in line)
     assert "cut" in row
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(300)
+def test_a_path_that_becomes_longer_carries_on(own_dev, topic, figure):
+    """Another route, say: what one can expect of it is the delay, and not a thousandth of the rate."""
+    dev = own_dev()
+    kafka.create_topic(dev.bootstrap(), topic, 6)
+    size, count = 10_000, 3000
+    # Links compress what can be compressed.
+    values = [base64.b85encode(random.randbytes(size * 4 // 5)).decode() for _ in range(count // 6)]
+
+    def fill():
+        """Until every datacenter has it."""
+        began = time.monotonic()
+        for partition in range(6):
+            kafka.send(dev.bootstrap(), topic, values, partition)
+        there.append(count)
+        wait.until("all of it everywhere", lambda: all(end_at(node) == sum(there) for node in dev.numbers()), 60)
+        return count * size / 1e6 / (time.monotonic() - began)
+
+    def end_at(node):
+        return sum(end for _, end in http.samples(dev.admin(node), "isobar_high_watermark", topic=topic))
+
+    rates, there = [], []
+    for rtt in ("2ms", "100ms"):
+        for away in ("iad", "sin"):
+            dev.cli().link_set("fra", away, rtt=rtt)
+        # Of the longer path the last ones, when what was measured of the shorter one is forgotten.
+        rates.append([fill() for _ in range(3 if rtt == "2ms" else 8)][-3:])
+    figure(" then ".join(f"{min(r):.1f} to {max(r):.1f} MB/s" for r in rates) + ", at a round trip of 2 ms then 100 ms")
+    assert max(rates[1]) >= max(rates[0]) / 4, rates

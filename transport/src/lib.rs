@@ -29,6 +29,7 @@
 
 pub mod certs;
 mod config;
+mod congestion;
 mod error;
 pub mod impair;
 mod inbound;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::congestion::{BbrConfig, CubicConfig};
+use quinn::congestion::CubicConfig;
 use quinn::{IdleTimeout, TransportConfig, VarInt};
 
+use crate::congestion::PathBbrConfig;
 use crate::limits::{CONTROL_KEEP_ALIVE, CONTROL_SILENCE_MAX, KEEP_ALIVE, SILENCE_MAX};
 use crate::{Lane, LinkTuning};
 
@@ -51,7 +52,7 @@ fn of_link(link: &LinkTuning, silence_max: Duration) -> TransportConfig {
         config.congestion_controller_factory(Arc::new(CubicConfig::default()));
         return config;
     }
-    config.congestion_controller_factory(Arc::new(BbrConfig::default()));
+    config.congestion_controller_factory(Arc::new(PathBbrConfig::default()));
     let window = window_bytes(link);
     let varint = VarInt::from_u64(window).expect("the window's maximum fits a varint");
     config.send_window(window).receive_window(varint).stream_receive_window(varint);
