@@ -2,6 +2,7 @@
 
 mod budget;
 mod homes;
+mod image;
 mod questions;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use isobar_transport::impair::Wan;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use self::image::image;
 use super::server::Shared;
 use super::{
     Answer, Counts, Recorder, Server, Silent, Source, api, ask, exposition, metrics, routes,
@@ -53,65 +55,6 @@ fn node(id: u64) -> NodeId {
 
 fn dc(name: &str) -> DcName {
     name.parse().unwrap()
-}
-
-fn topology() -> Topology {
-    let spec = dev::Spec {
-        kafka_ports: dev::consecutive(9092).unwrap(),
-        admin_ports: dev::consecutive(9640).unwrap(),
-        peer_ports: dev::consecutive(7400).unwrap(),
-        data_dir: "/nowhere",
-    };
-    Topology::parse(&dev::text(&spec)).unwrap().0
-}
-
-fn image() -> Image {
-    let replica = |id| Replica {
-        id: ReplicaId(id),
-        node: node(id),
-        voter: id < 4,
-        disk: Some([id as u8; 16]),
-    };
-    let partition = Partition {
-        fork: None,
-        home: dc("fra"),
-        home_epoch: HomeEpoch::FIRST,
-        phase: Phase::Active,
-        replication: Replication::Async,
-        mode_id: 1,
-        ever_sync: false,
-        placement_generation: 1,
-        replicas: [1, 2, 3, 4].map(replica).into(),
-        next_replica_id: ReplicaId(5),
-    };
-    let topic = Topic {
-        id: TOPIC,
-        name: "payments".into(),
-        configs: BTreeMap::from([("retention.ms".to_owned(), "60000".to_owned())]),
-        partitions: vec![Arc::new(partition)],
-    };
-    let topology = topology();
-    let registered = topology.nodes().filter(|n| n.id != node(9)).map(|n| {
-        let registered = Node {
-            id: n.id,
-            dc: n.dc.clone(),
-            disk: [n.id.as_u32() as u8; 16],
-            listeners: Vec::new(),
-            admin: n.admin.advertised.to_string(),
-            version: "0.1.0".into(),
-            feature_level: 1,
-        };
-        (n.id, Arc::new(registered))
-    });
-    Image {
-        cluster_id: Some("cluster".into()),
-        nodes: registered.collect(),
-        topology: Some(Arc::new(topology.clone())),
-        topology_generation: 3,
-        topic_ids: BTreeMap::from([(topic.name.clone(), TOPIC)]),
-        topics: BTreeMap::from([(TOPIC, Arc::new(topic))]),
-        ..Image::default()
-    }
 }
 
 fn status() -> Status {

@@ -90,6 +90,7 @@ fn refusal(error: ProduceError) -> AppendError {
         | ProduceError::Fenced
         | ProduceError::Busy
         | ProduceError::DiskFull
+        | ProduceError::AfterLoss { .. }
         | ProduceError::OutOfOrderSequence { .. }
         | ProduceError::InvalidProducerEpoch { .. }
         | ProduceError::UnknownProducer(_) => AppendError::Unavailable,

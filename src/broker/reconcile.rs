@@ -253,7 +253,7 @@ fn local(create: &Create) -> LocalReplica {
 
 fn spec(topology: &Topology, create: Create) -> Spec {
     let Create { partition, topic, replica, home, home_epoch, members, effective, .. } = create;
-    let Create { fork, stands_in, .. } = create;
+    let Create { fork, lossy_cut, stands_in, .. } = create;
     let voters: Vec<NodeId> = members.voters.iter().map(|m| m.node).collect();
     Spec {
         group: GroupId { partition, home_epoch },
@@ -263,6 +263,7 @@ fn spec(topology: &Topology, create: Create) -> Spec {
         preferred: members.voters.first().is_some_and(|m| m.id == replica),
         placement_generation: members.placement_generation,
         fork: fork.map(|fork| fork.at),
+        lossy_cut,
         stands_in,
         timing: ticks(topology.timing(&voters)),
         policy: policy(&effective),

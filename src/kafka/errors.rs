@@ -22,10 +22,12 @@ impl ToCode for ProduceError {
             Self::NotLeader | Self::LeaderNotReady | Self::ShuttingDown => {
                 ErrorCode::NotLeaderOrFollower
             }
-            // A fenced home refuses before it appends, and so does one at the end of its budget.
-            Self::NotEnoughReplicas | Self::OverBudget { .. } | Self::Fenced => {
-                ErrorCode::NotEnoughReplicas
-            }
+            // A fenced home refuses before it appends, and so does one at the end of its budget. What
+            // comes after a lossy cut is to be offered again, in order: every client does with this one.
+            Self::NotEnoughReplicas
+            | Self::OverBudget { .. }
+            | Self::Fenced
+            | Self::AfterLoss { .. } => ErrorCode::NotEnoughReplicas,
             // Java's producer makes smaller batches of it and sends those.
             Self::LargerThanBudget => ErrorCode::MessageTooLarge,
             Self::NotEnoughReplicasAfterAppend => ErrorCode::NotEnoughReplicasAfterAppend,

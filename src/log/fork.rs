@@ -14,7 +14,7 @@
 //! after it is the same; no entry need be read to know it. What was committed, acknowledged or synced
 //! plays no part: only what is there.
 
-use crate::model::{HomeEpoch, LogIndex, Offset, ReplicaId, Term};
+use crate::model::{HomeEpoch, LeaderEpoch, LogIndex, Offset, ReplicaId, Term};
 
 use super::ledger::Suffix;
 use super::segment::EpochStart;
@@ -125,6 +125,16 @@ impl Fork {
         }
         // The entry before the log start has the first term of the table.
         term_in(&self.epochs, index).or(self.epochs.first().map(|e| e.term))
+    }
+
+    /// The offset after the last record of a leader epoch, or of the largest one below it that has records; the log
+    /// start where all are younger. `None` for an epoch of the home that begins here, or of a later one: it ends elsewhere.
+    pub fn end_of_epoch(&self, epoch: LeaderEpoch) -> Option<Offset> {
+        if epoch >= self.home_epoch.first_term().leader_epoch() {
+            return None;
+        }
+        let after = self.epochs.partition_point(|e| e.term.leader_epoch() <= epoch);
+        Some(self.epochs.get(after).map_or(self.at.offset, |next| next.offset))
     }
 
     /// Largest index up to which the log with this start, these epochs and this last entry equals the
@@ -258,6 +268,24 @@ mod tests {
             let found = fork.common_prefix(start, &epochs(table), last);
             assert_eq!(found, expected.map(LogIndex), "{what}");
         }
+    }
+
+    #[test]
+    fn an_epoch_of_an_older_home_ends_where_the_next_one_begins_or_at_the_cut() {
+        let epochs = [(3, 1, 0), (5, 7, 40), (9, 8, 40)];
+        let epochs = epochs.map(|(term, index, offset)| EpochStart {
+            term: Term(term),
+            index: LogIndex(index),
+            offset: Offset(offset),
+        });
+        let at = Position { index: LogIndex(20), term: Term(9), offset: Offset(100) };
+        let fork = Fork { home_epoch: HomeEpoch::new(2).unwrap(), at, epochs: epochs.to_vec() };
+        let here = fork.home_epoch.first_term().leader_epoch();
+        for (epoch, end) in [(2, 0), (3, 40), (4, 40), (5, 40), (8, 40), (9, 100), (here - 1, 100)]
+        {
+            assert_eq!(fork.end_of_epoch(epoch), Some(Offset(end)), "{epoch}");
+        }
+        assert_eq!((fork.end_of_epoch(here), fork.end_of_epoch(here + 7)), (None, None));
     }
 
     #[test]

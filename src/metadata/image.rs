@@ -8,7 +8,9 @@ use isobar_topology::{Replication, Topology};
 
 use super::moves::{Moved, Moving};
 use crate::log::Fork;
-use crate::model::{DcName, HomeEpoch, NodeId, Offset, ReplicaId, TopicId, TopicPartition};
+use crate::model::{
+    DcName, HomeEpoch, LogIndex, NodeId, Offset, ReplicaId, TopicId, TopicPartition,
+};
 
 /// The uuid of a data directory, written when it was first used.
 pub type DiskId = [u8; 16];
@@ -94,6 +96,9 @@ pub struct Partition {
     pub next_replica_id: ReplicaId,
     /// Where this home epoch began (R26); `None` in the first.
     pub fork: Option<Arc<Fork>>,
+    /// The last entry of the latest cut of which nobody could prove that nothing acknowledged is beyond
+    /// it; `None` where there was no such cut. Producers whose newest batch is not after it may have lost some.
+    pub lossy_cut: Option<LogIndex>,
 }
 
 /// Where a partition stands in a move of its home. Every safety decision is a compare-and-set on

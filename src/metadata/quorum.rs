@@ -32,6 +32,7 @@ pub(super) fn founded(topology: &Topology) -> Option<Partition> {
         home: topology.dc_of(*voters.first()?)?.clone(),
         home_epoch: HomeEpoch::FIRST,
         fork: None,
+        lossy_cut: None,
         phase: Phase::Active,
         replication: Replication::Async,
         mode_id: 0,

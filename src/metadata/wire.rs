@@ -10,7 +10,7 @@ use isobar_topology::Replication;
 
 use super::image::{DiskId, Listener, Node, Partition, Phase, Replica, Topic};
 use super::moves::wire::{ForkWire, MovingWire};
-use crate::model::{DcName, HomeEpoch, NodeId, ReplicaId, TopicId};
+use crate::model::{DcName, HomeEpoch, LogIndex, NodeId, ReplicaId, TopicId};
 
 /// A message that parses as protobuf and still is none of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -100,6 +100,8 @@ pub(super) struct PartitionWire {
     moving: Option<MovingWire>,
     #[prost(message, optional, tag = "11")]
     fork: Option<ForkWire>,
+    #[prost(uint64, optional, tag = "12")]
+    lossy_cut: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -241,6 +243,7 @@ impl From<&Partition> for PartitionWire {
             next_replica_id: partition.next_replica_id.0,
             moving: partition.moving().map(MovingWire::from),
             fork: partition.fork.as_deref().map(ForkWire::from),
+            lossy_cut: partition.lossy_cut.map(|index| index.0),
         }
     }
 }
@@ -267,6 +270,7 @@ impl TryFrom<PartitionWire> for Partition {
             replicas: all(wire.replicas, Replica::try_from)?,
             next_replica_id: ReplicaId(wire.next_replica_id),
             fork: wire.fork.map(|fork| fork.try_into().map(Arc::new)).transpose()?,
+            lossy_cut: wire.lossy_cut.map(LogIndex),
         })
     }
 }

@@ -66,6 +66,10 @@ pub enum ProduceError {
     /// No lease and `on_isolation = "fence"` (R17); retriable.
     #[error("this datacenter is isolated from the metadata quorum")]
     Fenced,
+    /// What lies between may have been lost at a cut. Retriable: a batch that comes again and has none before it is
+    /// taken.
+    #[error("sequence {found} where {expected} was due, after a cut; offer it again")]
+    AfterLoss { expected: i32, found: i32 },
     #[error("sequence {found} where {expected} was due")]
     OutOfOrderSequence { expected: i32, found: i32 },
     #[error("a newer producer epoch {known} is known")]

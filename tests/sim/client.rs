@@ -233,6 +233,7 @@ fn is_definite(error: ProduceError) -> bool {
         | ProduceError::LeaderNotReady
         | ProduceError::NotEnoughReplicas
         | ProduceError::OverBudget { .. }
+        | ProduceError::AfterLoss { .. }
         | ProduceError::LargerThanBudget
         | ProduceError::Fenced
         | ProduceError::OutOfOrderSequence { .. }

@@ -211,6 +211,7 @@ impl Scenario {
             preferred: node == home * NODES_PER_DC,
             placement_generation: 1,
             fork: None,
+            lossy_cut: None,
             stands_in: false,
             timing: timing(),
             policy: *policy,

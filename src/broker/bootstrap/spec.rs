@@ -68,6 +68,7 @@ fn spec(
         preferred,
         placement_generation,
         fork: None,
+        lossy_cut: None,
         stands_in: false,
         timing: ticks(topology.timing(&voters)),
         policy: Policy {

@@ -4,14 +4,15 @@ use super::super::context::Context;
 use super::super::errors::ToCode;
 use super::super::wire::ErrorCode;
 use super::super::wire::offset_commit::{
-    OffsetCommitRequestTopic, OffsetCommitResponsePartition, OffsetCommitResponseTopic, Request,
-    Response,
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponsePartition,
+    OffsetCommitResponseTopic, Request, Response,
 };
 use super::super::{Operation, Resource, Session};
 use crate::coordinator::group::{
     CommitOffsets, Id, InstanceId, MemberId, OffsetToCommit, TopicPartition,
 };
 use crate::metadata::image::{Image, Topic};
+use crate::model::{self, LeaderEpoch};
 
 /// Topics are named by id from this version on (KIP-848).
 const TOPIC_ID_VERSION: i16 = 10;
@@ -41,7 +42,7 @@ pub(super) async fn handle(
                 let offset = OffsetToCommit {
                     partition: TopicPartition::new(&*topic.name, partition_index),
                     offset: wanted.committed_offset,
-                    leader_epoch: wanted.committed_leader_epoch,
+                    leader_epoch: epoch(context, topic, &wanted),
                     metadata: wanted.committed_metadata.unwrap_or_default(),
                 };
                 asked.push(((t, p), offset));
@@ -68,6 +69,17 @@ pub(super) async fn handle(
         }
     }
     Response { throttle_time_ms: session.throttle_time_ms(0), topics }
+}
+
+/// The leader epoch that an offset belongs to: what the client says, or else the present one, which is not below that of
+/// the last record that the client has read. An old client that says none has its offsets clamped too, then (R25).
+fn epoch(context: &Context, topic: &Topic, wanted: &OffsetCommitRequestPartition) -> LeaderEpoch {
+    let at = model::TopicPartition { topic: topic.id, partition: wanted.partition_index };
+    match wanted.committed_leader_epoch {
+        0.. => wanted.committed_leader_epoch,
+        // Of a leader that is out of reach too: what was read of it may be cut off.
+        _ => context.replicas.leaders().of(at).map_or(-1, |leader| leader.epoch),
+    }
 }
 
 fn find<'a>(

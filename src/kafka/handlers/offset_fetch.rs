@@ -219,21 +219,27 @@ fn answer(
 }
 
 /// The committed offset, or the end of its leader epoch where that comes first: a failover may
-/// have cut what the group had read (R25).
+/// have cut what the group had read (R25). Where homes before the present one end every node knows from the image. Within
+/// a home nothing is cut that was shown (R5), unless a disk lies; what the replica here has says so, if there is one.
 fn clamped(
     context: &Context,
     image: &Image,
     partition: &TopicPartition,
     committed: &CommittedOffset,
 ) -> i64 {
+    let here = |at| {
+        let view = context.replicas.view(at)?;
+        let (_, end) = view.end_of_epoch(committed.leader_epoch)?;
+        // An end at the high watermark is only where this replica stands, and it may lag.
+        (end < view.progress().high_watermark).then_some(end)
+    };
     let end = cluster::find(image, &partition.topic, partition.partition)
-        .and_then(|at| context.replicas.view(at))
         .filter(|_| committed.leader_epoch >= 0)
-        .and_then(|view| {
-            let (_, end) = view.end_of_epoch(committed.leader_epoch)?;
-            // An end at the high watermark is only where this replica stands, and it may lag.
-            (end < view.progress().high_watermark).then_some(end.0)
-        });
+        .and_then(|at| {
+            let fork = image.partition(at)?.fork.as_ref();
+            fork.and_then(|fork| fork.end_of_epoch(committed.leader_epoch)).or_else(|| here(at))
+        })
+        .map(|end| end.0);
     let clamped = clamp(committed.offset, end);
     if clamped.was_clamped {
         context.metrics.offsets_clamped.increment(1);

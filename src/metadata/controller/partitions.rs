@@ -142,6 +142,7 @@ impl<'a> Plan<'a> {
             home: placed.home.clone(),
             home_epoch: HomeEpoch::FIRST,
             fork: None,
+            lossy_cut: None,
             phase: Phase::Active,
             replication,
             mode_id: 1,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Activation, Begin, Choice, Chosen, FORK_TERMS_MAX, KEPT_MAX, Kind, Moved, Moving, Report,
+    Verdict,
 };
 use crate::log::Fork;
 use crate::metadata::apply::{Outcome, compare, placed};
@@ -159,6 +160,9 @@ fn activated(
     partition.phase = Phase::Active;
     partition.placement_generation += 1;
     partition.replicas = seats;
+    if verdict != Verdict::Lossless {
+        partition.lossy_cut = Some(fork.at.index);
+    }
     partition.fork = Some(Arc::new(fork));
     Ok((moved, partition))
 }

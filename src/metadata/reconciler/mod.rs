@@ -12,7 +12,7 @@ use super::config::{self, Effective};
 use super::image::{DiskId, Image, Partition, Topic};
 use super::moves::Kind;
 use crate::log::Fork;
-use crate::model::{DcName, HomeEpoch, NodeId, ReplicaId, TopicPartition};
+use crate::model::{DcName, HomeEpoch, LogIndex, NodeId, ReplicaId, TopicPartition};
 
 /// What this node has.
 #[derive(Debug, Clone)]
@@ -64,6 +64,8 @@ pub struct Create {
     pub home_epoch: HomeEpoch,
     /// Where that epoch began; `None` in the first.
     pub fork: Option<Arc<Fork>>,
+    /// Where acknowledged records may last have been lost.
+    pub lossy_cut: Option<LogIndex>,
     /// It stands in for a replica that the group had before: what that one had acknowledged, this
     /// one has not, until it has caught up (R23).
     pub stands_in: bool,
@@ -209,6 +211,7 @@ fn create(
         home: placed.home.clone(),
         home_epoch: placed.home_epoch,
         fork: placed.fork.clone(),
+        lossy_cut: placed.lossy_cut,
         // A new partition's replicas are numbered from 1; one that came in another's place has a
         // later number.
         stands_in: id.0 > placed.replicas.len() as u64,

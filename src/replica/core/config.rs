@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::budget::Budget;
-use crate::model::{DcName, GroupId, NodeId, ReplicaId};
+use crate::model::{DcName, GroupId, LogIndex, NodeId, ReplicaId};
 
 /// Bytes appended and not yet through the gate, above which a produce is refused (design §4): else
 /// retries behind a closed gate pile up records that nobody acknowledged. A WAN of 1 Gbit/s and
@@ -68,6 +68,8 @@ pub struct Config {
     pub placement_generation: u64,
     /// The first voter of the placement: campaigns at once in an empty log.
     pub preferred: bool,
+    /// The last entry of the latest cut beyond which acknowledged records may have been lost.
+    pub lossy_cut: Option<LogIndex>,
     pub ack: AckPolicy,
     pub timing: Timing,
     /// [`APPEND_BYTES_MAX`], but in tests.

@@ -36,6 +36,7 @@ pub mod effect;
 mod election;
 pub mod entry;
 mod exposure;
+mod gaps;
 mod hand_off;
 mod in_sync;
 mod joining;
@@ -225,6 +226,7 @@ impl Core {
             conf_generation: restart.conf_generation,
             effects: VecDeque::new(),
         };
+        core.producers.set_lossy_cut(core.config.lossy_cut);
         core.redraw();
         if core.config.preferred && core.is_before_first_term() {
             core.campaign();

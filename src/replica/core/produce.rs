@@ -190,6 +190,14 @@ impl Core {
                     let copy = self.produced(base_offset, next_offset, true);
                     produced = Some((copy, index));
                 }
+                Verdict::AfterLoss { expected, found } => {
+                    if !self.producers.take_after_gap(&header) {
+                        return Err(ProduceError::AfterLoss { expected, found });
+                    }
+                    let (partition, producer) = (self.config.group.partition, header.producer_id);
+                    tracing::info!(%partition, producer, expected, found, "a producer goes on after the cut");
+                    accepted.push(bytes);
+                }
                 Verdict::OutOfOrder { expected, found } => {
                     return Err(ProduceError::OutOfOrderSequence { expected, found });
                 }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use prost::Message as _;
 
+use super::gaps::{Gaps, is_after};
 use crate::model::batch::Header;
 use crate::model::{LogIndex, Offset};
 
@@ -58,6 +59,9 @@ pub struct Producers {
     appended: BTreeMap<i64, Producer>,
     /// Producer ids in `appended` by the index of each batch, oldest first.
     waiting: VecDeque<(LogIndex, i64)>,
+    /// Beyond it acknowledged batches may have been lost: [`super::config::Config::lossy_cut`].
+    lossy_cut: Option<LogIndex>,
+    gaps: Gaps,
 }
 
 /// What a leader makes of a batch.
@@ -70,6 +74,11 @@ pub enum Verdict {
         base_offset: Offset,
         next_offset: Offset,
         index: LogIndex,
+    },
+    /// What is missing before it may have been lost at a cut; see [`Producers::take_after_gap`].
+    AfterLoss {
+        expected: i32,
+        found: i32,
     },
     OutOfOrder {
         expected: i32,
@@ -96,13 +105,14 @@ impl Producers {
             // have expired (KIP-360). Then a second batch that overtakes the first one across a
             // leader change goes in before it. We allow it only where something did expire.
             let (expected, found) = (0, batch.base_sequence);
-            let may_begin = found == 0 || self.expired;
-            return if may_begin {
-                Verdict::Append
-            } else {
-                Verdict::OutOfOrder { expected, found }
+            return match found == 0 || self.expired {
+                true => Verdict::Append,
+                false if self.lossy_cut.is_some() => Verdict::AfterLoss { expected, found },
+                false => Verdict::OutOfOrder { expected, found },
             };
         };
+        let newest = producer.batches.last();
+        let lost = self.lossy_cut.is_some_and(|cut| newest.is_none_or(|b| b.index <= cut.0));
         let epoch = i32::from(batch.producer_epoch);
         if epoch < producer.epoch {
             return Verdict::StaleEpoch { known: producer.epoch as i16 };
@@ -110,10 +120,10 @@ impl Producers {
         if epoch > producer.epoch {
             let expected = 0;
             let found = batch.base_sequence;
-            return if found == 0 {
-                Verdict::Append
-            } else {
-                Verdict::OutOfOrder { expected, found }
+            return match found == 0 {
+                true => Verdict::Append,
+                false if lost => Verdict::AfterLoss { expected, found },
+                false => Verdict::OutOfOrder { expected, found },
             };
         }
         let same = |b: &&Batch| {
@@ -126,9 +136,23 @@ impl Producers {
                 index: LogIndex(known.index),
             };
         }
-        let expected = producer.batches.last().map_or(0, |b| following(b.last_sequence));
+        let expected = newest.map_or(0, |b| following(b.last_sequence));
         let found = batch.base_sequence;
-        if found == expected { Verdict::Append } else { Verdict::OutOfOrder { expected, found } }
+        match found == expected {
+            true => Verdict::Append,
+            false if lost && is_after(expected, found) => Verdict::AfterLoss { expected, found },
+            false => Verdict::OutOfOrder { expected, found },
+        }
+    }
+
+    /// Whether a batch of [`Verdict::AfterLoss`] is the one with which its producer goes on. If not, a
+    /// retriable refusal brings it, or one before it, again.
+    pub fn take_after_gap(&mut self, batch: &Header) -> bool {
+        self.gaps.offer(batch)
+    }
+
+    pub fn set_lossy_cut(&mut self, cut: Option<LogIndex>) {
+        self.lossy_cut = cut;
     }
 
     /// A leader appended a checked and placed batch at `index`.
@@ -161,6 +185,7 @@ impl Producers {
     pub fn forget_appended(&mut self) {
         self.appended.clear();
         self.waiting.clear();
+        self.gaps.clear();
     }
 
     /// Applies a logged expiry: producers whose newest batch was appended before `before_ms`.
@@ -279,6 +304,39 @@ mod tests {
         let producers = Producers::from_bytes(&producers.to_bytes()).unwrap();
         assert!(matches!(producers.check(&batch(0, 2, 1, 0)), Verdict::Duplicate { .. }));
         assert!(matches!(producers.check(&batch(0, 1, 1, 0)), Verdict::OutOfOrder { .. }));
+    }
+
+    #[test]
+    fn after_a_lossy_cut_a_producer_goes_on_with_its_next_and_only_once() {
+        let mut producers = Producers::default();
+        producers.apply(&batch(0, 0, 3, 40), LogIndex(2), 10);
+        producers.set_lossy_cut(Some(LogIndex(2)));
+        let next = batch(0, 45, 1, 0);
+        let lost = Verdict::AfterLoss { expected: 3, found: 45 };
+        assert_eq!(producers.check(&next), lost);
+        assert!(!producers.take_after_gap(&next), "one before it may be under way");
+        assert!(producers.take_after_gap(&next));
+        producers.appended(&batch(0, 45, 1, 43), LogIndex(4), 20);
+        assert!(matches!(producers.check(&next), Verdict::Duplicate { .. }));
+        assert!(matches!(producers.check(&batch(0, 0, 3, 0)), Verdict::Duplicate { .. }));
+        assert_eq!(producers.check(&batch(0, 46, 1, 0)), Verdict::Append);
+        let gap = Verdict::OutOfOrder { expected: 46, found: 47 };
+        assert_eq!(producers.check(&batch(0, 47, 1, 0)), gap, "no cut made this one");
+    }
+
+    #[test]
+    fn a_lossy_cut_excuses_no_rewound_sequence_and_no_producer_that_wrote_after_it() {
+        let mut producers = Producers::default();
+        for n in 0..7 {
+            producers.apply(&batch(0, n, 1, i64::from(n)), LogIndex(n as u64 + 1), 0);
+        }
+        producers.set_lossy_cut(Some(LogIndex(7)));
+        assert!(matches!(producers.check(&batch(0, 1, 1, 0)), Verdict::OutOfOrder { .. }));
+        assert!(matches!(producers.check(&batch(1, 5, 1, 0)), Verdict::AfterLoss { .. }));
+        producers.set_lossy_cut(Some(LogIndex(6)));
+        assert!(matches!(producers.check(&batch(0, 9, 1, 0)), Verdict::OutOfOrder { .. }));
+        let unknown = Header { producer_id: 6, ..batch(0, 9, 1, 0) };
+        assert!(matches!(producers.check(&unknown), Verdict::AfterLoss { .. }));
     }
 
     #[test]

@@ -107,6 +107,7 @@ impl Cluster {
                 members: members.clone(),
                 placement_generation: 1,
                 preferred: id == 1,
+                lossy_cut: None,
                 ack,
                 timing: Timing {
                     heartbeat_ticks: 3,

@@ -186,6 +186,7 @@ impl Replicas {
             members: spec.members,
             placement_generation: spec.placement_generation,
             preferred: spec.preferred,
+            lossy_cut: spec.lossy_cut,
             ack: spec.policy.ack,
             timing: spec.timing,
             append_bytes_max: self.append_bytes_max,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::log;
-use crate::model::{DcName, GroupId, ReplicaId};
+use crate::model::{DcName, GroupId, LogIndex, ReplicaId};
 use crate::replica::core::config::{AckPolicy, Member, Timing};
 
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub struct Spec {
     pub placement_generation: u64,
     /// Where the home epoch began; `None` in the first (R26).
     pub fork: Option<log::Position>,
+    /// Where acknowledged records may last have been lost.
+    pub lossy_cut: Option<LogIndex>,
     /// It comes in the place of a replica that the group has counted on (R23).
     pub stands_in: bool,
     pub timing: Timing,

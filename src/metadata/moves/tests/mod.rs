@@ -84,6 +84,7 @@ fn a_home_moves_by_two_steps_and_the_replicas_change_their_roles() {
     assert_eq!(voters, [5, 4], "those that hold F; the first is the preferred leader");
     assert_eq!((now.replicas.len(), now.placement_generation), (9, 2));
     assert_eq!(now.fork.as_ref().unwrap().at, cut());
+    assert_eq!(now.lossy_cut, Some(LogIndex(8)));
 }
 
 #[test]

@@ -31,6 +31,7 @@ impl Cluster {
             members: members(false),
             placement_generation: 2,
             preferred: false,
+            lossy_cut: None,
             ..self.cores[&r(1)].config().clone()
         };
         let logger = slog::Logger::root(slog::Discard, slog::o!());

@@ -149,6 +149,7 @@ impl World {
             members: self.members.clone(),
             placement_generation: self.generation,
             preferred: false,
+            lossy_cut: None,
             ..self.cluster.cores[&old].config().clone()
         };
         let restart = Restart { log, conf_generation: self.generation, ..Restart::default() };

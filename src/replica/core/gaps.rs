@@ -1,0 +1,132 @@
+//! Producers whose last records were lost with their home (R16), and how they go on.
+//!
+//! ```text
+//!   old home   … 40 41 │ 42 43 44     acknowledged up to 44, and beyond the cut
+//!   new home   … 40 41 │ 45 …         the producer's next is 45, and 42 is due
+//! ```
+//!
+//! To Kafka that is OUT_OF_ORDER_SEQUENCE_NUMBER, which ends librdkafka's producer for good (Java's bumps
+//! its epoch, KIP-360), and UNKNOWN_PRODUCER_ID does too once the batch was sent before. The gap
+//! is the cut's, no fault of the producer's, so its next batch is taken as it is.
+//!
+//! Which one is the next? With several requests under way a later one may come first, for the
+//! one before it was sent to the old home, or when this leader was not ready yet; taken first it would shut the other one
+//! out. So what comes after a gap is refused when it is first offered, with a retriable error: a client then lets
+//! all come back that is under way, and offers again from its lowest on. The lowest that was offered is taken
+//! when it comes again.
+//!
+//! Invariant: nothing below a producer's last sequence in the log is taken by this way, so no record
+//! comes twice.
+
+use std::collections::BTreeMap;
+
+use crate::model::batch::Header;
+
+/// Producers that have a batch offered. When there are more, one of them has to offer again.
+const OFFERED_MAX: usize = 10_000;
+
+/// Sequences wrap to 0 after this (KIP-98), so they have 31 bits.
+const SEQUENCE_MASK: i32 = i32::MAX;
+
+/// The lowest batch that each producer has offered to this leader after a gap, by producer id: its epoch
+/// and first sequence.
+#[derive(Debug, Default)]
+pub(super) struct Gaps {
+    offered: BTreeMap<i64, (i16, i32)>,
+}
+
+/// Whether `b` comes after `a`, by at most half of all sequences.
+pub(super) fn is_after(a: i32, b: i32) -> bool {
+    let ahead = b.wrapping_sub(a) & SEQUENCE_MASK;
+    ahead > 0 && ahead <= SEQUENCE_MASK / 2
+}
+
+impl Gaps {
+    /// Whether a batch after a gap is to be taken now: it was offered before, and nothing below it was.
+    pub fn offer(&mut self, batch: &Header) -> bool {
+        let this = (batch.producer_epoch, batch.base_sequence);
+        let known = self.offered.get(&batch.producer_id).copied();
+        if known == Some(this) {
+            self.offered.remove(&batch.producer_id);
+            return true;
+        }
+        let is_lowest = known.is_none_or(|(epoch, sequence)| {
+            epoch < this.0 || epoch == this.0 && is_after(this.1, sequence)
+        });
+        if is_lowest {
+            if known.is_none() && self.offered.len() == OFFERED_MAX {
+                self.offered.pop_first();
+            }
+            self.offered.insert(batch.producer_id, this);
+        }
+        false
+    }
+
+    pub fn clear(&mut self) {
+        self.offered.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Offset;
+
+    fn batch(producer_id: i64, producer_epoch: i16, base_sequence: i32) -> Header {
+        Header {
+            base_offset: Offset(0),
+            size_bytes: 100,
+            leader_epoch: 1,
+            crc: 0,
+            attributes: 0,
+            last_offset_delta: 0,
+            base_timestamp: 0,
+            max_timestamp: 0,
+            producer_id,
+            producer_epoch,
+            base_sequence,
+            records: 1,
+        }
+    }
+
+    #[test]
+    fn the_lowest_is_taken_when_it_comes_again() {
+        let mut gaps = Gaps::default();
+        assert!(!gaps.offer(&batch(5, 0, 46)), "45 may be under way");
+        assert!(!gaps.offer(&batch(5, 0, 45)));
+        assert!(!gaps.offer(&batch(5, 0, 46)), "45 is to come first");
+        assert!(!gaps.offer(&batch(6, 0, 45)), "another producer's");
+        assert!(gaps.offer(&batch(5, 0, 45)));
+    }
+
+    #[test]
+    fn another_epoch_offers_anew_and_an_older_one_takes_no_place() {
+        let mut gaps = Gaps::default();
+        assert!(!gaps.offer(&batch(5, 1, 45)));
+        assert!(!gaps.offer(&batch(5, 0, 45)));
+        assert!(!gaps.offer(&batch(5, 0, 45)), "it is fenced by the newer one");
+        assert!(gaps.offer(&batch(5, 1, 45)));
+    }
+
+    #[test]
+    fn sequences_wrap() {
+        assert!(is_after(i32::MAX, 0) && !is_after(0, i32::MAX));
+        assert!(is_after(7, 9) && !is_after(9, 7) && !is_after(7, 7));
+        let mut gaps = Gaps::default();
+        assert!(!gaps.offer(&batch(5, 0, 3)));
+        assert!(!gaps.offer(&batch(5, 0, i32::MAX)));
+        assert!(!gaps.offer(&batch(5, 0, 3)));
+        assert!(gaps.offer(&batch(5, 0, i32::MAX)));
+    }
+
+    #[test]
+    fn the_table_stays_bounded() {
+        let mut gaps = Gaps::default();
+        for id in 0..OFFERED_MAX as i64 + 5 {
+            assert!(!gaps.offer(&batch(id, 0, 9)));
+        }
+        assert_eq!(gaps.offered.len(), OFFERED_MAX);
+        assert!(!gaps.offer(&batch(0, 0, 9)), "it offers again");
+        assert!(gaps.offer(&batch(0, 0, 9)));
+    }
+}
