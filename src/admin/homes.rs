@@ -71,6 +71,7 @@ pub fn show(source: &dyn Source) -> Result<api::Moves, Refusal> {
         },
         ledgers: moved.suffixes.iter().filter(|s| s.records > 0).map(|s| s.node.as_u32()).collect(),
         longest: moved.longest().map(|s| s.node.as_u32()).collect(),
+        suffix_topic: moved.suffix_topic(),
     });
     let held = source.held().into_iter().map(|held| api::MoveHeld {
         topic: image.topics.get(&held.at.topic).map(|t| t.name.to_string()).unwrap_or_default(),

@@ -1,6 +1,7 @@
 //! The listeners for Kafka clients.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use super::inbound::method;
 use super::node::{Error, Node};
 use super::peers::peers;
 use crate::kafka::{self, Context, Front, Listener, Metrics, Parts, Shared, connection};
+use crate::log::disk::OsDisk;
 
 /// Binds every listener of the node; an address that is taken is an error that names it.
 pub async fn bind(node: &isobar_topology::Node) -> Result<Vec<Listener>, Error> {
@@ -41,6 +43,7 @@ pub fn serve(
     listeners: Vec<Listener>,
     recorder: &dyn Recorder,
     (seed, current): (u64, watch::Receiver<bool>),
+    data_dirs: Vec<PathBuf>,
     tasks: &mut JoinSet<()>,
 ) {
     let metrics = Arc::new(Metrics::new(recorder));
@@ -56,6 +59,7 @@ pub fn serve(
         metrics: Arc::clone(&metrics),
         shutdown: node.stopping(),
         seed,
+        ledgers: kafka::Ledgers { disk: Arc::new(OsDisk), data_dirs },
     });
     let shared = Arc::new(Shared {
         service: Arc::new(Front::new(Arc::new(context))),

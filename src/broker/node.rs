@@ -278,7 +278,8 @@ impl Node {
             tasks: JoinSet::new(),
         };
         let seen = (seed, registered);
-        clients::serve(&started, listeners, started.recorder.registry(), seen, &mut tasks);
+        let registry = started.recorder.registry();
+        clients::serve(&started, listeners, registry, seen, data_dirs, &mut tasks);
         started.tasks = tasks;
         Ok(started)
     }

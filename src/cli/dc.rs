@@ -366,7 +366,9 @@ fn history(moves: &[api::MoveEnded]) -> String {
                 (Some(0), _) => "nothing".to_owned(),
                 (Some(records), nodes) => {
                     let records = output::count(records as usize, "record");
-                    format!("{records}, in the ledger of {}", output::list(nodes))
+                    let topic = one.suffix_topic.iter().map(|name| format!("; topic {name}"));
+                    let topic: String = topic.collect();
+                    format!("{records}, in the ledger of {}{topic}", output::list(nodes))
                 }
             },
         ]);

@@ -13,6 +13,7 @@ use super::fetch_sessions;
 use super::listener::stopped;
 use super::metrics::Metrics;
 use super::producer_ids::ProducerIds;
+use super::suffixes::{Ledgers, Suffixes};
 use crate::coordinator;
 use crate::metadata::image::{Image, Topic};
 use crate::metadata::request::{Request, Response};
@@ -145,6 +146,7 @@ pub struct Context {
     pub(super) producer_ids: ProducerIds,
     pub(super) disk_reads: Arc<Semaphore>,
     pub(super) fetch_room: FetchRoom,
+    pub(super) suffixes: Suffixes,
     fetch_sessions: Mutex<fetch_sessions::Cache>,
     started_at: Instant,
 }
@@ -162,12 +164,13 @@ pub struct Parts {
     pub shutdown: watch::Receiver<bool>,
     /// For the ids of fetch sessions.
     pub seed: u64,
+    pub ledgers: Ledgers,
 }
 
 impl Context {
     pub fn new(parts: Parts) -> Self {
         let Parts { node, dc, config, metadata, replicas, groups, liveness, .. } = parts;
-        let Parts { metrics, shutdown, seed, .. } = parts;
+        let Parts { metrics, shutdown, seed, ledgers, .. } = parts;
         Self {
             node,
             dc,
@@ -181,6 +184,7 @@ impl Context {
             producer_ids: ProducerIds::default(),
             disk_reads: Arc::new(Semaphore::new(DISK_READS_MAX)),
             fetch_room: FetchRoom::default(),
+            suffixes: Suffixes::new(ledgers),
             fetch_sessions: Mutex::new(fetch_sessions::Cache::new(seed)),
             started_at: Instant::now(),
         }
@@ -189,6 +193,11 @@ impl Context {
     /// Whether a node is believed alive; this one is.
     pub fn is_alive(&self, node: NodeId) -> bool {
         node == self.node || self.liveness.is_alive(node)
+    }
+
+    /// Whether a node is heard now; this one is.
+    pub fn is_heard(&self, node: NodeId) -> bool {
+        node == self.node || self.liveness.is_heard(node)
     }
 
     /// Whether a leader may be named to a client: not one that is silent or hands its leadership over, nor one

@@ -32,6 +32,7 @@ pub mod listener;
 pub mod metrics;
 mod producer_ids;
 mod session;
+mod suffixes;
 mod versions;
 pub mod wire;
 
@@ -39,4 +40,5 @@ pub use context::{Config, Context, Liveness, Metadata, Parts, Submitted};
 pub use listener::{Admission, Limits, Listener, Shared};
 pub use metrics::Metrics;
 pub use session::{Operation, Principal, Resource, Session};
+pub use suffixes::Ledgers;
 pub use versions::Front;

@@ -121,7 +121,14 @@ impl Active {
             index_file: files.id(),
             index_entries: u32::try_from(entries).expect("one entry for 4 KiB"),
             index_position: head,
+            held: Box::default(),
         }
+    }
+
+    /// This segment, closed, with one in so many entries of its index in memory.
+    pub(super) fn close_held(mut self, files: &Files, one_in: usize) -> Closed {
+        let held = std::mem::take(&mut self.index).into_iter().step_by(one_in).collect();
+        Closed { held, ..self.close(files, false) }
     }
 
     /// What the index file beside the segment says, if it is whole and of this segment. It may end

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::model::{LeaderEpoch, LogIndex, Offset, TopicId, TopicPartition, batch};
 
-use super::disk::Disk;
+use super::disk::{Disk, DiskFile};
 use super::entry::Kind;
 use super::error::{Context, Error};
 use super::frame::Seed;
@@ -241,18 +241,29 @@ pub(super) fn open(
     base: LogIndex,
     path: &Path,
 ) -> Result<Scan, Error> {
+    let (file, _) = open_file(disk, id, base, path)?;
+    let size = file.len().context("measure", path)?;
+    let first = segment::HEADER_BYTES as u64;
+    Ok(Scan::new(file, Seed::of(id), first, size, Ahead::ToEnd))
+}
+
+/// A segment's file, and its header, which is the right one.
+pub(super) fn open_file(
+    disk: &dyn Disk,
+    id: TopicPartition,
+    base: LogIndex,
+    path: &Path,
+) -> Result<(Arc<dyn DiskFile>, Header), Error> {
     let file = disk.open_read(path).context("open", path)?;
     let mut header = [0; segment::HEADER_BYTES];
     let read = file.read_at(&mut header, 0).context("read", path)?;
-    Header::decode(&header[..read], id, base).map_err(|_| Error::Corrupt {
+    let header = Header::decode(&header[..read], id, base).map_err(|_| Error::Corrupt {
         partition: id,
         path: path.to_owned(),
         position: 0,
         index: base,
     })?;
-    let size = file.len().context("measure", path)?;
-    let first = segment::HEADER_BYTES as u64;
-    Ok(Scan::new(file, Seed::of(id), first, size, Ahead::ToEnd))
+    Ok((file, header))
 }
 
 impl Iterator for Kept {

@@ -14,7 +14,7 @@ use super::active::Active;
 use super::entry::Entry;
 use super::files::{FileId, Files};
 use super::frame::Seed;
-use super::index::Target;
+use super::index::{IndexEntry, Target};
 use super::segment::{EpochStart, Summary};
 use super::state::LogStart;
 
@@ -28,6 +28,8 @@ pub(super) struct Closed {
     /// Entries of the index file; 0 where it could not be written: then reads begin at the front.
     pub(super) index_entries: u32,
     pub(super) index_position: u64,
+    /// Of a segment that gets no index file, one in a ledger: its index, thinned. Else empty.
+    pub(super) held: Box<[IndexEntry]>,
 }
 
 /// Damage that recovery found before the durable mark (R21): the entries cannot be read.

@@ -107,6 +107,10 @@ impl Reader {
     /// Where to begin in a closed segment, by its index file; at the front if that is no help.
     fn position_in(&self, closed: &Closed, target: Target) -> Result<u64, Error> {
         let front = segment::HEADER_BYTES as u64;
+        if !closed.held.is_empty() {
+            let found = index::find(closed.held.len(), target, |n| Some(closed.held[n]));
+            return Ok(found.map_or(front, |e| e.position.into()));
+        }
         if closed.index_entries == 0 {
             return Ok(front);
         }

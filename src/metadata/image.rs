@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use isobar_topology::{Replication, Topology};
 
+use super::moves::topics::is_suffix;
 use super::moves::{Moved, Moving};
 use crate::log::Fork;
 use crate::model::{
@@ -122,9 +123,14 @@ pub struct Replica {
     pub disk: Option<DiskId>,
 }
 
-/// Kafka's own topics: made by the cluster, under `policy.internal`, and not for clients to change.
+/// Kafka's own topics, made by the cluster under `policy.internal`, and the suffixes of ledgers: not for
+/// clients to change.
 pub fn is_internal(topic: &str) -> bool {
-    matches!(topic, CONSUMER_OFFSETS | "__transaction_state" | "__cluster_metadata" | "__meta")
+    is_suffix(topic)
+        || matches!(
+            topic,
+            CONSUMER_OFFSETS | "__transaction_state" | "__cluster_metadata" | "__meta"
+        )
 }
 
 /// Where group coordinators keep committed offsets.

@@ -131,4 +131,8 @@ pub struct MoveEnded {
     /// cost (R16). Empty until a majority has been read.
     #[serde(default)]
     pub longest: Vec<u32>,
+    /// The read-only topic in which consumers find those records; `null` where there are none, or it is not
+    /// known yet.
+    #[serde(default)]
+    pub suffix_topic: Option<String>,
 }

@@ -5,7 +5,7 @@ use super::super::errors::ToCode;
 use super::super::wire::ErrorCode;
 use super::super::wire::delete_topics::{DeletableTopicResult, Request, Response};
 use super::super::{Operation, Resource, Session};
-use super::metadata_timeout;
+use super::{metadata_timeout, suffix};
 use crate::metadata::request::{self, TopicRef};
 
 /// Topics are given as name or id from this version on (KIP-516).
@@ -33,9 +33,14 @@ pub(super) async fn handle(
     let mut results = Vec::with_capacity(wanted.len());
     let mut asked = Vec::new();
     for topic in wanted {
-        let name = match &topic {
-            TopicRef::Name(name) => Some(name.clone()),
-            TopicRef::Id(id) => image.topics.get(id).map(|topic| topic.name.to_string()),
+        let suffix = match &topic {
+            TopicRef::Id(id) => suffix::of_id(context, &image, *id),
+            TopicRef::Name(_) => None,
+        };
+        let name = match (&topic, &suffix) {
+            (TopicRef::Name(name), _) => Some(name.clone()),
+            (TopicRef::Id(_), Some(suffix)) => Some(suffix.name.to_string()),
+            (TopicRef::Id(id), None) => image.topics.get(id).map(|topic| topic.name.to_string()),
         };
         let may = |name: &String| session.authorize(Operation::Delete, Resource::Topic(name));
         let is_allowed = name.as_ref().is_none_or(may);
@@ -46,7 +51,9 @@ pub(super) async fn handle(
             TopicRef::Id(id) => DeletableTopicResult { topic_id: *id, ..Default::default() },
         };
         if is_allowed {
-            asked.push((results.len(), topic));
+            // The id of a suffix is in no image: the controller refuses it by its name.
+            let named = suffix.map(|suffix| TopicRef::Name(suffix.name.to_string()));
+            asked.push((results.len(), named.unwrap_or(topic)));
         } else {
             let message = "Delete on the topic is needed".to_owned();
             fail(&mut result, ErrorCode::TopicAuthorizationFailed, message);

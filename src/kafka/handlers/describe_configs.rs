@@ -8,8 +8,8 @@ use super::super::wire::describe_configs::{
     DescribeConfigsSynonym, Request, Response,
 };
 use super::super::{Operation, Resource, Session};
-use super::once_each;
 use super::produce::MESSAGE_BYTES_DEFAULT;
+use super::{once_each, suffix};
 use crate::metadata::config::{self, ConfigEntry};
 
 /// Kafka's `ConfigResource.Type`.
@@ -19,10 +19,14 @@ pub(super) const BROKER: i8 = 4;
 /// Kafka's `ConfigSource` of what a broker was started with.
 const STATIC_BROKER_CONFIG: i8 = 4;
 
-/// Kafka's `ConfigType`s of a broker's values.
+/// Of what nobody set.
+const DEFAULT_CONFIG: i8 = 5;
+
+/// Kafka's `ConfigType`s of what is shown here.
 const BOOLEAN: i8 = 1;
 const STRING: i8 = 2;
 const INT: i8 = 3;
+const LONG: i8 = 5;
 
 pub(super) fn handle(context: &Context, session: &Session, request: Request) -> Response {
     let Request { resources, include_synonyms, include_documentation } = request;
@@ -72,6 +76,15 @@ fn describe(
                 return Err((ErrorCode::TopicAuthorizationFailed, message));
             }
             let image = context.metadata.image();
+            if let Some(topic) = suffix::named(context, &image, name) {
+                return match suffix::may(session, Operation::DescribeConfigs, &topic) {
+                    true => Ok(suffix_configs(show)),
+                    false => {
+                        let message = "DescribeConfigs on the topic is needed".to_owned();
+                        Err((ErrorCode::TopicAuthorizationFailed, message))
+                    }
+                };
+            }
             let Some(topic) = image.topic(name) else {
                 let message = format!("there is no topic {name:?}");
                 return Err((ErrorCode::UnknownTopicOrPartition, message));
@@ -116,6 +129,22 @@ fn entry(entry: ConfigEntry, show: Show) -> DescribeConfigsResourceResult {
         config_type: entry.kind as i8,
         documentation: show.include_documentation.then(|| entry.doc.to_owned()),
     }
+}
+
+/// Of what a ledger has: nothing of it goes by age or size, and nothing can be set.
+fn suffix_configs(show: Show) -> Vec<DescribeConfigsResourceResult> {
+    let doc = "What a ledger has is kept until a person removes it.";
+    let entries = ["retention.bytes", "retention.ms"].into_iter();
+    let entries = entries.map(|name| DescribeConfigsResourceResult {
+        name: name.to_owned(),
+        value: Some("-1".to_owned()),
+        read_only: true,
+        config_source: DEFAULT_CONFIG,
+        config_type: LONG,
+        documentation: show.include_documentation.then(|| doc.to_owned()),
+        ..Default::default()
+    });
+    entries.collect()
 }
 
 /// The few broker configs that clients and tools read; the topology file has the rest.

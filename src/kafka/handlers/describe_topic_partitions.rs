@@ -9,8 +9,10 @@ use super::super::wire::describe_topic_partitions::{
     Request, Response,
 };
 use super::super::{Operation, Resource, Session};
-use super::cluster;
+use super::cluster::{self, PartitionState};
+use super::suffix;
 use crate::metadata::image::{Image, Topic, is_internal};
+use crate::metadata::moves::topics::SuffixTopic;
 use crate::model::TopicPartition;
 
 /// Partitions of one page at the most: Kafka's `max.request.partition.size.limit`.
@@ -22,7 +24,9 @@ pub(super) fn handle(context: &Context, session: &Session, request: Request) -> 
     let mut left = limit.clamp(1, PAGE_PARTITIONS_MAX);
     let mut topics = Vec::new();
     let mut next_cursor = None;
-    for name in names(&image, &request) {
+    let suffixes = suffix::all(context, session, &image);
+    let of_a_ledger = |name: &str| suffixes.iter().find(|topic| *topic.name == *name);
+    for name in names(&image, &suffixes, &request) {
         let first = match &request.cursor {
             Some(cursor) if cursor.topic_name == *name => cursor.partition_index.max(0),
             _ => 0,
@@ -32,15 +36,23 @@ pub(super) fn handle(context: &Context, session: &Session, request: Request) -> 
             break;
         }
         let may = session.authorize(Operation::Describe, Resource::Topic(&name));
-        let Some(topic) = image.topic(&name).filter(|_| may) else {
-            topics.push(unknown(&name, may));
-            continue;
+        let found = image.topic(&name).filter(|_| may);
+        let suffix = of_a_ledger(&name).filter(|_| found.is_none());
+        let count = match (found, suffix) {
+            (Some(topic), _) => topic.partitions.len(),
+            (None, Some(suffix)) => suffix.partitions.len(),
+            (None, None) => {
+                topics.push(unknown(&name, may));
+                continue;
+            }
         };
         let first = first as usize;
-        let shown = topic.partitions.len().saturating_sub(first).min(left);
+        let shown = count.saturating_sub(first).min(left);
         left -= shown;
-        topics.push(describe(context, session, &image, topic, first..first + shown));
-        if first + shown < topic.partitions.len() {
+        let range = first..first + shown;
+        topics.extend(found.map(|t| describe(context, session, &image, t, range.clone())));
+        topics.extend(suffix.map(|s| describe_suffix(context, session, &image, s, range)));
+        if first + shown < count {
             let partition_index = i32::try_from(first + shown).unwrap_or(i32::MAX);
             next_cursor = Some(Cursor { topic_name: name.to_string(), partition_index });
             break;
@@ -51,9 +63,10 @@ pub(super) fn handle(context: &Context, session: &Session, request: Request) -> 
 }
 
 /// The topics asked for, or all, by name and from the cursor on.
-fn names(image: &Image, request: &Request) -> Vec<Arc<str>> {
+fn names(image: &Image, suffixes: &[Arc<SuffixTopic>], request: &Request) -> Vec<Arc<str>> {
     let mut names: Vec<Arc<str>> = if request.topics.is_empty() {
-        image.topic_ids.keys().cloned().collect()
+        let suffixes = suffixes.iter().map(|topic| &topic.name);
+        image.topic_ids.keys().chain(suffixes).cloned().collect()
     } else {
         request.topics.iter().map(|topic| topic.name.as_str().into()).collect()
     };
@@ -84,19 +97,7 @@ fn describe(
     let partitions = (0..).zip(&topic.partitions).skip(shown.start).take(shown.len());
     let partitions = partitions.map(|(number, partition)| {
         let at = TopicPartition { topic: topic.id, partition: number };
-        let state = cluster::partition_state(context, session, image, at, partition);
-        DescribeTopicPartitionsResponsePartition {
-            error_code: state.error_code,
-            partition_index: number,
-            leader_id: state.leader_id,
-            leader_epoch: state.leader_epoch,
-            replica_nodes: state.replicas,
-            isr_nodes: state.in_sync,
-            offline_replicas: state.offline,
-            // There is no such set here (KIP-966); Kafka's own admin client fails on a null.
-            eligible_leader_replicas: Some(Vec::new()),
-            last_known_elr: Some(Vec::new()),
-        }
+        described(number, cluster::partition_state(context, session, image, at, partition))
     });
     DescribeTopicPartitionsResponseTopic {
         name: Some(topic.name.to_string()),
@@ -104,5 +105,43 @@ fn describe(
         is_internal: is_internal(&topic.name),
         partitions: partitions.collect(),
         ..Default::default()
+    }
+}
+
+fn describe_suffix(
+    context: &Context,
+    session: &Session,
+    image: &Image,
+    topic: &SuffixTopic,
+    shown: std::ops::Range<usize>,
+) -> DescribeTopicPartitionsResponseTopic {
+    let partitions = (0..).zip(&topic.partitions).skip(shown.start).take(shown.len());
+    let partitions = partitions.map(|(number, partition)| {
+        described(number, suffix::state(context, session, image, partition))
+    });
+    DescribeTopicPartitionsResponseTopic {
+        name: Some(topic.name.to_string()),
+        topic_id: topic.id,
+        is_internal: true,
+        partitions: partitions.collect(),
+        ..Default::default()
+    }
+}
+
+fn described(
+    partition_index: i32,
+    state: PartitionState,
+) -> DescribeTopicPartitionsResponsePartition {
+    DescribeTopicPartitionsResponsePartition {
+        error_code: state.error_code,
+        partition_index,
+        leader_id: state.leader_id,
+        leader_epoch: state.leader_epoch,
+        replica_nodes: state.replicas,
+        isr_nodes: state.in_sync,
+        offline_replicas: state.offline,
+        // There is no such set here (KIP-966); Kafka's own admin client fails on a null.
+        eligible_leader_replicas: Some(Vec::new()),
+        last_known_elr: Some(Vec::new()),
     }
 }

@@ -13,7 +13,7 @@ use super::super::wire::{
     offset_delete, sync_group,
 };
 use super::super::{Operation, Resource, Session};
-use super::{cluster, once_each};
+use super::{cluster, once_each, suffix};
 use crate::coordinator::group::{self, Id, InstanceId, Leaving, MemberId, Protocol};
 
 /// From here on a dynamic member is first given an id, and joins again with it (KIP-394).
@@ -335,10 +335,13 @@ pub(super) async fn delete_offsets(
         let may = session.authorize(Operation::Read, Resource::Topic(&topic.name));
         for (p, wanted) in topic.partitions.into_iter().enumerate() {
             let partition_index = wanted.partition_index;
-            let error_code = match cluster::find(&image, &topic.name, partition_index) {
+            let is_there = cluster::find(&image, &topic.name, partition_index).is_some()
+                || suffix::named(context, &image, &topic.name)
+                    .is_some_and(|suffix| suffix.partition(partition_index).is_some());
+            let error_code = match is_there {
                 _ if !may => ErrorCode::TopicAuthorizationFailed,
-                None => ErrorCode::UnknownTopicOrPartition,
-                Some(_) => {
+                false => ErrorCode::UnknownTopicOrPartition,
+                true => {
                     let partition =
                         group::TopicPartition::new(topic.name.as_str(), partition_index);
                     asked.push(((t, p), partition));

@@ -12,8 +12,9 @@ use super::super::wire::list_offsets::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsTopicResponse, Request, Response,
 };
 use super::super::{Operation, Resource, Session};
-use super::cluster;
+use super::{cluster, suffix};
 use crate::metadata::image::Image;
+use crate::metadata::moves::topics::SuffixTopic;
 use crate::replica::{Role, View};
 
 /// A replica that somebody debugs: it answers also where it does not lead.
@@ -79,7 +80,10 @@ impl Call<'_> {
         if !self.session.authorize(Operation::Describe, Resource::Topic(topic)) {
             return Err(ErrorCode::TopicAuthorizationFailed);
         }
-        let view = self.view(topic, &wanted)?;
+        let view = match suffix::named(self.context, self.image, topic) {
+            Some(suffix) => self.suffix_view(&suffix, &wanted).await?,
+            None => self.view(topic, &wanted)?,
+        };
         match Target::new(wanted.timestamp, self.version)? {
             Target::Now(target) => Ok(lookup::now(&view, target)),
             Target::Search(target) => {
@@ -92,6 +96,20 @@ impl Call<'_> {
                 search.await.unwrap_or(Err(ErrorCode::UnknownServerError))
             }
         }
+    }
+
+    /// What this node's ledger has.
+    async fn suffix_view(
+        &self,
+        topic: &SuffixTopic,
+        wanted: &ListOffsetsPartition,
+    ) -> Result<Arc<View>, ErrorCode> {
+        if !suffix::may(self.session, Operation::Describe, topic) {
+            return Err(ErrorCode::TopicAuthorizationFailed);
+        }
+        let view = suffix::view(self.context, topic, wanted.partition_index).await?;
+        cluster::check_epoch(wanted.current_leader_epoch, view.progress().leader_epoch)?;
+        Ok(view)
     }
 
     /// The replica that may answer.

@@ -11,8 +11,10 @@ use super::super::wire::metadata::{
     Request, Response,
 };
 use super::super::{Operation, Resource, Session};
-use super::{METADATA_TIMEOUT, cluster, once_each};
+use super::cluster::PartitionState;
+use super::{METADATA_TIMEOUT, cluster, once_each, suffix};
 use crate::metadata::image::{Image, Topic, is_internal};
+use crate::metadata::moves::topics::{SuffixTopic, is_suffix};
 use crate::metadata::{request, service};
 use crate::model::{TopicId, TopicPartition};
 
@@ -94,7 +96,7 @@ fn missing(image: &Image, session: &Session, topics: &[MetadataRequestTopic]) ->
         .iter()
         .filter(|topic| topic.topic_id.is_zero())
         .filter_map(|topic| topic.name.as_deref())
-        .filter(|name| image.topic(name).is_none())
+        .filter(|name| image.topic(name).is_none() && !is_suffix(name))
         .filter(|name| session.authorize(Operation::Create, Resource::Topic(name)))
         .take(AUTO_CREATES_MAX)
         .collect();
@@ -132,7 +134,9 @@ fn all(context: &Context, session: &Session, image: &Image) -> Vec<MetadataRespo
         |topic: &&Arc<Topic>| session.authorize(Operation::Describe, Resource::Topic(&topic.name));
     // By name, as people and tools expect it.
     let topics = image.topic_ids.values().filter_map(|id| image.topics.get(id));
-    topics.filter(may).map(|topic| describe(context, session, image, topic)).collect()
+    let topics = topics.filter(may).map(|topic| describe(context, session, image, topic));
+    let suffixes = suffix::all(context, session, image);
+    topics.chain(suffixes.iter().map(|s| describe_suffix(context, session, image, s))).collect()
 }
 
 /// By its id where one is given, else by its name.
@@ -153,17 +157,27 @@ fn named(
     let found = find(image, &wanted);
     let MetadataRequestTopic { topic_id, name } = wanted;
     let by_id = !topic_id.is_zero();
-    if !by_id && name.is_none() {
-        return refuse(ErrorCode::InvalidRequest, None, topic_id);
-    }
-    match found {
-        Some(topic) if session.authorize(Operation::Describe, Resource::Topic(&topic.name)) => {
+    let suffix = match (found, &name) {
+        (Some(_), _) => None,
+        (None, _) if by_id => suffix::of_id(context, image, topic_id),
+        (None, Some(name)) => suffix::named(context, image, name),
+        (None, None) => return refuse(ErrorCode::InvalidRequest, None, topic_id),
+    };
+    match (found, &suffix) {
+        (Some(topic), _)
+            if session.authorize(Operation::Describe, Resource::Topic(&topic.name)) =>
+        {
             describe(context, session, image, topic)
+        }
+        (None, Some(topic)) if suffix::may(session, Operation::Describe, topic) => {
+            describe_suffix(context, session, image, topic)
         }
         // An id that may not be seen is as good as one that does not exist.
         _ if by_id => refuse(ErrorCode::UnknownTopicId, None, topic_id),
-        Some(_) => refuse(ErrorCode::TopicAuthorizationFailed, name, TopicId::ZERO),
-        None => {
+        (Some(_), _) | (_, Some(_)) => {
+            refuse(ErrorCode::TopicAuthorizationFailed, name, TopicId::ZERO)
+        }
+        (None, None) => {
             let name = name.expect("it was looked up by name");
             let code = match created.code(&name) {
                 Some(code) => code,
@@ -194,16 +208,7 @@ fn describe(
 ) -> MetadataResponseTopic {
     let partitions = (0..).zip(&topic.partitions).map(|(number, partition)| {
         let at = TopicPartition { topic: topic.id, partition: number };
-        let state = cluster::partition_state(context, session, image, at, partition);
-        MetadataResponsePartition {
-            error_code: state.error_code,
-            partition_index: number,
-            leader_id: state.leader_id,
-            leader_epoch: state.leader_epoch,
-            replica_nodes: state.replicas,
-            isr_nodes: state.in_sync,
-            offline_replicas: state.offline,
-        }
+        shown(number, cluster::partition_state(context, session, image, at, partition))
     });
     MetadataResponseTopic {
         error_code: ErrorCode::None,
@@ -212,6 +217,37 @@ fn describe(
         is_internal: is_internal(&topic.name),
         partitions: partitions.collect(),
         ..Default::default()
+    }
+}
+
+fn describe_suffix(
+    context: &Context,
+    session: &Session,
+    image: &Image,
+    topic: &SuffixTopic,
+) -> MetadataResponseTopic {
+    let partitions = (0..).zip(&topic.partitions).map(|(number, partition)| {
+        shown(number, suffix::state(context, session, image, partition))
+    });
+    MetadataResponseTopic {
+        error_code: ErrorCode::None,
+        name: Some(topic.name.to_string()),
+        topic_id: topic.id,
+        is_internal: true,
+        partitions: partitions.collect(),
+        ..Default::default()
+    }
+}
+
+fn shown(partition_index: i32, state: PartitionState) -> MetadataResponsePartition {
+    MetadataResponsePartition {
+        error_code: state.error_code,
+        partition_index,
+        leader_id: state.leader_id,
+        leader_epoch: state.leader_epoch,
+        replica_nodes: state.replicas,
+        isr_nodes: state.in_sync,
+        offline_replicas: state.offline,
     }
 }
 

@@ -22,6 +22,7 @@ mod offset_commit;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod suffix;
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -80,7 +81,7 @@ pub(super) async fn handle(
         Request::Produce(r) => produce::handle(c, s, version, r).await,
         Request::Fetch(r) => fetch::handle(c, s, version, r).await,
         Request::ListOffsets(r) => list_offsets::handle(c, s, version, r).await.into(),
-        Request::OffsetForLeaderEpoch(r) => offset_for_leader_epoch::handle(c, s, r).into(),
+        Request::OffsetForLeaderEpoch(r) => offset_for_leader_epoch::handle(c, s, r).await.into(),
         Request::InitProducerId(r) => init_producer_id::handle(c, s, r).await.into(),
         Request::DeleteRecords(r) => delete_records::handle(c, s, r).await.into(),
         Request::CreateTopics(r) => create_topics::handle(c, s, r).await.into(),

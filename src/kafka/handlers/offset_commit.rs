@@ -1,5 +1,7 @@
 //! OffsetCommit (8).
 
+use std::sync::Arc;
+
 use super::super::context::Context;
 use super::super::errors::ToCode;
 use super::super::wire::ErrorCode;
@@ -8,11 +10,12 @@ use super::super::wire::offset_commit::{
     OffsetCommitResponseTopic, Request, Response,
 };
 use super::super::{Operation, Resource, Session};
+use super::suffix;
 use crate::coordinator::group::{
     CommitOffsets, Id, InstanceId, MemberId, OffsetToCommit, TopicPartition,
 };
-use crate::metadata::image::{Image, Topic};
-use crate::model::{self, LeaderEpoch};
+use crate::metadata::image::Image;
+use crate::model::{self, LeaderEpoch, TopicId};
 
 /// Topics are named by id from this version on (KIP-848).
 const TOPIC_ID_VERSION: i16 = 10;
@@ -29,20 +32,21 @@ pub(super) async fn handle(
     let mut asked: Vec<((usize, usize), OffsetToCommit)> = Vec::new();
     for (t, topic) in request.topics.into_iter().enumerate() {
         let found = match may {
-            true => find(&image, session, version, &topic),
+            true => find(context, &image, session, version, &topic),
             false => Err(ErrorCode::GroupAuthorizationFailed),
         };
         let OffsetCommitRequestTopic { name, topic_id, partitions } = topic;
         let mut answers = Vec::with_capacity(partitions.len());
         for (p, wanted) in partitions.into_iter().enumerate() {
             let partition_index = wanted.partition_index;
-            let topic = found.and_then(|topic| partition_of(topic, partition_index));
+            let topic = found.as_ref().map_err(|code| *code);
+            let topic = topic.and_then(|topic| topic.with(partition_index));
             let error_code = topic.err().unwrap_or(ErrorCode::None);
             if let Ok(topic) = topic {
                 let offset = OffsetToCommit {
                     partition: TopicPartition::new(&*topic.name, partition_index),
                     offset: wanted.committed_offset,
-                    leader_epoch: epoch(context, topic, &wanted),
+                    leader_epoch: epoch(context, topic.id, &wanted),
                     metadata: wanted.committed_metadata.unwrap_or_default(),
                 };
                 asked.push(((t, p), offset));
@@ -73,8 +77,8 @@ pub(super) async fn handle(
 
 /// The leader epoch that an offset belongs to: what the client says, or else the present one, which is not below that of
 /// the last record that the client has read. An old client that says none has its offsets clamped too, then (R25).
-fn epoch(context: &Context, topic: &Topic, wanted: &OffsetCommitRequestPartition) -> LeaderEpoch {
-    let at = model::TopicPartition { topic: topic.id, partition: wanted.partition_index };
+fn epoch(context: &Context, topic: TopicId, wanted: &OffsetCommitRequestPartition) -> LeaderEpoch {
+    let at = model::TopicPartition { topic, partition: wanted.partition_index };
     match wanted.committed_leader_epoch {
         0.. => wanted.committed_leader_epoch,
         // Of a leader that is out of reach too: what was read of it may be cut off.
@@ -82,23 +86,47 @@ fn epoch(context: &Context, topic: &Topic, wanted: &OffsetCommitRequestPartition
     }
 }
 
-fn find<'a>(
-    image: &'a Image,
-    session: &Session,
-    version: i16,
-    wanted: &OffsetCommitRequestTopic,
-) -> Result<&'a Topic, ErrorCode> {
-    let topic = match version {
-        ..TOPIC_ID_VERSION => image.topic(&wanted.name).ok_or(ErrorCode::UnknownTopicOrPartition),
-        _ => image.topics.get(&wanted.topic_id).ok_or(ErrorCode::UnknownTopicId),
-    }?;
-    match session.authorize(Operation::Read, Resource::Topic(&topic.name)) {
-        true => Ok(topic),
-        false => Err(ErrorCode::TopicAuthorizationFailed),
+/// What offsets are committed on.
+struct Found {
+    id: TopicId,
+    name: Arc<str>,
+    partitions: usize,
+}
+
+impl Found {
+    fn with(&self, partition: i32) -> Result<&Self, ErrorCode> {
+        let is_there = usize::try_from(partition).is_ok_and(|p| p < self.partitions);
+        is_there.then_some(self).ok_or(ErrorCode::UnknownTopicOrPartition)
     }
 }
 
-fn partition_of(topic: &Topic, partition: i32) -> Result<&Topic, ErrorCode> {
-    let is_there = usize::try_from(partition).is_ok_and(|p| p < topic.partitions.len());
-    is_there.then_some(topic).ok_or(ErrorCode::UnknownTopicOrPartition)
+fn find(
+    context: &Context,
+    image: &Image,
+    session: &Session,
+    version: i16,
+    wanted: &OffsetCommitRequestTopic,
+) -> Result<Found, ErrorCode> {
+    let (topic, unknown) = match version {
+        ..TOPIC_ID_VERSION => (image.topic(&wanted.name), ErrorCode::UnknownTopicOrPartition),
+        _ => (image.topics.get(&wanted.topic_id), ErrorCode::UnknownTopicId),
+    };
+    let suffix = match version {
+        _ if topic.is_some() => None,
+        ..TOPIC_ID_VERSION => suffix::named(context, image, &wanted.name),
+        _ => suffix::of_id(context, image, wanted.topic_id),
+    };
+    let (may, id, name, partitions) = match (topic, &suffix) {
+        (Some(topic), _) => {
+            let may = session.authorize(Operation::Read, Resource::Topic(&topic.name));
+            (may, topic.id, &topic.name, topic.partitions.len())
+        }
+        (None, Some(topic)) => {
+            let may = suffix::may(session, Operation::Read, topic);
+            (may, topic.id, &topic.name, topic.partitions.len())
+        }
+        (None, None) => return Err(unknown),
+    };
+    let found = Found { id, name: Arc::clone(name), partitions };
+    may.then_some(found).ok_or(ErrorCode::TopicAuthorizationFailed)
 }

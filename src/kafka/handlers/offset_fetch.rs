@@ -12,7 +12,7 @@ use super::super::wire::offset_fetch::{
     OffsetFetchResponseTopics, Request, Response,
 };
 use super::super::{Operation, Resource, Session};
-use super::{cluster, once_each};
+use super::{cluster, once_each, suffix};
 use crate::coordinator::group::{
     CommittedOffset, FetchOffsets, FetchedOffset, Id, TopicPartition, clamp,
 };
@@ -132,7 +132,9 @@ async fn all(
         }
     }
     let topics = by_topic.into_iter().map(|(name, partitions)| OffsetFetchResponseTopics {
-        topic_id: cluster::topic_id(image, &name).unwrap_or_default(),
+        topic_id: cluster::topic_id(image, &name)
+            .or_else(|| Some(suffix::named(context, image, &name)?.id))
+            .unwrap_or_default(),
         name,
         partitions,
     });
@@ -161,6 +163,7 @@ async fn some(
                 .topics
                 .get(&topic_id)
                 .map(|topic| topic.name.to_string())
+                .or_else(|| Some(suffix::of_id(context, image, topic_id)?.name.to_string()))
                 .ok_or(ErrorCode::UnknownTopicId),
         };
         let known = known.and_then(|name| {

@@ -7,29 +7,29 @@ use super::super::wire::offset_for_leader_epoch::{
     EpochEndOffset, OffsetForLeaderPartition, OffsetForLeaderTopicResult, Request, Response,
 };
 use super::super::{Operation, Resource, Session};
-use super::cluster;
+use super::{cluster, suffix};
 use crate::metadata::image::Image;
 use crate::model::{LeaderEpoch, Offset};
 use crate::replica::Role;
 
-pub(super) fn handle(context: &Context, session: &Session, request: Request) -> Response {
+pub(super) async fn handle(context: &Context, session: &Session, request: Request) -> Response {
     let image = context.metadata.image();
-    let topics = request.topics.into_iter().map(|topic| {
-        let partitions = topic.partitions.iter().map(|wanted| {
-            let answer = end(context, session, &image, &topic.topic, wanted);
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in request.topics {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for wanted in &topic.partitions {
+            let answer = end(context, session, &image, &topic.topic, wanted).await;
             let error_code = answer.err().unwrap_or(ErrorCode::None);
             let (leader_epoch, end_offset) = answer.ok().flatten().unwrap_or((-1, Offset(-1)));
             let (partition, end_offset) = (wanted.partition, end_offset.0);
-            EpochEndOffset { error_code, partition, leader_epoch, end_offset }
-        });
-        let partitions = partitions.collect();
-        OffsetForLeaderTopicResult { topic: topic.topic, partitions }
-    });
-    let topics = topics.collect();
+            partitions.push(EpochEndOffset { error_code, partition, leader_epoch, end_offset });
+        }
+        topics.push(OffsetForLeaderTopicResult { topic: topic.topic, partitions });
+    }
     Response { throttle_time_ms: session.throttle_time_ms(0), topics }
 }
 
-fn end(
+async fn end(
     context: &Context,
     session: &Session,
     image: &Image,
@@ -39,9 +39,17 @@ fn end(
     if !session.authorize(Operation::Describe, Resource::Topic(topic)) {
         return Err(ErrorCode::TopicAuthorizationFailed);
     }
-    let at =
-        cluster::find(image, topic, wanted.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let view = context.replicas.view(at).ok_or(ErrorCode::NotLeaderOrFollower)?;
+    let view = match suffix::named(context, image, topic) {
+        Some(suffix) if !suffix::may(session, Operation::Describe, &suffix) => {
+            return Err(ErrorCode::TopicAuthorizationFailed);
+        }
+        Some(suffix) => suffix::view(context, &suffix, wanted.partition).await?,
+        None => {
+            let at = cluster::find(image, topic, wanted.partition);
+            let at = at.ok_or(ErrorCode::UnknownTopicOrPartition)?;
+            context.replicas.view(at).ok_or(ErrorCode::NotLeaderOrFollower)?
+        }
+    };
     let progress = view.progress();
     cluster::check_epoch(wanted.current_leader_epoch, progress.leader_epoch)?;
     if progress.role != Role::Leader {

@@ -17,9 +17,10 @@ use super::super::wire::produce::{
     PartitionProduceResponse, Request, Response, TopicProduceData, TopicProduceResponse,
 };
 use super::super::{Operation, Resource, Session};
-use super::{Outcome, cluster, join_all, timeout};
+use super::{Outcome, cluster, join_all, suffix, timeout};
 use crate::metadata::image::{Image, Topic, is_internal};
-use crate::model::{TopicPartition, batch};
+use crate::metadata::moves::topics::is_suffix;
+use crate::model::{TopicId, TopicPartition, batch};
 use crate::replica::{Acks, ProduceError, Produced};
 
 /// Largest batch where a topic says nothing: Kafka's `message.max.bytes`.
@@ -138,13 +139,26 @@ impl<'a> Call<'a> {
             ..=12 => self.image.topic(&name).ok_or(ErrorCode::UnknownTopicOrPartition),
             _ => self.image.topics.get(&topic_id).ok_or(ErrorCode::UnknownTopicId),
         };
-        let topic = found.map_err(|code| Refused::new(code, code.name()));
+        let topic = found.map_err(|code| self.no_topic(code, &name, topic_id));
         let topic = topic.and_then(|topic| self.check_topic(topic));
         let partitions = partition_data.into_iter().map(|data| self.partition(topic.clone(), data));
         let answers = join_all(partitions).await.into_iter();
         let (partition_responses, pauses): (Vec<_>, Vec<Duration>) = answers.unzip();
         let pause = pauses.into_iter().max().unwrap_or_default();
         (TopicProduceResponse { name, topic_id, partition_responses }, pause)
+    }
+
+    /// Why there is nothing to write to: what a ledger has is only read.
+    fn no_topic(self, code: ErrorCode, name: &str, id: TopicId) -> Refused {
+        let by_id = || suffix::of_id(self.context, self.image, id).map(|t| t.name.to_string());
+        let suffix = Some(name).filter(|name| is_suffix(name)).map(str::to_owned).or_else(by_id);
+        let Some(suffix) = suffix else { return Refused::new(code, code.name()) };
+        if !self.session.authorize(Operation::Write, Resource::Topic(&suffix)) {
+            let message = "Write on the topic is needed";
+            return Refused::new(ErrorCode::TopicAuthorizationFailed, message);
+        }
+        let message = format!("{suffix} is what a ledger has, and is read-only");
+        Refused::new(ErrorCode::InvalidTopicException, message)
     }
 
     fn check_topic(self, topic: &'a Arc<Topic>) -> Result<&'a Arc<Topic>, Refused> {

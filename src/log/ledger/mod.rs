@@ -15,11 +15,14 @@
 //! How a crash is survived is drawn in `docs/log-format.md`: until the directory has its name the log
 //! is as it was; after that the cut goes on, now or at the next start, and cannot be taken back.
 //!
+//! `read.rs` reads a suffix as a log is read, at any offset and by time, for consumers.
+//!
 //! What of it is in the new log after all a `Comparison` tells; `replay.rs` makes of the rest what can
 //! be sent again.
 
 mod diff;
 mod manifest;
+mod read;
 mod replay;
 mod save;
 mod suffix;
@@ -31,7 +34,7 @@ use crate::model::{HomeEpoch, LogIndex, TopicPartition};
 
 use super::disk::Disk;
 use super::error::{Context, Error};
-use super::fork::Fork;
+use super::state::Position;
 use super::store;
 
 pub use diff::{Comparison, Counts, Diff, Error as DiffError, Part, Wanted};
@@ -71,6 +74,17 @@ impl Ledger {
             }
         }
         Ok(found)
+    }
+
+    /// What the cut of one partition at F, before home epoch `epoch`, put there; `None` without any, and
+    /// while the cut goes on.
+    pub fn of_move(
+        disk: &Arc<dyn Disk>,
+        dir: &Path,
+        id: TopicPartition,
+        (epoch, at): (HomeEpoch, Position),
+    ) -> Result<Option<Suffix>, Error> {
+        Ok(cut_off_at(disk, dir, id, (epoch, at))?.filter(|suffix| suffix.is_whole))
     }
 }
 
@@ -115,13 +129,13 @@ fn cut_off_at(
     disk: &Arc<dyn Disk>,
     dir: &Path,
     id: TopicPartition,
-    fork: &Fork,
+    (epoch, at): (HomeEpoch, Position),
 ) -> Result<Option<Suffix>, Error> {
-    let of_epoch = format!("{:05}-", fork.home_epoch.as_u32());
+    let of_epoch = format!("{:05}-", epoch.as_u32());
     for dir in dirs_of(&**disk, dir, id)?.into_iter().rev() {
         if dir.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&of_epoch)) {
             let suffix = Suffix::read(disk.clone(), dir)?;
-            if suffix.manifest.fork == fork.at {
+            if suffix.manifest.fork == at {
                 return Ok(Some(suffix));
             }
         }

@@ -8,6 +8,7 @@ mod home;
 mod home_crash;
 mod lifecycle;
 mod mend;
+mod suffix;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -23,6 +23,7 @@ use isobar_topology::{Load, Topology};
 use super::apply::Outcome;
 use super::command::Command;
 use super::image::Image;
+use super::moves::topics::{PREFIX, is_suffix};
 use super::refusal::{Reason, Refusal};
 use super::request::{Request, Response};
 use crate::model::{NodeId, TopicId};
@@ -161,7 +162,20 @@ fn twice(name: &str) -> Refusal {
 }
 
 fn unknown_topic(name: &str) -> Refusal {
-    Refusal::new(Reason::UnknownTopic, format!("no topic is named {name:?}"))
+    let unknown = || Refusal::new(Reason::UnknownTopic, format!("no topic is named {name:?}"));
+    of_a_ledger(name).unwrap_or_else(unknown)
+}
+
+/// What a ledger has is there to be read; nothing is made of it, and nothing is done to it.
+fn of_a_ledger(topic: &str) -> Option<Refusal> {
+    let refused = || {
+        let message = format!(
+            "{topic}: topics whose names begin with {PREFIX} show what ledgers have, and are read-only; one \
+             goes when its directory is removed from the ledger"
+        );
+        Refusal::new(Reason::InternalTopic, message)
+    };
+    is_suffix(topic).then(refused)
 }
 
 /// No request longer than what a leader looks through at a time.

@@ -289,6 +289,21 @@ fn kafkas_own_topics_are_made_by_the_cluster_and_left_alone_by_clients() {
 }
 
 #[test]
+fn nobody_makes_or_changes_what_a_ledger_shows() {
+    let (mut world, name) = (World::new(), "__suffix.t.2.1f3a9c77");
+    let own = Reason::InternalTopic;
+    assert_eq!(reason(world.create(topic(name, 1, &[]))), own);
+    assert_eq!(reason(grow(&mut world, name, 20)), own);
+    assert_eq!(reason(alter(&mut world, name, vec![set("retention.ms", "1")])), own);
+    let request = Request::DeleteTopics { topics: vec![TopicRef::Name(name.to_owned())] };
+    let Response::TopicsDeleted(deleted) = world.ask(request).unwrap() else { panic!() };
+    assert_eq!(deleted[0].as_ref().unwrap_err().reason, own);
+    let request = Request::EnsureTopics { names: vec![name.to_owned()] };
+    let Response::TopicsCreated(created) = world.ask(request).unwrap() else { panic!() };
+    assert_eq!(created[0].as_ref().unwrap_err().reason, own);
+}
+
+#[test]
 fn a_topic_that_is_deleted_and_made_again_is_another() {
     let mut world = World::new();
     world.create(topic("t", 1, &[])).unwrap();

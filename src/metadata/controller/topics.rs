@@ -7,7 +7,7 @@ use isobar_topology::Topology;
 use isobar_topology::placement::PARTITIONS_MAX;
 
 use super::partitions::{Plan, commands_of};
-use super::{Context, Decision, bounded, repeated, topology, twice, unknown_topic};
+use super::{Context, Decision, bounded, of_a_ledger, repeated, topology, twice, unknown_topic};
 use crate::metadata::command::Command;
 use crate::metadata::config::{self, OFFSETS_PARTITIONS};
 use crate::metadata::image::{CONSUMER_OFFSETS, Topic, is_internal};
@@ -36,6 +36,8 @@ pub fn create(
     for (item, new) in topics.into_iter().enumerate() {
         let checked = if repeated.contains(&new.name) {
             Err(twice(&new.name))
+        } else if let Some(refusal) = of_a_ledger(&new.name) {
+            Err(refusal)
         } else if is_internal(&new.name) {
             let message = format!("{} is made by the cluster itself", new.name);
             Err(Refusal::new(Reason::InvalidTopicName, message))
@@ -63,13 +65,14 @@ pub fn ensure(context: &mut Context<'_>, names: Vec<String>) -> Result<Decision,
             results.push(results[*first].clone());
             continue;
         }
-        let result = match context.image.topic(&name) {
-            Some(topic) => Ok(existing(topic)),
-            None if is_internal(&name) && name != CONSUMER_OFFSETS => {
+        let result = match (context.image.topic(&name), of_a_ledger(&name)) {
+            (Some(topic), _) => Ok(existing(topic)),
+            (None, Some(refusal)) => Err(refusal),
+            (None, None) if is_internal(&name) && name != CONSUMER_OFFSETS => {
                 let message = format!("{name} is for what is not built yet");
                 Err(Refusal::new(Reason::InvalidTopicName, message))
             }
-            None => creation.topic(context, item, &new_topic(&name)),
+            (None, None) => creation.topic(context, item, &new_topic(&name)),
         };
         seen.insert(name, item);
         results.push(result);

@@ -22,6 +22,7 @@ pub mod carrier;
 mod owed;
 #[cfg(test)]
 mod tests;
+pub mod topics;
 pub mod wire;
 
 use std::sync::Arc;

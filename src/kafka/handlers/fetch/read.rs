@@ -10,11 +10,12 @@ use super::super::super::errors::ToCode;
 use super::super::super::fetch_sessions::{Outcome, Topic, Wanted};
 use super::super::super::wire::ErrorCode;
 use super::super::super::{Operation, Resource, Session};
-use super::super::cluster;
+use super::super::{cluster, suffix};
 use super::nearest::{Candidate, nearest};
 use super::position::{Position, position};
 use crate::log;
 use crate::metadata::image::Image;
+use crate::metadata::moves::topics::SuffixTopic;
 use crate::model::{LeaderEpoch, NodeId, Offset, TopicPartition};
 use crate::replica::{Leader, Progress, ReadError, Records, Role, View};
 
@@ -111,7 +112,7 @@ impl Reading<'_> {
         allowance: Allowance,
         held: &mut Vec<OwnedSemaphorePermit>,
     ) -> Read {
-        let (at, view) = match self.find(wanted) {
+        let (at, view) = match self.find(wanted).await {
             Ok(found) => found,
             Err(refused) => return *refused,
         };
@@ -157,17 +158,22 @@ impl Reading<'_> {
         read
     }
 
-    fn find(&self, wanted: &Wanted) -> Result<(TopicPartition, Arc<View>), Box<Read>> {
+    async fn find(&self, wanted: &Wanted) -> Result<(TopicPartition, Arc<View>), Box<Read>> {
         let refuse = |code| Err(Box::new(Read::refused(code)));
         let topic = match &wanted.key.topic {
             Topic::Name(name) => self.image.topic(name),
             Topic::Id(id) => self.image.topics.get(id),
         };
         let Some(topic) = topic else {
-            return refuse(match wanted.key.topic {
-                Topic::Name(_) => ErrorCode::UnknownTopicOrPartition,
-                Topic::Id(_) => ErrorCode::UnknownTopicId,
-            });
+            let suffix = match &wanted.key.topic {
+                Topic::Name(name) => suffix::named(self.context, self.image, name),
+                Topic::Id(id) => suffix::of_id(self.context, self.image, *id),
+            };
+            return match (suffix, &wanted.key.topic) {
+                (Some(suffix), _) => self.find_suffix(&suffix, wanted.key.partition).await,
+                (None, Topic::Name(_)) => refuse(ErrorCode::UnknownTopicOrPartition),
+                (None, Topic::Id(_)) => refuse(ErrorCode::UnknownTopicId),
+            };
         };
         if !self.session.authorize(Operation::Read, Resource::Topic(&topic.name)) {
             return refuse(ErrorCode::TopicAuthorizationFailed);
@@ -184,6 +190,24 @@ impl Reading<'_> {
                 Err(Box::new(Read { leader, ..refused }))
             }
         }
+    }
+
+    async fn find_suffix(
+        &self,
+        topic: &SuffixTopic,
+        partition: i32,
+    ) -> Result<(TopicPartition, Arc<View>), Box<Read>> {
+        if !suffix::may(self.session, Operation::Read, topic) {
+            return Err(Box::new(Read::refused(ErrorCode::TopicAuthorizationFailed)));
+        }
+        let refused = |code| {
+            let placed = topic.partition(partition);
+            let leader = placed.filter(|_| code == ErrorCode::NotLeaderOrFollower);
+            let leader = leader.and_then(|placed| suffix::leader(self.context, placed));
+            Box::new(Read { leader, ..Read::refused(code) })
+        };
+        let view = suffix::view(self.context, topic, partition).await.map_err(refused)?;
+        Ok((view.partition, view))
     }
 
     fn check(&self, progress: &Progress, wanted: &Wanted) -> Result<(), ErrorCode> {
