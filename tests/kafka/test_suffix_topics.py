@@ -16,11 +16,19 @@ TIME_MS = 1_700_000_000_000
 INVALID_TOPIC_EXCEPTION = 17
 
 
-def send(bootstrap, topic, count):
+def producers(bootstrap, topic):
+    """One that compresses and one that does not, both connected: a home that is cut off takes records for its
+    lease only, and dialling would use it up."""
+    both = kafka.producer(bootstrap, linger_ms=0), kafka.producer(bootstrap, linger_ms=50, compression_type="gzip")
+    for producer in both:
+        producer.produce(topic, b"before", partition=1)
+        assert producer.flush(30) == 0
+    return both
+
+
+def send(both, topic, count):
     """Records of partition 1 as their producers know them: `{offset: (key, value, timestamp, headers)}`."""
-    sent = {}
-    plain = kafka.producer(bootstrap, linger_ms=0)
-    zipped = kafka.producer(bootstrap, linger_ms=50, compression_type="gzip")
+    sent, (plain, zipped) = {}, both
     for n in range(count):
         key = None if n % 3 == 0 else f"key-{n}".encode()
         headers = [("n", str(n).encode()), ("n", b"\0\xff"), ("none", None)] if n % 2 else []
@@ -45,13 +53,14 @@ def lost(own_dev, topic):
     `(dev, name of its suffix, those records, the move)`."""
     dev = own_dev()
     kafka.create_topic(",".join(map(dev.kafka, dev.nodes())), topic, partitions=2)
+    both = producers(dev.bootstrap("fra"), topic)
     for partition in range(2):
-        kafka.send(dev.bootstrap(), topic, [b"before"] * 5, partition)
+        kafka.send(dev.bootstrap(), topic, [b"before"] * 3, partition)
         exposed = lambda partition=partition: dev.cli(4).partition(topic, partition)["exposure"]
         wait.until("everything in iad", lambda: exposed().get("iad", {}).get("records") == 0, 30)
     dev.cli().link_cut("fra", "iad")
     dev.cli().link_cut("fra", "sin")
-    sent = send(dev.bootstrap("fra"), topic, 60)
+    sent = send(both, topic, 60)
     leads = lambda: dev.cli(4).json("cluster", "status")["controller"] not in (None, *dev.nodes("fra"))
     wait.until("a leader of __meta elsewhere", leads, 60)
     moves.move(dev.cli(4), "failover", "fra", "--to", "iad", "--topics", topic)
@@ -295,10 +304,10 @@ def test_a_suffix_is_read_on_while_one_node_that_has_it_is_left(cluster, topic, 
     one = cluster({"fra": 3, "iad": 1, "sin": 1})
     home, (target,), (far,) = one.in_dc("fra"), one.in_dc("iad"), one.in_dc("sin")
     kafka.create_topic(one.bootstrap(), topic, partitions=2)
-    kafka.send(one.bootstrap(), topic, [b"before"] * 5, 1)
+    both = producers(one.bootstrap("fra"), topic)
     wait.until("everything in iad", lambda: one.cli(1).partition(topic, 1)["exposure"].get("iad", {}).get("records") == 0, 30)
     one.kill9(target, far)
-    sent = send(one.bootstrap("fra"), topic, 30)
+    sent = send(both, topic, 30)
     one.kill9(*home)
     one.start(target, far, ready=False)
     survivor = one.cli(target)
