@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{BufRead as _, Write as _};
 use std::time::{Duration, Instant};
 
 use super::client::Target;
 use super::cluster::show;
+use super::confirm::confirmed;
 use super::output::{self, Table};
 use crate::admin::api::{self, MoveKind, Verdict};
 
@@ -219,7 +219,7 @@ fn go(kind: MoveKind, what: &What, accept_loss: bool) -> anyhow::Result<()> {
     let movable = planned.topics.iter().filter(|topic| topic.refused.is_none()).count();
     anyhow::ensure!(movable > 0, "nothing is moved");
     if !at_once {
-        anyhow::ensure!(confirmed()?, "nothing is moved: it takes \"yes\", or --yes");
+        anyhow::ensure!(confirmed("move these?")?, "nothing is moved: it takes \"yes\", or --yes");
         began = Instant::now();
         planned = target.change("/v1/moves", &proposal(false))?;
     }
@@ -274,14 +274,6 @@ fn wait(target: &Target, ended_before: usize, began: Instant) -> anyhow::Result<
         // tidy: the admin port has no event to wait for; the limit is above.
         std::thread::sleep(LOOK_EVERY);
     }
-}
-
-fn confirmed() -> anyhow::Result<bool> {
-    eprint!("move these? [yes/no] ");
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "yes" | "y"))
 }
 
 fn table_of(plan: &api::MovePlan) -> String {

@@ -6,6 +6,7 @@
 mod certs;
 mod client;
 mod cluster;
+mod confirm;
 mod dc;
 mod dev;
 mod environment;

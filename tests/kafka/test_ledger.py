@@ -111,12 +111,7 @@ def test_what_a_lost_home_had_alone_is_compared_and_replayed_once(own_dev, topic
         produce(connection, topic, retried, twin, batch.encode([b"after"]))
     dev.cli().link_heal("fra", "iad")
     dev.cli().link_heal("fra", "sin")
-
-    def counted():
-        latest = dev.cli(4).json("dc", "history")["ended"]
-        return [m for m in latest if m["topic"] == topic and m["beyond_records"] is not None]
-
-    (move,) = wait.until("the old home's disks read", counted, 60)
+    (move,) = moves.wait_counted(dev.cli(4), topic)
     node = move["longest"][0]
     end = kafka.end_offset(dev.bootstrap("iad"), topic)
 

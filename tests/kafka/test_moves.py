@@ -165,12 +165,7 @@ def test_what_an_isolated_home_acknowledged_is_in_its_ledger_to_the_record(own_d
     assert values == [cut]
     dev.cli().link_heal("fra", "iad")
     dev.cli().link_heal("fra", "sin")
-
-    def counted():
-        latest = dev.cli(4).json("dc", "history")["ended"]
-        return [m for m in latest if m["topic"] == topic and m["beyond_records"] is not None]
-
-    (move,) = wait.until("the old home's disks read", counted, 60)
+    (move,) = moves.wait_counted(dev.cli(4), topic)
     beyond = [offset for _, offset in alone if offset >= cut]
     figure(f"an isolated home acknowledged {len(alone)} records alone, {len(beyond)} of them beyond the cut; its ledger has {move['beyond_records']}")
     assert len(beyond) <= move["beyond_records"] <= len(beyond) + 2, "what was not acknowledged may be there too"

@@ -5,7 +5,6 @@
 //! it had in flight is sent again first, as the same producer with the same sequence.
 
 use std::fmt::Write as _;
-use std::io::{BufRead as _, Write as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,6 +15,7 @@ use super::Chosen;
 use super::diff::{self, Compared};
 use crate::admin::api;
 use crate::cli::client::Target;
+use crate::cli::confirm::confirmed;
 use crate::cli::kafka::Connection;
 use crate::cli::output;
 use crate::kafka::wire::ErrorCode;
@@ -115,7 +115,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
         return output::print("\nnothing is sent\n");
     }
-    anyhow::ensure!(args.yes || confirmed()?, "nothing is sent: it takes \"yes\", or --yes");
+    anyhow::ensure!(
+        args.yes || confirmed("send these?")?,
+        "nothing is sent: it takes \"yes\", or --yes"
+    );
     let mut progress = progress.unwrap_or_else(|| Progress::begun(now_ms()));
     let before = progress.records;
     send(&cluster, &plan, &mut progress).with_context(|| {
@@ -390,14 +393,6 @@ fn until<T>(
         // tidy: the next leader is not announced to this client; the limit is above.
         std::thread::sleep(RETRY_EVERY);
     }
-}
-
-fn confirmed() -> anyhow::Result<bool> {
-    eprint!("send these? [yes/no] ");
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "yes" | "y"))
 }
 
 fn now_ms() -> i64 {

@@ -24,6 +24,16 @@ def home(cli, topic, partition=0):
     return info["home"], info["home_epoch"]
 
 
+def wait_counted(cli, topic):
+    """Until the disks of a lost home have been read; the moves of the topic of which that is so."""
+
+    def counted():
+        ended = cli.json("dc", "history")["ended"]
+        return [m for m in ended if m["topic"] == topic and m["beyond_records"] is not None]
+
+    return wait.until("the old home's disks read", counted, 60)
+
+
 def wait_led_in(addresses, topic, nodes, partitions=1, seconds=60):
     """Until every address names a leader among `nodes` for every partition."""
 
