@@ -10,7 +10,7 @@ use isobar_topology::policy::{Flush, OnIsolation, Settings};
 use super::bootstrap::ticks;
 use crate::log::{self, Position};
 use crate::metadata::apply::disks;
-use crate::metadata::config::Effective;
+use crate::metadata::config::{self, Effective};
 use crate::metadata::image::{DiskId, Image};
 use crate::metadata::moves::{Report, owed, word};
 use crate::metadata::reconciler::{
@@ -291,12 +291,19 @@ fn policy(effective: &Effective) -> Policy {
             budget: budget(settings),
         },
         flush: settings.flush == Flush::Quorum,
-        log: log::Config {
-            segment_bytes: effective.segment_bytes,
-            segment_ms: effective.segment_ms,
-        },
+        log: log_of(effective),
         retention: log::Retention { ms: effective.retention_ms, bytes: effective.retention_bytes },
     }
+}
+
+fn log_of(effective: &Effective) -> log::Config {
+    let Effective { segment_bytes, segment_ms, .. } = *effective;
+    log::Config { segment_bytes, segment_ms }
+}
+
+/// Where the segments of a partition end; `None` if the image has no such topic.
+pub(super) fn log_config(image: &Image, at: TopicPartition) -> Option<log::Config> {
+    config::effective(image, image.topics.get(&at.topic)?).map(|effective| log_of(&effective))
 }
 
 /// A topic that was made sync stays so under a policy that is async by now, and needs no budget.

@@ -1,4 +1,4 @@
-//! Making a log end exactly at F (R13): cut where it differs, fetched where it is short.
+//! Making a log end exactly at F (R13), with what another node has of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::wire::{self, Ask};
 use super::{Error, Moves};
 use crate::broker::inbound::method;
-use crate::log::{self, Fork};
-use crate::model::{NodeId, TopicPartition};
+use crate::broker::reconcile::log_config;
+use crate::log::Fork;
+use crate::model::{LogIndex, NodeId, TopicPartition};
 
 /// For one range, as when catching up.
 const RANGE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -20,16 +21,11 @@ pub async fn here(
     fork: &Arc<Fork>,
     source: NodeId,
 ) -> Result<bool, Error> {
-    let mut cut = moves.mover.cut(at, fork).await?;
-    while !cut.holds {
-        let (from, to) = (cut.last.0.next().0, fork.at.index.next().0);
-        let body = wire::ask(at, fork.home_epoch, Ask::Range { from, to });
-        let range = moves.transport.bulk(source, method::SEALED_RANGE, body, RANGE_TIMEOUT).await?;
-        let entries = log::parse_range(at, &range)?;
-        if entries.is_empty() {
-            return Ok(false);
-        }
-        cut = moves.mover.extend(at, fork, entries).await?;
-    }
-    Ok(true)
+    let epoch = fork.home_epoch;
+    let range = |from: LogIndex, to: LogIndex| async move {
+        let body = wire::ask(at, epoch, Ask::Range { from: from.0, to: to.0 });
+        Ok(moves.transport.bulk(source, method::SEALED_RANGE, body, RANGE_TIMEOUT).await?)
+    };
+    let config = log_config(&moves.metadata.image(), at).ok_or(Error::NoTopic)?;
+    moves.mover.hold(at, fork, config, range).await
 }

@@ -64,6 +64,8 @@ pub enum Error {
     Metadata(#[from] service::Error),
     #[error(transparent)]
     Range(#[from] log::BadRange),
+    #[error("the topic is not known here yet, or not any more")]
+    NoTopic,
     #[error("no leader to hand off is known")]
     NoLeader,
     #[error("who grants leases now is the next leader of __meta")]

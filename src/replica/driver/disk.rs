@@ -172,7 +172,8 @@ impl Writer {
         Self { store, starts: HashMap::new(), waiting: Vec::new() }
     }
 
-    fn obey(&mut self, command: Command) {
+    /// Takes effect between two commits.
+    pub fn obey(&mut self, command: Command) {
         match command {
             Command::Commit(..) | Command::Close(_) => unreachable!("the caller takes these"),
             Command::Create { partition, topic_name, state, config, reply } => {

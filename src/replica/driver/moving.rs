@@ -9,17 +9,21 @@
 //! The loop only lets the core go and takes the new one in; everything between is the disk's, in the
 //! order of its commands, so a promise comes after every write of the core that went.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc as async_mpsc;
 
 use super::disk::Command;
 use super::disks::Disks;
-use super::orders::{Orders, Refused};
+use super::orders::{Order, Orders, Refused};
 use super::replicas::Replicas;
 use super::restart;
 use super::spec::Spec;
 use crate::log::{self, Cut, Entry, Fork, Manifest, Position, Sealed, Suffix};
-use crate::model::{HomeEpoch, TopicPartition};
+use crate::model::{HomeEpoch, LogIndex, TopicPartition};
 use crate::replica::core::Now;
 use crate::replica::host::Round;
 use crate::replica::{Progress, Role, View};
@@ -35,7 +39,7 @@ pub struct LetGo {
 impl Replicas {
     /// Lets the core of an older epoch go, for good: whatever waited for it hears that it does not
     /// lead. What it showed can be read on. Done twice it is done once.
-    pub(super) fn seal(
+    pub fn seal(
         &mut self,
         now: Now,
         at: TopicPartition,
@@ -65,8 +69,13 @@ impl Replicas {
         Ok((LetGo { stale }, last))
     }
 
+    /// What a sealed replica shows.
+    pub fn sealed_view(&self, at: TopicPartition) -> Option<&Arc<View>> {
+        self.sealed.get(&at)
+    }
+
     /// A replica whose promise a restart has found: it shows what it showed, and takes no part.
-    pub(super) fn open_sealed(&mut self, at: TopicPartition) -> Option<Arc<View>> {
+    pub fn open_sealed(&mut self, at: TopicPartition) -> Option<Arc<View>> {
         let (recovered, reader) = (self.recovered.get(&at)?, self.readers.get(&at)?);
         let progress = Progress {
             role: Role::Learner,
@@ -92,9 +101,24 @@ pub struct Mover {
     disks: Disks,
 }
 
+/// Where a mover's words arrive that has no loop and no disk thread of its own.
+pub struct Desk {
+    pub orders: async_mpsc::UnboundedReceiver<Order>,
+    pub commands: mpsc::Receiver<Command>,
+}
+
 impl Mover {
     pub(super) fn new(orders: Orders, disks: Disks) -> Self {
         Self { orders, disks }
+    }
+
+    /// For whoever carries its words out himself, on one disk with these partitions: the simulator.
+    pub fn apart(partitions: impl Iterator<Item = TopicPartition>) -> (Self, Desk) {
+        let (orders_in, orders) = async_mpsc::unbounded_channel();
+        let (commands_in, commands) = mpsc::channel();
+        let disks =
+            Disks::new(vec![commands_in], partitions.map(|at| (at, 0)).collect::<BTreeMap<_, _>>());
+        (Self::new(Orders::new(orders_in), disks), Desk { orders, commands })
     }
 
     /// R10: from here on nothing of an epoch before `epoch` is taken, and that is on disk; then, where
@@ -110,13 +134,13 @@ impl Mover {
     }
 
     /// Lets a sealed log end where it leaves the one that ends at F; what is beyond is in the ledger.
-    pub async fn cut(&self, at: TopicPartition, fork: &Arc<Fork>) -> Result<Cut, Refused> {
+    async fn cut(&self, at: TopicPartition, fork: &Arc<Fork>) -> Result<Cut, Refused> {
         let fork = Arc::clone(fork);
         self.ask(at, |reply| Command::Cut(at, fork, reply)).await
     }
 
     /// Adds a peer's entries to a sealed log, up to F.
-    pub async fn extend(
+    async fn extend(
         &self,
         at: TopicPartition,
         fork: &Arc<Fork>,
@@ -124,6 +148,36 @@ impl Mover {
     ) -> Result<Cut, Refused> {
         let fork = Arc::clone(fork);
         self.ask(at, |reply| Command::Extend(at, fork, entries, reply)).await
+    }
+
+    /// Makes the log here end exactly at F (R13): cut where it differs, and fetched where it is short:
+    /// `range` asks who has it for the entries from one index up to before another. `false` if nothing
+    /// came. Begun again it goes on where it was.
+    ///
+    /// `config` is the topic's: a replica that was sealed when its node started has no policy yet, and
+    /// segments end where they do in every DC.
+    pub async fn hold<E, F>(
+        &self,
+        at: TopicPartition,
+        fork: &Arc<Fork>,
+        config: log::Config,
+        mut range: impl FnMut(LogIndex, LogIndex) -> F,
+    ) -> Result<bool, E>
+    where
+        E: From<Refused> + From<log::BadRange>,
+        F: Future<Output = Result<Bytes, E>>,
+    {
+        self.disks.tell(at, Command::SetConfig(at, config));
+        let mut cut = self.cut(at, fork).await?;
+        while !cut.holds {
+            let bytes = range(cut.last.0.next(), fork.at.index.next()).await?;
+            let entries = log::parse_range(at, &bytes)?;
+            if entries.is_empty() {
+                return Ok(false);
+            }
+            cut = self.extend(at, fork, entries).await?;
+        }
+        Ok(true)
     }
 
     /// Lets the replica here, of an older epoch, begin the one of `spec` with what its log has in
@@ -159,5 +213,50 @@ impl Mover {
     ) -> Result<T, Refused> {
         let number = self.disks.of(at).ok_or(log::Error::UnknownPartition(at))?;
         Ok(self.disks.ask(number, command).await??)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::disk::Writer;
+    use super::*;
+    use crate::log::disk::sim::SimDisk;
+    use crate::log::tests::{append_batches, files, open, partition, store_with};
+
+    /// The next home's epoch.
+    fn next() -> HomeEpoch {
+        HomeEpoch::new(2).unwrap()
+    }
+
+    /// A node that starts with a promise on its disk opens no core, so nobody tells it the topic's policy.
+    #[tokio::test]
+    async fn a_replica_that_was_sealed_when_its_node_started_cuts_segments_where_all_do() {
+        let (disk, peer) = (SimDisk::new(1), SimDisk::new(2));
+        let (mut store, mut whole) = (store_with(&disk, 400), store_with(&peer, 400));
+        append_batches(&mut whole, 12, &[b'v'; 60]);
+        append_batches(&mut store, 3, &[b'v'; 60]);
+        store.seal(partition(0), next()).unwrap();
+        drop(store);
+        let (store, _) = open(&disk);
+
+        let reader = whole.reader(partition(0)).unwrap();
+        let (index, term) = reader.last();
+        let at = Position { index, term, offset: reader.next_offset() };
+        let fork = Arc::new(Fork { home_epoch: next(), at, epochs: reader.epochs() });
+        let (mover, Desk { commands, .. }) = Mover::apart([partition(0)].into_iter());
+        let writing = std::thread::spawn(move || {
+            let mut writer = Writer::new(store);
+            commands.iter().for_each(|command| writer.obey(command));
+        });
+        let range = |from, to| {
+            let range = reader.range(from, to, 1 << 20).map_err(Refused::Log);
+            async { Ok::<_, Box<dyn std::error::Error>>(range?) }
+        };
+        let config = log::Config { segment_bytes: 400, ..log::Config::default() };
+        assert!(mover.hold(partition(0), &fork, config, range).await.unwrap());
+        drop(mover);
+        writing.join().unwrap();
+        assert!(files(&peer, ".log").len() > 3);
+        assert_eq!(files(&disk, ".log"), files(&peer, ".log"));
     }
 }

@@ -46,7 +46,7 @@ pub enum Refused {
     ShuttingDown,
 }
 
-pub(super) enum Order {
+pub enum Order {
     Open(Box<Spec>, oneshot::Sender<Result<(), Refused>>),
     Remove(TopicPartition, oneshot::Sender<Result<(), Refused>>),
     Policy(TopicPartition, Policy),
