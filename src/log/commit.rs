@@ -38,6 +38,11 @@ struct Round {
 }
 
 impl Store {
+    /// Of whatever failed last: a disk that has failed is written no more, and its process ends (R20).
+    pub fn check_disk(&self) -> Result<(), Fatal> {
+        self.check_alive().map_err(|source| Fatal { dir: self.dir.clone(), source })
+    }
+
     /// Applies `writes` in order and makes them durable as each asks. Blocks for the disk.
     ///
     /// An error is fatal (R20): what reached the disk is unknown, so the caller ends the process

@@ -164,6 +164,12 @@ impl Partition {
         }
     }
 
+    /// The home epoch that it is in, or that its replicas promise: one more with every forced move after a
+    /// cut was chosen, whether any of them has ended or not.
+    pub fn newest_epoch(&self) -> HomeEpoch {
+        self.moving().map_or(self.home_epoch, |moving| moving.epoch)
+    }
+
     pub fn voters(&self) -> impl Iterator<Item = &Replica> {
         self.replicas.iter().filter(|r| r.voter)
     }

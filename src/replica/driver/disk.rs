@@ -133,6 +133,8 @@ impl Disk {
                     other => {
                         self.commit(std::mem::take(&mut writes))?;
                         self.writer.obey(other);
+                        // Whoever asked has heard of it; nothing else need come to be written.
+                        self.writer.store.check_disk()?;
                     }
                 }
                 if writes.len() < COMMIT_WRITES_MAX {
@@ -286,5 +288,34 @@ impl Writer {
         };
         let base = reader.segments().first().map_or(reader.next_offset(), |s| s.base_offset);
         Some((partition, Start { index: start.index, term: start.term, offset: base }, producers))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::disk::sim::SimDisk;
+    use crate::log::tests::{append_batches, partition, store_with};
+
+    /// R20: a sealed replica writes nothing more, so there may never be a commit that finds it out.
+    #[test]
+    fn a_disk_that_fails_under_an_order_ends_its_thread_at_once() {
+        let disk = SimDisk::new(1);
+        let mut store = store_with(&disk, 1000);
+        append_batches(&mut store, 3, b"v");
+        let (orders, commands) = mpsc::channel();
+        let (done, _) = async_mpsc::unbounded_channel();
+        disk.fail_sync("/data");
+        let [mut first, mut second] = [2, 3].map(|epoch| {
+            let (reply, answer) = oneshot::channel();
+            let epoch = HomeEpoch::new(epoch).unwrap();
+            orders.send(Command::Seal(partition(0), epoch, reply)).unwrap();
+            answer
+        });
+        drop(orders);
+        let ended = Disk::new(0, store, commands, done, || Duration::ZERO).run();
+        assert!(ended.is_err());
+        assert!(first.try_recv().unwrap().is_err());
+        assert!(second.try_recv().is_err(), "nobody got to it any more");
     }
 }
