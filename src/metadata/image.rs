@@ -16,6 +16,10 @@ use crate::model::{
 /// The uuid of a data directory, written when it was first used.
 pub type DiskId = [u8; 16];
 
+/// How many epochs a replica promises beyond the newest that its image knows of: moves that are forced
+/// in a row while the image is on its way.
+const EPOCHS_AHEAD_MAX: u32 = 4;
+
 /// Cheap to clone: the parts are shared.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Image {
@@ -166,8 +170,14 @@ impl Partition {
 
     /// The home epoch that it is in, or that its replicas promise: one more with every forced move after a
     /// cut was chosen, whether any of them has ended or not.
-    pub fn newest_epoch(&self) -> HomeEpoch {
+    fn newest_epoch(&self) -> HomeEpoch {
         self.moving().map_or(self.home_epoch, |moving| moving.epoch)
+    }
+
+    /// Whether a replica may promise `epoch`. It is out until that epoch comes, so no mistake of another
+    /// node may take it out for good; an image that is further behind catches up, and is asked again.
+    pub fn may_promise(&self, epoch: HomeEpoch) -> bool {
+        epoch.as_u32() <= self.newest_epoch().as_u32() + EPOCHS_AHEAD_MAX
     }
 
     pub fn voters(&self) -> impl Iterator<Item = &Replica> {

@@ -8,9 +8,6 @@ use super::{Error, Moves, hold, seal};
 use crate::broker::inbound::{Answer, Switch, method};
 use crate::model::{LogIndex, TopicPartition};
 
-/// How far the epoch that is asked about may be ahead of the image here.
-const EPOCHS_AHEAD_MAX: u32 = 4;
-
 /// Why a call was refused, for the caller's log.
 mod code {
     pub const MALFORMED: u16 = 1;
@@ -75,16 +72,15 @@ where
     })
 }
 
-/// A replica that promises an epoch is out until that epoch comes: no mistake of another node may take it out for
-/// good. An image that is two moves behind catches up, and is asked again.
+/// What is asked about an epoch far ahead of the image here is answered when the image has caught up.
 fn check(moves: &Moves, asked: &Asked) -> Result<(), RpcError> {
     let image = moves.metadata.image();
-    let here = image.partition(asked.at).map(|placed| placed.home_epoch.as_u32());
-    let is_near = here.is_some_and(|here| asked.epoch.as_u32() <= here + EPOCHS_AHEAD_MAX);
+    let here = image.partition(asked.at);
+    let is_near = here.is_some_and(|placed| placed.may_promise(asked.epoch));
     if is_near && asked.at != TopicPartition::META {
         return Ok(());
     }
-    let (at, epoch) = (asked.at, asked.epoch);
+    let (at, epoch, here) = (asked.at, asked.epoch, here.map(|placed| placed.home_epoch));
     Err(refused(code::REFUSED, &format!("home epoch {epoch} of {at}: here it is {here:?}")))
 }
 

@@ -150,6 +150,23 @@ fn another_cut_takes_another_promise() {
     assert_eq!(partition(&world, at).home_epoch, epoch(3));
 }
 
+/// Each move that is forced after a cut was chosen is one epoch further, and none of them has ended.
+#[test]
+fn a_home_that_was_forced_again_and_again_can_still_be_moved() {
+    let (mut world, at) = world();
+    let before = partition(&world, at);
+    for n in 2..8 {
+        ask(&mut world, begin(at, Kind::Failover, "iad")).unwrap();
+        assert_eq!(partition(&world, at).moving().unwrap().epoch, epoch(n));
+        let mut cut = activation(at, "iad", &[4, 5]);
+        cut.fork.home_epoch = epoch(n);
+        choose(&mut world, cut).unwrap();
+    }
+    assert_eq!(partition(&world, at).home_epoch, HomeEpoch::FIRST);
+    assert!(partition(&world, at).may_promise(epoch(7)));
+    assert!(!before.may_promise(epoch(7)), "it has missed six moves, or somebody is mistaken");
+}
+
 #[test]
 fn what_is_planned_may_be_forced_and_nothing_else_may_change_a_move() {
     let (mut world, at) = world();
