@@ -192,7 +192,7 @@ async fn hand_off(moves: &Moves, course: &Course) -> Result<(), Error> {
     let leader = moves.replicas.leaders().of(course.at).ok_or(Error::NoLeader)?.node;
     let (to, timeout) = (course.aim.to.clone(), HAND_OFF_TIMEOUT);
     if leader == moves.node {
-        moves.orders.hand_off(course.at, to, timeout).await?;
+        moves.orders.hand_off(course.at, (course.next, to), timeout).await?;
     } else {
         let body = wire::ask(course.at, course.next, Ask::HandOff { to, timeout });
         moves.transport.call(leader, method::HAND_OFF, body, timeout).await?;

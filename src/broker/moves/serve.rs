@@ -33,9 +33,9 @@ pub fn take_up(moves: &Moves, switch: &Switch) {
     switch.take_up(
         method::HAND_OFF,
         answer(moves, |moves, asked| async move {
-            let at = asked.at;
+            let (at, next) = (asked.at, asked.epoch);
             let (to, timeout) = asked.hand_off()?;
-            moves.orders.hand_off(at, to, timeout).await?;
+            moves.orders.hand_off(at, (next, to), timeout).await?;
             Ok(Bytes::new())
         }),
     );

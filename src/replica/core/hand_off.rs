@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::effect::{Effect, Ticket};
 use super::{Core, Now, control, watermark};
-use crate::model::{DcName, LogIndex};
+use crate::model::{DcName, HomeEpoch, LogIndex};
 use crate::replica::ProduceError;
 
 #[derive(Debug)]
@@ -25,8 +25,19 @@ pub(super) struct HandingOff {
 }
 
 impl Core {
-    /// Stops for good. Asked again it answers for the same entry.
-    pub fn hand_off(&mut self, now: Now, ticket: Ticket, to: DcName, deadline: Duration) {
+    /// Stops for good, so that the home epoch `next` may begin. Asked again it answers for the same entry.
+    /// Whoever asks for an epoch that has begun has not heard of that: this home goes on.
+    pub fn hand_off(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        (next, to): (HomeEpoch, DcName),
+        deadline: Duration,
+    ) {
+        if next <= self.config.group.home_epoch {
+            self.effects.push_back(Effect::HandedOff(ticket, Err(ProduceError::NotLeader)));
+            return;
+        }
         let index = match &self.handing_off {
             Some(before) => before.index,
             None => match self.may_hand_off() {

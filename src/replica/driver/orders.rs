@@ -61,7 +61,12 @@ pub enum Order {
     Standing(TopicPartition, ReplicaId, oneshot::Sender<Option<Standing>>),
     Seal(TopicPartition, HomeEpoch, oneshot::Sender<Result<LetGo, Refused>>),
     Begun(Box<log::Recovered>, log::Reader, Box<Spec>, oneshot::Sender<Result<(), Refused>>),
-    HandOff(TopicPartition, DcName, Duration, oneshot::Sender<Result<LogIndex, ProduceError>>),
+    HandOff(
+        TopicPartition,
+        (HomeEpoch, DcName),
+        Duration,
+        oneshot::Sender<Result<LogIndex, ProduceError>>,
+    ),
     ClusterId(String, oneshot::Sender<Result<(), Refused>>),
     Close(oneshot::Sender<()>),
 }
@@ -168,10 +173,10 @@ impl Orders {
     pub async fn hand_off(
         &self,
         at: TopicPartition,
-        to: DcName,
+        next: (HomeEpoch, DcName),
         timeout: Duration,
     ) -> Result<LogIndex, Refused> {
-        let handed = self.ask(|reply| Order::HandOff(at, to, timeout, reply)).await?;
+        let handed = self.ask(|reply| Order::HandOff(at, next, timeout, reply)).await?;
         handed.map_err(|why| Refused::NotHandedOff { partition: at, why })
     }
 
@@ -270,9 +275,9 @@ impl<N: Network> Driver<N> {
             Order::HandOff(at, _, _, reply) if self.replicas.sealed.contains_key(&at) => {
                 let _ = reply.send(Ok(LogIndex::ZERO));
             }
-            Order::HandOff(at, to, timeout, reply) => {
+            Order::HandOff(at, next, timeout, reply) => {
                 let ticket = self.ticket(Waiting::HandOff(reply));
-                if !self.replicas.host.hand_off(now, at, ticket, to, now.mono + timeout)
+                if !self.replicas.host.hand_off(now, at, ticket, next, now.mono + timeout)
                     && let Some(Waiting::HandOff(reply)) = self.waiting.remove(&ticket)
                 {
                     let _ = reply.send(Err(ProduceError::UnknownPartition));

@@ -19,7 +19,7 @@ use super::core::raft_log::{Start, Wanted};
 use super::core::{Core, Now, Queued};
 use super::wire;
 use crate::log;
-use crate::model::{DcName, LogIndex, NodeId, Offset, ReplicaId, TopicPartition};
+use crate::model::{DcName, HomeEpoch, LogIndex, NodeId, Offset, ReplicaId, TopicPartition};
 
 /// The replicas of one node.
 pub struct Host {
@@ -248,10 +248,10 @@ impl Host {
         now: Now,
         at: TopicPartition,
         ticket: Ticket,
-        to: DcName,
+        next: (HomeEpoch, DcName),
         deadline: std::time::Duration,
     ) -> bool {
-        self.with(at, |core| core.hand_off(now, ticket, to, deadline))
+        self.with(at, |core| core.hand_off(now, ticket, next, deadline))
     }
 
     pub fn policy(&mut self, now: Now, at: TopicPartition, ack: AckPolicy) {

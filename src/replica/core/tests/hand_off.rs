@@ -4,12 +4,16 @@ use super::*;
 
 const SYNC: AckPolicy = AckPolicy { sync_to: 1, ..ASYNC };
 
+fn next() -> HomeEpoch {
+    HomeEpoch::new(2).unwrap()
+}
+
 fn hand_off(cluster: &mut Cluster, to: u64) -> Ticket {
     cluster.tickets += 1;
     let (ticket, leader) = (Ticket(cluster.tickets), cluster.leader());
     let deadline = cluster.now.mono + Duration::from_secs(5);
     let core = cluster.cores.get_mut(&leader).unwrap();
-    core.hand_off(cluster.now, ticket, dc(to), deadline);
+    core.hand_off(cluster.now, ticket, (next(), dc(to)), deadline);
     cluster.settle();
     ticket
 }
@@ -49,12 +53,25 @@ fn a_target_that_does_not_answer_is_told_in_time_and_the_leader_stays_stopped() 
     assert_eq!(cluster.replies[&late], Err(ProduceError::NotLeader), "its epoch ends (R18)");
 }
 
+/// Whoever carried the move to this home, and has not heard that it ended, asks again.
+#[test]
+fn a_home_that_has_begun_does_not_hand_off_so_that_it_begins() {
+    let mut cluster = Cluster::new(ASYNC);
+    let (ticket, leader) = (Ticket(99), cluster.leader());
+    let core = cluster.cores.get_mut(&leader).unwrap();
+    core.hand_off(cluster.now, ticket, (HomeEpoch::FIRST, dc(4)), Duration::from_secs(9));
+    cluster.settle();
+    assert_eq!(cluster.handed_off[&ticket], Err(ProduceError::NotLeader));
+    let produced = cluster.produce(leader, sample(1, None), Acks::All);
+    assert!(cluster.replies[&produced].is_ok(), "it goes on");
+}
+
 #[test]
 fn a_follower_has_nothing_to_hand_off() {
     let mut cluster = Cluster::new(ASYNC);
     let ticket = Ticket(99);
     let core = cluster.cores.get_mut(&r(4)).unwrap();
-    core.hand_off(cluster.now, ticket, dc(4), Duration::from_secs(9));
+    core.hand_off(cluster.now, ticket, (next(), dc(4)), Duration::from_secs(9));
     cluster.settle();
     assert_eq!(cluster.handed_off[&ticket], Err(ProduceError::NotLeader));
 }
