@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::inbound::{Answer, method};
-use crate::metadata::lease::{Granted, Grantor, Holder, Renew};
+use crate::metadata::lease::{Granted, Grantor, Holder, Renew, Wait};
 use crate::model::{LeaderEpoch, NodeId, TopicPartition};
 use crate::replica::driver::Orders;
 use crate::replica::{self, Role};
@@ -51,15 +51,13 @@ impl Office {
         Some(ask(grantor, now))
     }
 
-    /// Returns when none of these nodes can hold a lease any more, by any clock that runs within a
-    /// tenth of this one; `false` where this node does not lead `__meta`: who does may have granted
-    /// more. A leader that has granted nothing yet counts from its election what others may have.
-    pub async fn leases_over(&self, nodes: &[NodeId]) -> bool {
+    /// Returns when the wait is over by any clock that runs within a tenth of this one; `false` where
+    /// this node does not lead `__meta`: who does may have granted more. A leader that has granted
+    /// nothing yet counts from its election what others may have.
+    pub async fn leases_over(&self, mut wait: Wait) -> bool {
         loop {
-            let over_in = self.with_grantor(|grantor, now| {
-                let over_at = nodes.iter().map(|node| grantor.over_at(*node)).max();
-                over_at.unwrap_or_default().saturating_sub(now)
-            });
+            let over_in =
+                self.with_grantor(|grantor, now| wait.over_at(grantor).saturating_sub(now));
             // A renewal may come in between: look again.
             match over_in {
                 None => return false,

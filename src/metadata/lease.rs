@@ -197,6 +197,35 @@ impl Grantor {
     }
 }
 
+/// What a move waits for before its verdict may be one with a loss.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wait {
+    nodes: Vec<NodeId>,
+    replaced: Vec<NodeId>,
+    replaced_over_at: Option<Duration>,
+}
+
+impl Wait {
+    /// For the leases of these nodes. Those of which the disk was `replaced` go on renewing under another:
+    /// what acknowledges with the old one, if there still is anything, was granted its lease
+    /// before the first look here.
+    pub fn new(nodes: Vec<NodeId>, replaced: Vec<NodeId>) -> Self {
+        Self { nodes, replaced, replaced_over_at: None }
+    }
+
+    pub fn is_for_nobody(&self) -> bool {
+        self.nodes.is_empty() && self.replaced.is_empty()
+    }
+
+    /// When it is over, as far as is known now: a renewal may come in between.
+    pub fn over_at(&mut self, grantor: &Grantor) -> Duration {
+        let last = |nodes: &[NodeId]| nodes.iter().map(|node| grantor.over_at(*node)).max();
+        let replaced = last(&self.replaced).unwrap_or_default();
+        let replaced_over_at = *self.replaced_over_at.get_or_insert(replaced);
+        last(&self.nodes).unwrap_or_default().max(replaced_over_at)
+    }
+}
+
 fn with_drift(length: Duration) -> Duration {
     length + length * DRIFT_PERCENT / 100
 }
@@ -300,6 +329,20 @@ mod tests {
                 assert!(over_in_true_time <= grantor.over_at(node()), "{delay} {rate}");
             }
         }
+    }
+
+    #[test]
+    fn a_wait_ends_though_nodes_with_other_disks_go_on_renewing() {
+        let other = NodeId::new(5).unwrap();
+        let mut grantor = grantor(0.0);
+        let renew = |id| Renew { version: VERSION, id, length_ms: 9_000 };
+        let mut wait = Wait::new(vec![other], vec![node()]);
+        grantor.handle_renew(s(10.0), node(), renew(1)).unwrap();
+        assert_eq!(wait.over_at(&grantor), s(19.9), "it may hold that one still");
+        grantor.handle_renew(s(18.0), node(), renew(2)).unwrap();
+        assert_eq!(wait.over_at(&grantor), s(19.9), "this one has the new disk");
+        grantor.handle_renew(s(18.0), other, renew(1)).unwrap();
+        assert_eq!(wait.over_at(&grantor), s(27.9));
     }
 
     #[test]

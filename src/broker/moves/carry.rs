@@ -1,9 +1,7 @@
 //! The driver of one move: calls, clocks and `__meta` for the pure [`Carrier`].
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use isobar_topology::policy::OnIsolation;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -11,9 +9,6 @@ use super::activate::Activator;
 use super::wire::{self, Ask};
 use super::{Error, Moves, hold, now_ms, seal};
 use crate::broker::inbound::method;
-use crate::metadata::config;
-use crate::metadata::image::Image;
-use crate::metadata::moves::Moving;
 use crate::metadata::moves::carrier::{
     Attempt, Carrier, Course, Effect, HOLD_WAIT, SEAL_WAIT, Seal, When,
 };
@@ -39,21 +34,9 @@ enum Answer {
     GivenUp(Result<(), Error>),
 }
 
-/// The move of a partition as the image has it; `None` if its home is not moving (any more).
-fn course(image: &Image, at: TopicPartition) -> Option<Course> {
-    let placed = Arc::clone(image.partition(at)?);
-    let Moving { aim, epoch, chosen } = placed.moving()?.clone();
-    let topology = image.topology.as_ref()?;
-    let nodes = placed.replicas.iter().map(|r| r.node);
-    let dcs = nodes.filter_map(|node| Some((node, topology.dc_of(node)?.clone()))).collect();
-    let effective = config::effective(image, image.topics.get(&at.topic)?);
-    let fences = effective.is_some_and(|e| e.policy.on_isolation == OnIsolation::Fence);
-    Some(Course { at, placed, aim, next: epoch, chosen, dcs, fences })
-}
-
 /// Carries a move to its end, or until this node leads `__meta` no more, or the move is another one.
 pub(super) async fn carry(moves: Moves, activator: Activator, at: TopicPartition) {
-    let Some(course) = course(&moves.metadata.image(), at) else { return };
+    let Some(course) = Course::of(&moves.metadata.image(), at) else { return };
     let begun = Instant::now();
     let mut carrier = Carrier::new(Duration::ZERO, course);
     let mut images = moves.metadata.watch();
@@ -64,8 +47,8 @@ pub(super) async fn carry(moves: Moves, activator: Activator, at: TopicPartition
             let (moves, activator) = (moves.clone(), activator.clone());
             under_way.spawn(act(moves, activator, carrier.course().clone(), effect));
         }
-        let is_this = self::course(&images.borrow_and_update(), at)
-            .is_some_and(|now| is_of(&now) == is_of(carrier.course()));
+        let is_this = Course::of(&images.borrow_and_update(), at)
+            .is_some_and(|now| now.is_same_move(carrier.course()));
         if carrier.is_over() || !is_this || !moves.leads_meta() {
             return;
         }
@@ -85,11 +68,6 @@ pub(super) async fn carry(moves: Moves, activator: Activator, at: TopicPartition
             changed = images.changed() => if changed.is_err() { return },
         }
     }
-}
-
-/// Which move it is; that its cut has been chosen since does not make it another one.
-fn is_of(course: &Course) -> (HomeEpoch, &Aim) {
-    (course.next, &course.aim)
 }
 
 async fn reached(timeout: Option<Instant>) {
@@ -143,8 +121,8 @@ async fn act(moves: Moves, activator: Activator, course: Course, effect: Effect)
             };
             Answer::Held(attempt, replica, held)
         }
-        Effect::WaitForLeases(of, nodes) => {
-            let done = moves.office.leases_over(&nodes).await;
+        Effect::WaitForLeases(of, wait) => {
+            let done = moves.office.leases_over(wait).await;
             Answer::LeasesOver(of, done.then_some(()).ok_or(Error::NotLeading))
         }
         Effect::Activate(of, activation) => {

@@ -27,6 +27,8 @@ use isobar_topology::quorum::majority;
 
 use super::{Activation, Choice, Chosen, FORK_TERMS_MAX, Kind, Verdict};
 use crate::log::Fork;
+use crate::metadata::image::Replica;
+use crate::metadata::lease::Wait;
 use crate::model::{NodeId, ReplicaId};
 
 pub use step::{Attempt, Course, Effect, Seal, When};
@@ -437,13 +439,16 @@ impl Carrier {
             ended_ms: 0,
         });
         // Who is sealed acknowledges nothing any more; who is not may hold a lease.
-        let voters = self.course.placed.voters().filter(|r| !self.told.contains_key(&r.id));
-        let old: Vec<NodeId> = voters.map(|r| r.node).collect();
-        if verdict == Verdict::Lossless || !self.course.fences || old.is_empty() {
+        let silent = self.course.placed.voters().filter(|r| !self.told.contains_key(&r.id));
+        let (replaced, rest): (Vec<_>, Vec<_>) =
+            silent.partition(|r| self.course.gone.contains(&r.id));
+        let nodes = |of: Vec<&Replica>| of.into_iter().map(|r| r.node).collect();
+        let wait = Wait::new(nodes(rest), nodes(replaced));
+        if verdict == Verdict::Lossless || !self.course.fences || wait.is_for_nobody() {
             self.effects.push_back(Effect::Activate(self.attempt, activation));
         } else {
             self.stage = Stage::Waiting { until: now + LEASES_WAIT, activation };
-            self.effects.push_back(Effect::WaitForLeases(self.attempt, old));
+            self.effects.push_back(Effect::WaitForLeases(self.attempt, wait));
         }
     }
 }

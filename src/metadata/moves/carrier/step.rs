@@ -1,12 +1,16 @@
 //! What a carrier is told of its move, what it asks for, and what comes back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::log::{EpochStart, Fork, Position};
-use crate::metadata::image::Partition;
-use crate::metadata::moves::{Activation, Aim, Choice, Chosen};
+use isobar_topology::policy::OnIsolation;
+
+use crate::log::{EpochStart, Fork, Position, Sealed};
+use crate::metadata::config;
+use crate::metadata::image::{Image, Partition, Replica};
+use crate::metadata::lease;
+use crate::metadata::moves::{Activation, Aim, Choice, Chosen, Moving};
 use crate::model::{DcName, HomeEpoch, NodeId, ReplicaId, TopicPartition};
 
 /// What it is told of the move.
@@ -21,9 +25,36 @@ pub struct Course {
     pub chosen: Option<Chosen>,
     /// Of the nodes that have replicas.
     pub dcs: BTreeMap<NodeId, DcName>,
+    /// Replicas whose node has another disk by now (R22): they answer no more.
+    pub gone: BTreeSet<ReplicaId>,
     /// The topic's policy is `on_isolation = "fence"`: an old home that is alive and cut off goes on
     /// acknowledging until its leases are over, and no longer (R17).
     pub fences: bool,
+}
+
+impl Course {
+    /// The move of a partition as the image has it; `None` if its home is not moving (any more).
+    pub fn of(image: &Image, at: TopicPartition) -> Option<Self> {
+        let placed = Arc::clone(image.partition(at)?);
+        let Moving { aim, epoch, chosen } = placed.moving()?.clone();
+        let topology = image.topology.as_ref()?;
+        let nodes = placed.replicas.iter().map(|r| r.node);
+        let dcs = nodes.filter_map(|node| Some((node, topology.dc_of(node)?.clone()))).collect();
+        let has_other = |r: &&Replica| {
+            let node = image.nodes.get(&r.node);
+            node.is_some_and(|node| r.disk.is_some_and(|disk| disk != node.disk))
+        };
+        let gone = placed.replicas.iter().filter(has_other).map(|r| r.id).collect();
+        let effective = config::effective(image, image.topics.get(&at.topic)?);
+        let fences = effective.is_some_and(|e| e.policy.on_isolation == OnIsolation::Fence);
+        Some(Self { at, placed, aim, next: epoch, chosen, dcs, gone, fences })
+    }
+
+    /// Whether it still is that move; that its cut has been chosen since does not make it another
+    /// one.
+    pub fn is_same_move(&self, other: &Self) -> bool {
+        (self.next, &self.aim) == (other.next, &other.aim)
+    }
 }
 
 /// A replica's seal, as it tells.
@@ -37,6 +68,20 @@ pub struct Seal {
     pub uncounted: bool,
     /// Time since it last had all that its leader had acknowledged, when it was sealed.
     pub stale: Option<Duration>,
+}
+
+impl Seal {
+    /// What a sealed log says; `stale` as the replica knew when it was sealed.
+    pub fn of(sealed: &Sealed, stale: Option<Duration>) -> Self {
+        let (index, term) = sealed.last;
+        Self {
+            replica: sealed.replica,
+            last: Position { index, term, offset: sealed.next_offset },
+            epochs: sealed.epochs.clone(),
+            uncounted: sealed.installing || sealed.damaged,
+            stale,
+        }
+    }
 }
 
 /// Which attempt an effect belongs to, and so its answer.
@@ -53,8 +98,8 @@ pub enum Effect {
     Choose(Attempt, Box<Choice>),
     /// Have a replica hold F, which `source` has; answer with `handle_held`.
     Hold { attempt: Attempt, replica: ReplicaId, node: NodeId, fork: Arc<Fork>, source: NodeId },
-    /// Wait until none of these nodes can hold a lease; answer with `handle_leases_over` (R17).
-    WaitForLeases(Attempt, Vec<NodeId>),
+    /// Wait until the old home can hold no lease; answer with `handle_leases_over` (R17).
+    WaitForLeases(Attempt, lease::Wait),
     /// Propose it; answer with `handle_activated`.
     Activate(Attempt, Box<Activation>),
     /// Propose that the home stays where it is, in the next epoch.

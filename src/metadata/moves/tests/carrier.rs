@@ -1,11 +1,13 @@
 //! Transcripts of moves: what is asked, what comes back, what is activated.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::super::carrier::{Attempt, Carrier, Course, Effect, Seal, When};
 use super::super::{Activation, Aim, Chosen, Kind, Verdict};
 use crate::log::{EpochStart, Position};
 use crate::metadata::fixture::{World, n, topic};
+use crate::metadata::lease::Wait;
 use crate::model::{HomeEpoch, LogIndex, NodeId, Offset, ReplicaId, Term};
 
 const MS: Duration = Duration::from_millis(1);
@@ -27,6 +29,7 @@ fn course(kind: Kind, sync: bool, fences: bool) -> Course {
     Course {
         at: crate::model::TopicPartition { topic: topic.id, partition: 0 },
         dcs: dcs.collect(),
+        gone: BTreeSet::new(),
         aim: Aim {
             kind,
             to: "iad".parse().unwrap(),
@@ -258,7 +261,21 @@ fn an_async_failover_waits_for_all_who_may_answer_and_for_the_old_homes_leases()
     assert_eq!(script.pass(), Duration::from_secs(2));
     let nodes: Vec<NodeId> = [1, 2, 3].map(n).into();
     let [Effect::WaitForLeases(of, asked)] = &script.effects()[..] else { panic!() };
-    assert_eq!(*asked, nodes);
+    assert_eq!(*asked, Wait::new(nodes, vec![]));
+    script.carrier.handle_leases_over(script.now, *of, Ok(()));
+    assert_eq!(script.activated().verdict, Verdict::UnboundedSince { ms: 600 });
+}
+
+#[test]
+fn a_node_whose_disk_was_replaced_is_waited_for_though_it_goes_on_renewing() {
+    let course = course(Kind::Failover, false, true);
+    let gone = [1, 2].map(ReplicaId).into();
+    let mut script = Script::of(Course { gone, ..course });
+    let of = script.expect_seals();
+    script.sealed(of, &[seal(4, 1, 9), seal(5, 1, 9), seal(6, 1, 9)]);
+    script.pass();
+    let [Effect::WaitForLeases(of, asked)] = &script.effects()[..] else { panic!() };
+    assert_eq!(*asked, Wait::new(vec![n(3)], vec![n(1), n(2)]));
     script.carrier.handle_leases_over(script.now, *of, Ok(()));
     assert_eq!(script.activated().verdict, Verdict::UnboundedSince { ms: 600 });
 }

@@ -3,8 +3,10 @@
 mod carrier;
 mod owed;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::carrier::Course;
 use super::{Account, Activation, Aim, Begin, Choice, Kind, Report, Suffix, Verdict};
 use crate::log::{EpochStart, Fork, Position};
 use crate::metadata::command::Command;
@@ -165,6 +167,15 @@ fn a_home_that_was_forced_again_and_again_can_still_be_moved() {
     assert_eq!(partition(&world, at).home_epoch, HomeEpoch::FIRST);
     assert!(partition(&world, at).may_promise(epoch(7)));
     assert!(!before.may_promise(epoch(7)), "it has missed six moves, or somebody is mistaken");
+}
+
+#[test]
+fn a_replica_on_a_disk_that_was_replaced_under_a_move_is_gone_for_its_carrier() {
+    let (mut world, at) = world();
+    ask(&mut world, begin(at, Kind::Failover, "iad")).unwrap();
+    assert_eq!(Course::of(&world.image, at).unwrap().gone, BTreeSet::new());
+    Arc::make_mut(world.image.nodes.get_mut(&n(2)).unwrap()).disk = [0xee; 16];
+    assert_eq!(Course::of(&world.image, at).unwrap().gone, BTreeSet::from([ReplicaId(2)]));
 }
 
 #[test]
