@@ -22,6 +22,7 @@ mod fsync;
 mod install;
 mod lease;
 mod log;
+mod mode;
 mod moves;
 mod placement;
 mod report;
@@ -81,6 +82,7 @@ fn all() -> Vec<Case> {
         fsync::cases(),
         install::cases(),
         lease::cases(),
+        mode::cases(),
         placement::cases(),
         moves::cases(),
         voting::cases(),
