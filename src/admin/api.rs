@@ -4,12 +4,14 @@
 //! Fields are added, never renamed or given another meaning; readers ignore what they do not know.
 //! Durations are seconds, sizes bytes, offsets the next offset, as in the metrics.
 
+mod modes;
 mod moves;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use modes::*;
 pub use moves::*;
 
 /// Every answer whose status is not 2xx.
@@ -229,6 +231,8 @@ pub struct Partition {
     pub budget: Option<Budget>,
     /// `null`: sync, or no other DC has replicas, or the leader did not answer.
     pub at_stake: Option<AtStake>,
+    /// `null`: async, or the leader did not answer.
+    pub promise: Option<Promise>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

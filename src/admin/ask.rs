@@ -5,11 +5,11 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::api::{AtStake, Budget, Exposure, Load};
+use super::api::{AtStake, Budget, Exposure, Load, Promise};
 use super::source::{Silent, Source};
 use crate::model::{NodeId, TopicId, TopicPartition};
-use crate::replica::Role;
 use crate::replica::host::Status;
+use crate::replica::{Role, core};
 
 /// How long a person waits for a node that is silent: two of the longest round trips on Earth, and a
 /// handshake.
@@ -56,6 +56,8 @@ pub struct Positions {
     pub budget: Option<Budget>,
     #[serde(default)]
     pub at_stake: Option<AtStake>,
+    #[serde(default)]
+    pub promise: Option<Promise>,
 }
 
 /// Where one replica stands, for a plan of moves.
@@ -205,8 +207,9 @@ fn positions_of(status: &Status) -> Positions {
     let progress = status.progress;
     let matched = status.members.iter().filter_map(|m| Some((m.node.as_u32(), m.matched?.0)));
     let (budget, at_stake) = stakes_of(status);
+    let leads = progress.role == Role::Leader;
     Positions {
-        leads: progress.role == Role::Leader,
+        leads,
         leader_epoch: progress.leader_epoch,
         log_start_offset: progress.log_start.0,
         high_watermark: progress.watermark_known.then_some(progress.high_watermark.0),
@@ -218,6 +221,15 @@ fn positions_of(status: &Status) -> Positions {
         exposure: exposure_of(status).collect(),
         budget,
         at_stake,
+        promise: status.promise.filter(|_| leads).map(promise),
+    }
+}
+
+fn promise(promise: core::Promise) -> Promise {
+    match promise {
+        core::Promise::Sync => Promise::Sync,
+        core::Promise::Degraded => Promise::Degraded,
+        core::Promise::Recovering => Promise::Recovering,
     }
 }
 

@@ -297,6 +297,7 @@ impl Plan<'_> {
             to,
             sync_to: placed.replication.sync_to() as usize,
             ever_sync: placed.ever_sync,
+            degraded: placed.mode.degraded,
             seats: &seats,
         })
     }
@@ -334,7 +335,7 @@ impl Plan<'_> {
                 })
             }
             MoveKind::Failover => {
-                let needs_word = placed.ever_sync && !found.proven && !self.proposal.accept_loss;
+                let needs_word = placed.ever_sync && !found.safe && !self.proposal.accept_loss;
                 let missing = found.missing.iter().map(ToString::to_string).collect::<Vec<_>>();
                 needs_word.then(|| {
                     format!(

@@ -10,6 +10,7 @@ use super::source::{Counts, Source};
 use crate::metadata::image::Image;
 use crate::model::TopicPartition;
 use crate::replica::Role;
+use crate::replica::core::Promise;
 use crate::replica::host::Status;
 
 const fn gauge(name: &'static str, help: &'static str) -> Family {
@@ -47,6 +48,10 @@ pub const FAMILIES: &[Family] = &[
     gauge("isobar_at_stake_bytes", "Their bytes."),
     gauge("isobar_budget_seconds", "max_lag, where the topic has one."),
     gauge("isobar_budget_bytes", "max_lag_bytes, where the topic has one."),
+    gauge(
+        "isobar_sync_degraded",
+        "1 while acknowledgements of a sync topic may be lost with its home, as __meta has it on record; 0 while none is.",
+    ),
     gauge("isobar_budget_breached", "1 while more is at stake than the exposure budget allows."),
     gauge(
         "isobar_replica_staleness_seconds",
@@ -199,6 +204,9 @@ fn led(out: &mut Exposition, status: &Status, of: [(&str, &str); 2]) {
         out.add("isobar_exposure_seconds", &labels, exposure.age.as_secs_f64());
         out.add("isobar_exposure_records", &labels, exposure.records as f64);
         out.add("isobar_exposure_bytes", &labels, exposure.bytes as f64);
+    }
+    if let Some(promise) = status.promise {
+        out.add("isobar_sync_degraded", &of, flag(promise != Promise::Sync));
     }
     at_stake(out, status, of);
 }

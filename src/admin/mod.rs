@@ -34,6 +34,7 @@ pub mod exposition;
 mod homes;
 mod links;
 pub mod metrics;
+mod modes;
 mod recorder;
 mod routes;
 mod server;

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::server::Shared;
 use super::source::Source;
-use super::{api, cluster, homes, links, metrics, topics, topology};
+use super::{api, cluster, homes, links, metrics, modes, topics, topology};
 
 /// A topology's text is 1 MiB at most; as a JSON string it may take twice that.
 pub const BODY_BYTES_MAX: usize = 2 * isobar_topology::TEXT_BYTES_MAX + (64 << 10);
@@ -114,6 +114,7 @@ async fn get(shared: &Shared, segments: &[&str]) -> Result<Answer, Refusal> {
         ["v1", "links"] => json(&links::show(source)?),
         ["v1", "topology"] => json(&topology::show(source)?),
         ["v1", "moves"] => json(&homes::show(source)?),
+        ["v1", "modes"] => json(&modes::show(source)?),
         other => {
             let path = other.join("/");
             return Err(Refusal::NotFound(format!(

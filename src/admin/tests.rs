@@ -29,7 +29,7 @@ use crate::metadata::refusal::{Reason, Refusal};
 use crate::metadata::request::{self, Response, TopologyApplied};
 use crate::metadata::service;
 use crate::model::{
-    DcName, HomeEpoch, LogIndex, NodeId, Offset, ReplicaId, TopicId, TopicPartition,
+    DcName, HomeEpoch, LogIndex, Mode, NodeId, Offset, ReplicaId, TopicId, TopicPartition,
 };
 use crate::replica::core::{Budget, Exposure};
 use crate::replica::host::{MemberStatus, Status};
@@ -89,6 +89,8 @@ fn status() -> Status {
         members: vec![member(1, 7), member(2, 7), member(3, 5), member(4, 4)],
         exposure: BTreeMap::from([(dc("iad"), exposure)]),
         budget: Budget::NONE,
+        promise: None,
+        mode: Mode::default(),
         at_stake: None,
         staleness: None,
     }

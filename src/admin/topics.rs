@@ -70,8 +70,9 @@ pub async fn partition(
         placement.leader_epoch = positions.leader_epoch;
     }
     let of = |take: fn(&Positions) -> i64| positions.as_ref().map(take);
-    let (budget, at_stake) =
-        positions.as_ref().map_or((None, None), |p| (p.budget.clone(), p.at_stake));
+    let (budget, at_stake, promise) = positions
+        .as_ref()
+        .map_or((None, None, None), |p| (p.budget.clone(), p.at_stake, p.promise));
     Ok(api::Partition {
         topic: topic.name.to_string(),
         topic_id: topic.id.to_string(),
@@ -86,6 +87,7 @@ pub async fn partition(
         exposure: positions.map(|p| p.exposure).unwrap_or_default(),
         budget,
         at_stake,
+        promise,
         placement,
     })
 }

@@ -17,6 +17,7 @@ mod inbound;
 mod lease;
 mod leave;
 mod mend;
+mod modes;
 mod moves;
 mod node;
 mod peers;

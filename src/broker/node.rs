@@ -19,8 +19,8 @@ use super::leave::Leaving;
 use super::peers::{Wire, peers};
 use super::reconcile::Reconciler;
 use super::{
-    admin, automatic, bootstrap, clients, disks, forward, groups, lease, mend, moves, promote,
-    ranges, reconcile, scrub,
+    admin, automatic, bootstrap, clients, disks, forward, groups, lease, mend, modes, moves,
+    promote, ranges, reconcile, scrub,
 };
 use crate::admin::{Recorder, Server};
 use crate::coordinator;
@@ -158,7 +158,7 @@ impl Node {
         let resumed = meta.and_then(|meta| bootstrap::resumed_spec(&topology, node, meta));
         let begun = resumed.as_ref().map(bootstrap::voters).map(OnceLock::from).unwrap_or_default();
         let begun = Begun::new(begun);
-        let driver::Started { handle: replicas, orders, mender, mover, counters } =
+        let driver::Started { handle: replicas, orders, mender, mover, counters, asks } =
             driver::start(replicas, ends, network, stores)?;
 
         let service = Arc::new(OnceLock::<service::Handle>::new());
@@ -233,6 +233,7 @@ impl Node {
         tasks.spawn(end_with(node, running));
         let me = registration(&topology, node, disk);
         tasks.spawn(register(me, metadata.clone(), registered_in));
+        tasks.spawn(modes::run(node, metadata.clone(), asks));
         tasks.spawn(promote::run(node, metadata.clone(), orders.clone()));
         tasks.spawn(name_cluster(metadata.clone(), transport.clone(), orders.clone()));
         let replaced = (orders.clone(), mover.clone(), metadata.clone());

@@ -105,7 +105,7 @@ mod tests {
     use crate::metadata::command::Command;
     use crate::metadata::controller;
     use crate::metadata::fixture::{World, n, topic};
-    use crate::model::{LeaderEpoch, Offset, Term};
+    use crate::model::{LeaderEpoch, Mode, Offset, Term};
     use crate::replica::Progress;
     use crate::replica::core::Budget;
     use crate::replica::host::MemberStatus;
@@ -160,6 +160,8 @@ mod tests {
             members: members.collect(),
             exposure: BTreeMap::new(),
             budget: Budget::NONE,
+            promise: None,
+            mode: Mode::default(),
             at_stake: None,
             staleness: None,
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isobar_topology::Topology;
-use isobar_topology::policy::{Flush, OnIsolation, Settings};
+use isobar_topology::policy::{Flush, OnIsolation, OnSyncLoss, Settings};
 
 use super::bootstrap::ticks;
 use crate::log::{self, Position};
@@ -19,7 +19,7 @@ use crate::metadata::reconciler::{
 use crate::metadata::refusal::Refusal;
 use crate::metadata::request::Request;
 use crate::metadata::service;
-use crate::model::{GroupId, HomeEpoch, NodeId, ReplicaId, TopicPartition};
+use crate::model::{GroupId, HomeEpoch, Mode, NodeId, ReplicaId, TopicPartition};
 use crate::replica::core::Budget;
 use crate::replica::core::config::{AckPolicy, Member};
 use crate::replica::driver::{Mover, Orders, Policy, Refused, Spec};
@@ -56,6 +56,7 @@ pub fn on_disk<'a>(
         home_epoch: r.state.home_epoch,
         promised: r.state.promised.max(r.state.home_epoch),
         placement_generation: r.state.placement_generation,
+        recorded: Mode::default(),
         effective: None,
     };
     let ours = recovered.filter(|r| r.partition != TopicPartition::META);
@@ -219,6 +220,12 @@ impl Reconciler {
                     self.orders.placement(partition, generation, members_by_id(&members));
                 }
             }
+            Action::UpdateMode { partition, home_epoch, mode } => {
+                if let Some(replica) = self.replicas.get_mut(&partition) {
+                    self.orders.recorded(partition, home_epoch, mode);
+                    replica.recorded = mode;
+                }
+            }
             Action::UpdatePolicy { partition, effective } => {
                 if let Some(replica) = self.replicas.get_mut(&partition) {
                     self.orders.policy(partition, policy(&effective));
@@ -247,13 +254,14 @@ fn local(create: &Create) -> LocalReplica {
         home_epoch: create.home_epoch,
         promised: create.home_epoch,
         placement_generation: create.members.placement_generation,
+        recorded: create.recorded,
         effective: Some(Arc::clone(&create.effective)),
     }
 }
 
 fn spec(topology: &Topology, create: Create) -> Spec {
     let Create { partition, topic, replica, home, home_epoch, members, effective, .. } = create;
-    let Create { fork, lossy_cut, stands_in, .. } = create;
+    let Create { fork, lossy_cut, stands_in, began, recorded, .. } = create;
     let voters: Vec<NodeId> = members.voters.iter().map(|m| m.node).collect();
     Spec {
         group: GroupId { partition, home_epoch },
@@ -265,6 +273,8 @@ fn spec(topology: &Topology, create: Create) -> Spec {
         fork: fork.map(|fork| fork.at),
         lossy_cut,
         stands_in,
+        began,
+        recorded,
         timing: ticks(topology.timing(&voters)),
         policy: policy(&effective),
         members: members_by_id(&members),
@@ -285,6 +295,8 @@ fn policy(effective: &Effective) -> Policy {
     Policy {
         ack: AckPolicy {
             sync_to: settings.replication.sync_to() as usize,
+            degrade_after: (settings.on_sync_loss == OnSyncLoss::Degrade)
+                .then_some(settings.sync_timeout),
             min_in_sync: settings.min_insync_replicas as usize,
             fence: settings.on_isolation == OnIsolation::Fence,
             log_append_time: effective.log_append_time,

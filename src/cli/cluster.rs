@@ -151,6 +151,18 @@ fn exposure(by_dc: &std::collections::BTreeMap<String, api::Exposure>) -> String
     table.render()
 }
 
+fn promise(promise: api::Promise) -> &'static str {
+    match promise {
+        api::Promise::Sync => "sync",
+        api::Promise::Degraded => {
+            "DEGRADED: acknowledgements wait for the home alone and may be lost with it"
+        }
+        api::Promise::Recovering => {
+            "recovering: acknowledgements wait for other datacenters again, __meta has it on record soon"
+        }
+    }
+}
+
 fn budget(budget: &api::Budget) -> String {
     let lag = budget.seconds.map(|seconds| format!("{} of writes", output::seconds(seconds)));
     let bounds: Vec<String> = lag.into_iter().chain(budget.bytes.map(output::bytes)).collect();
@@ -192,6 +204,9 @@ fn partition_info(partition: &api::Partition) -> String {
         or_dash(partition.high_watermark),
         or_dash(partition.log_end_offset),
     );
+    if let Some(promise) = partition.promise {
+        let _ = writeln!(out, "  promise         {}", self::promise(promise));
+    }
     if let Some(budget) = &partition.budget {
         let _ = writeln!(out, "  budget          {}", self::budget(budget));
     }

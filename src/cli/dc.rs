@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::client::Target;
 use super::cluster::show;
 use super::confirm::confirmed;
+use super::modes;
 use super::output::{self, Table};
 use crate::admin::api::{self, MoveKind, Verdict};
 
@@ -21,7 +22,7 @@ const SAY_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Every datacenter: its nodes, the homes in it, what would be lost, and moves under way
+    /// Every datacenter: its nodes, the homes in it, what would be lost, degraded topics, and moves under way
     Status(Target),
     /// Move homes while everybody answers: nothing is lost
     Switchover(Switchover),
@@ -29,7 +30,8 @@ pub enum Command {
     Failover(Failover),
     /// Move homes back to the datacenter that their policy names: nothing is lost
     Failback(Switchover),
-    /// Moves that have ended: what they claimed, and what old homes turned out to have had
+    /// Moves that have ended: what they claimed, and what old homes turned out to have had; and how sync topics
+    /// degraded and recovered
     History(Target),
 }
 
@@ -84,9 +86,20 @@ pub fn run(command: Command) -> anyhow::Result<()> {
             go(MoveKind::Failback, &what, false)
         }
         Command::History(target) => {
-            show(&target, &target.fetch::<api::Moves>("/v1/moves")?, |moves| history(&moves.ended))
+            let (moves, modes) = (target.fetch("/v1/moves")?, target.fetch("/v1/modes")?);
+            show(&target, &History { moves, modes }, |all| {
+                history(&all.moves.ended) + &modes::changes(&all.modes.changes)
+            })
         }
     }
+}
+
+#[derive(Debug, serde::Serialize)]
+struct History {
+    #[serde(flatten)]
+    moves: api::Moves,
+    #[serde(flatten)]
+    modes: api::Modes,
 }
 
 /// What one datacenter is about.
@@ -108,6 +121,7 @@ fn status(target: &Target) -> anyhow::Result<()> {
     let cluster: api::Cluster = target.fetch("/v1/cluster")?;
     let partitions: api::IsrStatus = target.fetch("/v1/isr")?;
     let moves: api::Moves = target.fetch("/v1/moves")?;
+    let modes: api::Modes = target.fetch("/v1/modes")?;
     let mut dcs: BTreeMap<String, Dc> = BTreeMap::new();
     for node in &cluster.nodes {
         let dc = dcs.entry(node.dc.clone()).or_default();
@@ -129,9 +143,9 @@ fn status(target: &Target) -> anyhow::Result<()> {
         dcs.entry(name.clone()).or_default().exposure = Some(*exposure);
     }
     if target.json {
-        let (moves, held) = (moves.under_way, moves.held);
+        let (moves, held, degraded) = (moves.under_way, moves.held, modes.degraded);
         return output::print_json(
-            &serde_json::json!({ "dcs": dcs, "moves": moves, "held": held }),
+            &serde_json::json!({ "dcs": dcs, "moves": moves, "held": held, "degraded": degraded }),
         );
     }
     let mut table =
@@ -169,6 +183,7 @@ fn status(target: &Target) -> anyhow::Result<()> {
         let api::MoveHeld { topic, partition, why } = held;
         let _ = write!(out, "\n{topic}-{partition} does not move by itself: {why}\n");
     }
+    out.push_str(&modes::degraded(&modes.degraded));
     if !moves.under_way.is_empty() {
         let _ = write!(out, "\n{}", under_way(&moves.under_way));
     }

@@ -16,6 +16,7 @@ mod later;
 mod ledger;
 mod link;
 mod log;
+mod modes;
 mod output;
 mod run;
 mod start;

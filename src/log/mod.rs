@@ -96,7 +96,7 @@ pub use range::{BadRange, parse_range};
 pub use reader::{Reader, SegmentMeta, Timestamped};
 pub use retention::{Retention, log_start};
 pub use segment::EpochStart;
-pub use state::{ConfState, HighWatermark, LogStart, Mode, Position, ReplicaState};
+pub use state::{ConfState, HighWatermark, LogStart, Position, ReplicaState};
 pub use store::{Options, Recovered, Store};
 pub use view::Corruption;
 pub use write::{Committed, Config, Space, Write};

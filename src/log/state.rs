@@ -2,7 +2,7 @@
 
 use prost::Message;
 
-use crate::model::{HomeEpoch, LogIndex, Offset, ReplicaId, Term, TopicId, TopicPartition};
+use crate::model::{HomeEpoch, LogIndex, Mode, Offset, ReplicaId, Term, TopicId, TopicPartition};
 
 /// A place in the log: the entry `(index, term)`, and the offset after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,15 +31,6 @@ pub struct HighWatermark {
     pub offset: Offset,
 }
 
-/// What an acknowledgement waits for, by the last `ModeChange` in the log (R7, R8).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mode {
-    #[default]
-    Async,
-    /// `sync_to` remote DCs must have it on disk.
-    Sync { sync_to: u32 },
-}
-
 /// Raft's configuration, in its words.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ConfState {
@@ -62,9 +53,8 @@ pub struct ReplicaState {
     pub vote: Option<ReplicaId>,
     /// F, the cut at which this home epoch began; `None` in the first.
     pub fork: Option<Position>,
+    /// As of `applied`, or of a later entry (R7, R8).
     pub mode: Mode,
-    /// Id of `mode`; grows with each change.
-    pub sid: u64,
     pub placement_generation: u64,
     /// As of `applied`.
     pub conf: ConfState,
@@ -145,9 +135,6 @@ struct KeptRecord {
     vote: Option<u64>,
     #[prost(message, optional, tag = "7")]
     fork: Option<PositionRecord>,
-    /// DCs a sync mode waits for; absent: async.
-    #[prost(uint32, optional, tag = "8")]
-    sync_to: Option<u32>,
     #[prost(uint64, tag = "9")]
     sid: u64,
     #[prost(uint64, tag = "10")]
@@ -172,6 +159,8 @@ struct KeptRecord {
     checkpoint: Option<CheckpointRecord>,
     #[prost(message, optional, tag = "20")]
     resetting: Option<PositionRecord>,
+    #[prost(bool, tag = "21")]
+    degraded: bool,
 }
 
 /// A journal record, understood.
@@ -258,11 +247,8 @@ impl From<&Kept> for KeptRecord {
                 term: f.term.0,
                 offset: f.offset.0,
             }),
-            sync_to: match s.mode {
-                Mode::Async => None,
-                Mode::Sync { sync_to } => Some(sync_to),
-            },
-            sid: s.sid,
+            sid: s.mode.sid,
+            degraded: s.mode.degraded,
             placement_generation: s.placement_generation,
             voters: raws(&s.conf.voters),
             learners: raws(&s.conf.learners),
@@ -292,8 +278,7 @@ impl KeptRecord {
                 term: Term(f.term),
                 offset: Offset(f.offset),
             }),
-            mode: self.sync_to.map_or(Mode::Async, |sync_to| Mode::Sync { sync_to }),
-            sid: self.sid,
+            mode: Mode { sid: self.sid, degraded: self.degraded },
             placement_generation: self.placement_generation,
             conf: ConfState {
                 voters: ids(self.voters),
@@ -330,8 +315,7 @@ mod tests {
             term: Term(393_221),
             vote: Some(ReplicaId(0)),
             fork: Some(place(11)),
-            mode: Mode::Sync { sync_to: 0 },
-            sid: 9,
+            mode: Mode { sid: 9, degraded: true },
             placement_generation: 10,
             conf: ConfState {
                 voters: vec![ReplicaId(1), ReplicaId(2)],
@@ -368,6 +352,10 @@ mod tests {
         let state = ReplicaState::default();
         assert!(!state.must_sync(&ReplicaState { applied: LogIndex(9), ..state.clone() }));
         assert!(state.must_sync(&ReplicaState { vote: Some(ReplicaId(1)), ..state.clone() }));
-        assert!(state.must_sync(&ReplicaState { sid: 1, applied: LogIndex(9), ..state.clone() }));
+        assert!(state.must_sync(&ReplicaState {
+            mode: Mode { sid: 1, degraded: false },
+            applied: LogIndex(9),
+            ..state.clone()
+        }));
     }
 }

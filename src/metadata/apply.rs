@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::command::{Command, Placement};
 use super::image::{Image, Partition, Phase, Topic};
+use super::modes;
 use super::moves;
 use super::quorum;
 use super::refusal::{Reason, Refusal};
@@ -74,6 +75,7 @@ pub fn apply(image: &mut Image, offset: Offset, command: Command) -> Outcome {
         Command::ChooseCut(choice) => moves::choose(image, *choice),
         Command::ActivateHome(activation) => moves::activate(image, *activation),
         Command::ReportSuffix(report) => moves::report(image, report),
+        Command::ChangeMode(change) => modes::change(image, change),
         Command::Snapshot(_) => Ok(()),
     }
 }

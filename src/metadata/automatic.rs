@@ -161,6 +161,7 @@ impl Lost<'_> {
             to: &to,
             sync_to: self.placed.replication.sync_to() as usize,
             ever_sync: self.placed.ever_sync,
+            degraded: self.placed.mode.degraded,
             seats: &seats,
         };
         let found = survey(survey_of);

@@ -17,6 +17,8 @@ use isobar_topology::{Problems, Topology};
 use prost::Message;
 
 use super::image::{DiskId, Node, Partition, Replica, Topic};
+use super::modes::Change;
+use super::modes::wire::ChangeWire;
 use super::moves::wire::{ActivationWire, BeginWire, ChoiceWire, ReportWire};
 use super::moves::{Activation, Begin, Choice, Report};
 use super::snapshot::Part;
@@ -30,7 +32,8 @@ const VERSION: u32 = 1;
 ///
 /// 2: disks are replaced, and `__meta` has a placement of its own.
 /// 3: homes move.
-pub const FEATURE_LEVEL: u32 = 3;
+/// 4: sync topics degrade.
+pub const FEATURE_LEVEL: u32 = 4;
 
 /// Longest encoded command, in bytes: a topology at its limit of 1 MiB, with room. Everything else
 /// is smaller (topics of many partitions come in several commands), and an entry of this size passes
@@ -84,6 +87,8 @@ pub enum Command {
     ActivateHome(Box<Activation>),
     /// What a replica had beyond the cut (R16).
     ReportSuffix(Report),
+    /// A sync topic's partition degrades, or is sync again (R7, R8).
+    ChangeMode(Change),
     /// A part of a snapshot of the image as it was before the first part. Changes nothing.
     Snapshot(Part),
 }
@@ -136,6 +141,7 @@ impl Command {
             | Self::ChooseCut(_)
             | Self::ActivateHome(_)
             | Self::ReportSuffix(_) => 3,
+            Self::ChangeMode(_) => 4,
             Self::ReplacePlacement(p) if p.partition == TopicPartition::META => 2,
             _ => 1,
         }
@@ -177,7 +183,10 @@ struct Envelope {
     version: u32,
     #[prost(uint32, tag = "2")]
     feature_level: u32,
-    #[prost(oneof = "CommandWire", tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17")]
+    #[prost(
+        oneof = "CommandWire",
+        tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18"
+    )]
     command: Option<CommandWire>,
 }
 
@@ -213,6 +222,8 @@ enum CommandWire {
     ReportSuffix(ReportWire),
     #[prost(message, tag = "17")]
     ChooseCut(ChoiceWire),
+    #[prost(message, tag = "18")]
+    ChangeMode(ChangeWire),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -320,6 +331,7 @@ impl From<&Command> for CommandWire {
             Command::ChooseCut(choice) => Self::ChooseCut((&**choice).into()),
             Command::ActivateHome(activation) => Self::ActivateHome((&**activation).into()),
             Command::ReportSuffix(report) => Self::ReportSuffix(report.into()),
+            Command::ChangeMode(change) => Self::ChangeMode(change.into()),
             Command::Snapshot(part) => Self::Snapshot(part.clone()),
         }
     }
@@ -364,6 +376,7 @@ impl TryFrom<CommandWire> for Command {
             CommandWire::ChooseCut(c) => Self::ChooseCut(Box::new(c.try_into()?)),
             CommandWire::ActivateHome(a) => Self::ActivateHome(Box::new(a.try_into()?)),
             CommandWire::ReportSuffix(report) => Self::ReportSuffix(report.try_into()?),
+            CommandWire::ChangeMode(change) => Self::ChangeMode(change.try_into()?),
             CommandWire::Snapshot(part) => Self::Snapshot(part),
         })
     }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use isobar_topology::{Replication, Topology};
 
+use super::modes::Changed;
 use super::moves::topics::is_suffix;
 use super::moves::{Moved, Moving};
 use crate::log::Fork;
 use crate::model::{
-    DcName, HomeEpoch, LogIndex, NodeId, Offset, ReplicaId, TopicId, TopicPartition,
+    DcName, HomeEpoch, LogIndex, Mode, NodeId, Offset, ReplicaId, TopicId, TopicPartition,
 };
 
 /// The uuid of a data directory, written when it was first used.
@@ -43,6 +44,8 @@ pub struct Image {
     pub next_producer_id: i64,
     /// Moves of homes that have ended, the latest last; at most [`super::moves::KEPT_MAX`].
     pub moved: Vec<Arc<Moved>>,
+    /// Changes of modes, the latest last; at most [`super::modes::KEPT_MAX`].
+    pub modes: Vec<Arc<Changed>>,
 }
 
 /// What a node said of itself when it last started.
@@ -86,11 +89,12 @@ pub struct Partition {
     pub home: DcName,
     pub home_epoch: HomeEpoch,
     pub phase: Phase,
-    /// Sync or async, fixed when the topic was made: a change of it needs entries in the
-    /// partition's own log too (R7, R8).
+    /// Sync or async, fixed when the topic was made.
     pub replication: Replication,
-    /// The mode's id (`sid` of R7): grows with every change of `replication`.
-    pub mode_id: u64,
+    /// Whether it is degraded, if it is sync (R7, R8).
+    pub mode: Mode,
+    /// The mode at the beginning of this home epoch. What its log says after F goes on from there.
+    pub began: Mode,
     /// Whether it was ever sync, which decides what a failover needs (R11).
     pub ever_sync: bool,
     /// Grows with every change of `replicas`.

@@ -37,6 +37,7 @@ pub mod controller;
 pub(crate) mod fixture;
 pub mod image;
 pub mod lease;
+pub mod modes;
 pub mod moves;
 pub mod quorum;
 pub mod reconciler;

@@ -16,7 +16,7 @@ use isobar_topology::{Replication, Topology, meta_voters};
 
 use super::command::Placement;
 use super::image::{DiskId, Image, Partition, Phase, Replica};
-use crate::model::{HomeEpoch, NodeId, ReplicaId, TopicPartition};
+use crate::model::{HomeEpoch, Mode, NodeId, ReplicaId, TopicPartition};
 
 /// Of a cluster that begins: every disk is still unknown.
 pub(super) fn founded(topology: &Topology) -> Option<Partition> {
@@ -35,7 +35,8 @@ pub(super) fn founded(topology: &Topology) -> Option<Partition> {
         lossy_cut: None,
         phase: Phase::Active,
         replication: Replication::Async,
-        mode_id: 0,
+        mode: Mode::default(),
+        began: Mode::default(),
         ever_sync: false,
         placement_generation: 1,
         replicas: topology.nodes().map(|n| replica(n.id)).collect(),

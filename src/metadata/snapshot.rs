@@ -18,6 +18,8 @@ use isobar_topology::{Problems, Topology};
 use prost::Message;
 
 use super::image::{DiskId, Image, Node, Partition, Topic};
+use super::modes::Changed;
+use super::modes::wire::ChangedWire;
 use super::moves::Moved;
 use super::moves::wire::MovedWire;
 use super::quorum;
@@ -85,6 +87,8 @@ struct ImageWire {
     retired: Vec<RetiredWire>,
     #[prost(message, repeated, tag = "10")]
     moved: Vec<MovedWire>,
+    #[prost(message, repeated, tag = "11")]
+    modes: Vec<ChangedWire>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -108,6 +112,7 @@ pub fn encode(image: &Image) -> Vec<u8> {
         meta: image.meta.as_ref().map(|meta| PartitionWire::from(&**meta)),
         retired: image.retired.iter().map(retired_to_wire).collect(),
         moved: image.moved.iter().map(|m| MovedWire::from(&**m)).collect(),
+        modes: image.modes.iter().map(|m| ChangedWire::from(&**m)).collect(),
     };
     wire.encode_to_vec()
 }
@@ -147,6 +152,7 @@ pub fn decode(bytes: &[u8], first_offset: Offset) -> Result<Image, Error> {
         topic_ids,
         next_producer_id: wire.next_producer_id,
         moved: wire::all(wire.moved, |m| Moved::try_from(m).map(Arc::new))?,
+        modes: wire::all(wire.modes, |m| Changed::try_from(m).map(Arc::new))?,
     };
     // Of a release that did not write it: it was as the topology says, on the disks registered.
     if image.meta.is_none() {

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use isobar_topology::Replication;
 
 use super::image::{DiskId, Listener, Node, Partition, Phase, Replica, Topic};
+use super::modes::wire::ModeWire;
 use super::moves::wire::{ForkWire, MovingWire};
-use crate::model::{DcName, HomeEpoch, LogIndex, NodeId, ReplicaId, TopicId};
+use crate::model::{DcName, HomeEpoch, LogIndex, Mode, NodeId, ReplicaId, TopicId};
 
 /// A message that parses as protobuf and still is none of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -87,7 +88,7 @@ pub(super) struct PartitionWire {
     #[prost(uint32, tag = "4")]
     sync_to: u32,
     #[prost(uint64, tag = "5")]
-    mode_id: u64,
+    sid: u64,
     #[prost(bool, tag = "6")]
     ever_sync: bool,
     #[prost(uint64, tag = "7")]
@@ -102,6 +103,11 @@ pub(super) struct PartitionWire {
     fork: Option<ForkWire>,
     #[prost(uint64, optional, tag = "12")]
     lossy_cut: Option<u64>,
+    #[prost(bool, tag = "13")]
+    degraded: bool,
+    /// Absent: of a release in which no mode changed, so as it is.
+    #[prost(message, optional, tag = "14")]
+    began: Option<ModeWire>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -236,7 +242,9 @@ impl From<&Partition> for PartitionWire {
                 Phase::Sealing(_) => 2,
             },
             sync_to: partition.replication.sync_to(),
-            mode_id: partition.mode_id,
+            sid: partition.mode.sid,
+            degraded: partition.mode.degraded,
+            began: Some(partition.began.into()),
             ever_sync: partition.ever_sync,
             placement_generation: partition.placement_generation,
             replicas: partition.replicas.iter().map(ReplicaWire::from).collect(),
@@ -252,6 +260,7 @@ impl TryFrom<PartitionWire> for Partition {
     type Error = Malformed;
 
     fn try_from(wire: PartitionWire) -> Result<Self, Malformed> {
+        let mode = Mode { sid: wire.sid, degraded: wire.degraded };
         Ok(Self {
             home: dc_name(&wire.home)?,
             home_epoch: home_epoch(wire.home_epoch)?,
@@ -264,7 +273,8 @@ impl TryFrom<PartitionWire> for Partition {
                 0 => Replication::Async,
                 to => Replication::Sync { to },
             },
-            mode_id: wire.mode_id,
+            mode,
+            began: wire.began.map_or(mode, Mode::from),
             ever_sync: wire.ever_sync,
             placement_generation: wire.placement_generation,
             replicas: all(wire.replicas, Replica::try_from)?,

@@ -8,10 +8,12 @@
 pub mod batch;
 mod epoch;
 mod id;
+mod mode;
 mod position;
 pub mod record;
 
 pub use epoch::{HomeEpoch, LeaderEpoch, Term};
 pub use id::{GroupId, ReplicaId, TopicId, TopicPartition};
 pub use isobar_topology::{DcName, NodeId};
+pub use mode::Mode;
 pub use position::{LogIndex, Offset};

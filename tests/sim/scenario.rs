@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use isobar::log;
 use isobar::model::{
-    DcName, GroupId, HomeEpoch, NodeId, ReplicaId, TopicId, TopicPartition, batch,
+    DcName, GroupId, HomeEpoch, Mode, NodeId, ReplicaId, TopicId, TopicPartition, batch,
 };
 use isobar::replica::core::Budget;
 use isobar::replica::core::config::{APPEND_BYTES_MAX, AckPolicy, Member, Timing};
@@ -213,6 +213,8 @@ impl Scenario {
             fork: None,
             lossy_cut: None,
             stands_in: false,
+            began: Mode::default(),
+            recorded: Mode::default(),
             timing: timing(),
             policy: *policy,
         }
@@ -258,6 +260,7 @@ fn partition(n: i32, value_bytes: usize, rng: &mut SmallRng) -> Partition {
     let sync_to = [0, 1, 1, 2][rng.gen_range(0..4)];
     let ack = AckPolicy {
         sync_to,
+        degrade_after: None,
         min_in_sync: rng.gen_range(1..=3),
         fence: sync_to == 0 && rng.gen_bool(0.5),
         log_append_time: rng.gen_bool(0.2),

@@ -69,11 +69,7 @@ fn title(header: &str) -> String {
 }
 
 fn manual(entry: &Entry) -> String {
-    let doc = cell(entry.doc);
-    match entry.later {
-        Some(with) => format!("{doc} **Not built yet, and refused**: comes with {with}."),
-        None => doc,
-    }
+    cell(entry.doc)
 }
 
 /// A pipe would end the cell.
@@ -92,10 +88,9 @@ fn topics(out: &mut String) {
     );
     for entry in POLICY {
         let Some(config) = entry.topic_config else { continue };
-        let change = match (entry.later, entry.change) {
-            (Some(_), _) => "refused: not built yet",
-            (None, Change::Live) => "may change",
-            (None, Change::AtCreation) => "stays as at its creation",
+        let change = match entry.change {
+            Change::Live => "may change",
+            Change::AtCreation => "stays as at its creation",
         };
         let _ = writeln!(out, "| `{config}` | {} | {change} |", entry.kind.as_str());
     }

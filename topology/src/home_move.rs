@@ -38,8 +38,11 @@ pub struct Survey<'a> {
     pub to: &'a DcName,
     /// Remote DCs that an acknowledgement waits for; 0 is async.
     pub sync_to: usize,
-    /// A topic that was ever sync needs the proof whatever it is now (R11).
+    /// A topic that was ever sync needs so many, whatever it is now (R11).
     pub ever_sync: bool,
+    /// `__meta` has it on record that acknowledgements of this sync topic may have waited for the home
+    /// alone (R7, R8).
+    pub degraded: bool,
     pub seats: &'a [Seat],
 }
 
@@ -50,7 +53,10 @@ pub struct Found {
     pub sealed: BTreeSet<DcName>,
     /// Every DC that has replicas, and is not in `sealed`.
     pub missing: BTreeSet<DcName>,
-    /// Whether nothing that was acknowledged can be beyond `cut` (R11, R13).
+    /// R11: whether nothing that was acknowledged under sync can be beyond `cut`.
+    pub safe: bool,
+    /// R13: whether nothing that was acknowledged at all can be. Of a degraded topic only its home can
+    /// prove that.
     pub proven: bool,
     /// F: the largest log over the sealed DCs; `None` while none is (R12).
     pub cut: Option<LastEntry>,
@@ -84,8 +90,10 @@ pub fn survey(survey: Survey<'_>) -> Found {
     let by_gate = (1..=remote).contains(&survey.sync_to)
         && remote_sealed >= dcs_needed_for_seal(remote, survey.sync_to);
     let of_sealed = survey.seats.iter().filter(|seat| sealed.contains(&seat.dc));
+    let by_home = sealed.contains(survey.home);
     Found {
-        proven: by_gate || sealed.contains(survey.home),
+        safe: by_gate || by_home,
+        proven: by_gate && !survey.degraded || by_home,
         cut: of_sealed.filter_map(|seat| seat.sealed).max(),
         sealed: sealed.into_iter().cloned().collect(),
         missing: missing.into_iter().cloned().collect(),
@@ -94,7 +102,7 @@ pub fn survey(survey: Survey<'_>) -> Found {
 
 /// Whether a forced move may go on with what was found, given the operator's word (R11).
 pub fn may_force(survey: &Survey<'_>, found: &Found, accept_loss: bool) -> bool {
-    found.can_take_over(survey.to) && (found.proven || accept_loss || !survey.ever_sync)
+    found.can_take_over(survey.to) && (found.safe || accept_loss || !survey.ever_sync)
 }
 
 #[cfg(test)]
@@ -123,7 +131,24 @@ mod tests {
 
     fn found(sync_to: usize, seats: &[Seat]) -> Found {
         let (home, to) = (dc("fra"), dc("iad"));
-        survey(Survey { home: &home, to: &to, sync_to, ever_sync: sync_to > 0, seats })
+        let ever_sync = sync_to > 0;
+        survey(Survey { home: &home, to: &to, sync_to, ever_sync, degraded: false, seats })
+    }
+
+    #[test]
+    fn a_degraded_topic_needs_as_many_and_only_its_home_proves_anything() {
+        let (fra, iad) = (dc("fra"), dc("iad"));
+        let ask = |seats: &[Seat]| {
+            let degraded = true;
+            let asked =
+                Survey { home: &fra, to: &iad, sync_to: 1, ever_sync: true, degraded, seats };
+            let found = survey(asked);
+            (found.safe, found.proven, may_force(&asked, &found, false))
+        };
+        let some = [last(1, 5); 3];
+        assert_eq!(ask(&seats([[None; 3], some, [None; 3]])), (false, false, false));
+        assert_eq!(ask(&seats([[None; 3], some, some])), (true, false, true));
+        assert_eq!(ask(&seats([some, some, [None; 3]])), (true, true, true));
     }
 
     fn names(dcs: &BTreeSet<DcName>) -> Vec<&str> {
@@ -179,7 +204,8 @@ mod tests {
         let (fra, iad, sin) = (dc("fra"), dc("iad"), dc("sin"));
         let seats = seats([[None; 3], [last(1, 5); 3], [None; 3]]);
         let ask = |to, sync_to, ever_sync, word| {
-            let asked = Survey { home: &fra, to, sync_to, ever_sync, seats: &seats };
+            let asked =
+                Survey { home: &fra, to, sync_to, ever_sync, degraded: false, seats: &seats };
             may_force(&asked, &survey(asked), word)
         };
         assert!(!ask(&iad, 1, true, false));

@@ -53,13 +53,11 @@ pub struct Entry {
     /// The same key on one topic, for ordinary Kafka tools.
     pub topic_config: Option<&'static str>,
     pub change: Change,
-    /// Known, and refused until then.
-    pub later: Option<&'static str>,
 }
 
 impl Entry {
     const fn new(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Self {
-        Self { name, kind, default, doc, topic_config: None, change: Change::Live, later: None }
+        Self { name, kind, default, doc, topic_config: None, change: Change::Live }
     }
 
     const fn topic(mut self, config: &'static str) -> Self {
@@ -69,11 +67,6 @@ impl Entry {
 
     const fn at_creation(mut self) -> Self {
         self.change = Change::AtCreation;
-        self
-    }
-
-    const fn later(mut self, with: &'static str) -> Self {
-        self.later = Some(with);
         self
     }
 }
@@ -309,17 +302,16 @@ pub const POLICY: &[Entry] = &[
         "on_sync_loss",
         Kind::Text,
         "\"block\"",
-        "What a sync topic does when fewer than `sync_to` remote DCs are current: \"block\" refuses to append (NOT_ENOUGH_REPLICAS, retriable). \"degrade\" is not built yet.",
+        "What a sync topic does when fewer than `sync_to` remote DCs take its records: \"block\" refuses to append (NOT_ENOUGH_REPLICAS, retriable). \"degrade\" does so for `sync_timeout` and then, partition by partition, acknowledges as an async topic with acks=all does, once `__meta` has that on record; it is sync again by itself when enough DCs have caught up. Without `__meta` it goes on refusing. Refused beside \"async\".",
     )
     .topic("isobar.on.sync.loss"),
     Entry::new(
         "sync_timeout",
         Kind::Duration,
-        "none",
-        "How long a sync topic blocks before it degrades.",
+        "\"30s\"",
+        "How long nothing of a partition has got through to `sync_to` remote DCs before it degrades: 1s to 1h. It begins anew with every election of the partition's leader. Less than an outage that you would rather wait for; more than the elections and restarts that you expect. Refused without `on_sync_loss = \"degrade\"`.",
     )
-    .topic("isobar.sync.timeout")
-    .later("on_sync_loss = \"degrade\", in the next release"),
+    .topic("isobar.sync.timeout"),
     Entry::new(
         "max_lag",
         Kind::Duration,
@@ -387,11 +379,6 @@ pub const SECTIONS: &[Section] = &[
 /// The key behind a name of [`POLICY`].
 pub fn policy_key(name: &str) -> Option<Key> {
     Key::ALL.iter().copied().find(|key| key.name() == name)
-}
-
-/// With what a key comes that is not built yet.
-pub(crate) fn later(key: Key) -> Option<&'static str> {
-    POLICY.iter().find(|entry| entry.name == key.name())?.later
 }
 
 /// Keys that belong elsewhere, so that whoever writes them here is told where.

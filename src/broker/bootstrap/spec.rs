@@ -6,7 +6,7 @@ use isobar_topology::{Topology, meta_voters};
 
 use crate::log;
 use crate::metadata::request::Admitted;
-use crate::model::{GroupId, HomeEpoch, NodeId, ReplicaId, TopicPartition};
+use crate::model::{GroupId, HomeEpoch, Mode, NodeId, ReplicaId, TopicPartition};
 use crate::replica::core::Budget;
 use crate::replica::core::config::{AckPolicy, Member, Timing};
 use crate::replica::driver::{Policy, Spec};
@@ -70,10 +70,13 @@ fn spec(
         fork: None,
         lossy_cut: None,
         stands_in: false,
+        began: Mode::default(),
+        recorded: Mode::default(),
         timing: ticks(topology.timing(&voters)),
         policy: Policy {
             ack: AckPolicy {
                 sync_to: 0,
+                degrade_after: None,
                 min_in_sync: 1,
                 fence: false,
                 log_append_time: false,

@@ -3,13 +3,14 @@
 //! it decides is what will be applied.
 //!
 //! Deliberately missing: reassignment, more or fewer replicas of topics that exist, and changes
-//! between sync and async of topics that exist. Each is refused by name. The last needs entries in
-//! the partitions' own logs (R7, R8).
+//! between sync and async of topics that exist. Each is refused by name. A sync topic that degrades
+//! stays one.
 
 mod cluster;
 mod configs;
 mod disks;
 mod homes;
+mod modes;
 mod partitions;
 mod repair;
 #[cfg(test)]
@@ -81,6 +82,7 @@ pub fn decide(context: &mut Context<'_>, request: Request) -> Result<Decision, R
         Request::ChooseCuts { choices } => homes::choose(choices)?,
         Request::ActivateHomes { activations } => homes::activate(activations)?,
         Request::ReportSuffix(report) => homes::report(report),
+        Request::ChangeModes { changes } => modes::change(context, changes)?,
     };
     gate(context.image, &decision)?;
     Ok(decision)
@@ -100,6 +102,7 @@ pub fn answer(decision: Decision, outcomes: Vec<Outcome>) -> Result<Response, Re
             Response::MovesBegun(items) => items[item] = Err(refusal),
             Response::CutsChosen(items) => items[item] = Err(refusal),
             Response::HomesActivated(items) => items[item] = Err(refusal),
+            Response::ModesChanged(items) => items[item] = Err(refusal),
             Response::Registered
             | Response::Admitted(_)
             | Response::ProducerIds(_)

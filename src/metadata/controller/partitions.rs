@@ -15,7 +15,7 @@ use crate::metadata::config;
 use crate::metadata::image::{Image, Partition, Phase, Replica, Topic, is_internal};
 use crate::metadata::refusal::{Reason, Refusal};
 use crate::metadata::request::{NewPartitions, Response};
-use crate::model::{DcName, HomeEpoch, NodeId, ReplicaId};
+use crate::model::{DcName, HomeEpoch, Mode, NodeId, ReplicaId};
 
 /// Partitions in one command. With nine replicas each that is about 260 KB, so that a topic of any
 /// size passes as records that an ordinary batch can hold.
@@ -145,7 +145,8 @@ impl<'a> Plan<'a> {
             lossy_cut: None,
             phase: Phase::Active,
             replication,
-            mode_id: 1,
+            mode: Mode { sid: 1, degraded: false },
+            began: Mode { sid: 1, degraded: false },
             ever_sync: replication != Replication::Async,
             placement_generation: 1,
             next_replica_id: ReplicaId(replicas.len() as u64 + 1),

@@ -164,6 +164,8 @@ fn activated(
         partition.lossy_cut = Some(fork.at.index);
     }
     partition.fork = Some(Arc::new(fork));
+    // What was degraded is: who would enforce more must first have it in the log (R8).
+    partition.began = partition.mode;
     Ok((moved, partition))
 }
 

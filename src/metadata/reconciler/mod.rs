@@ -12,7 +12,7 @@ use super::config::{self, Effective};
 use super::image::{DiskId, Image, Partition, Topic};
 use super::moves::Kind;
 use crate::log::Fork;
-use crate::model::{DcName, HomeEpoch, LogIndex, NodeId, ReplicaId, TopicPartition};
+use crate::model::{DcName, HomeEpoch, LogIndex, Mode, NodeId, ReplicaId, TopicPartition};
 
 /// What this node has.
 #[derive(Debug, Clone)]
@@ -34,6 +34,8 @@ pub struct LocalReplica {
     /// otherwise.
     pub promised: HomeEpoch,
     pub placement_generation: u64,
+    /// The mode on record, as last told.
+    pub recorded: Mode,
     /// As last told; `None` after a restart.
     pub effective: Option<Arc<Effective>>,
 }
@@ -66,6 +68,9 @@ pub struct Create {
     pub fork: Option<Arc<Fork>>,
     /// Where acknowledged records may last have been lost.
     pub lossy_cut: Option<LogIndex>,
+    /// The mode that the epoch began with, and the one on record now.
+    pub began: Mode,
+    pub recorded: Mode,
     /// It stands in for a replica that the group had before: what that one had acknowledged, this
     /// one has not, until it has caught up (R23).
     pub stands_in: bool,
@@ -107,6 +112,12 @@ pub enum Action {
     UpdatePlacement {
         partition: TopicPartition,
         members: Members,
+    },
+    /// Another mode is on record: a leader may be waiting for it (R7).
+    UpdateMode {
+        partition: TopicPartition,
+        home_epoch: HomeEpoch,
+        mode: Mode,
     },
     UpdatePolicy {
         partition: TopicPartition,
@@ -212,6 +223,8 @@ fn create(
         home_epoch: placed.home_epoch,
         fork: placed.fork.clone(),
         lossy_cut: placed.lossy_cut,
+        began: placed.began,
+        recorded: placed.mode,
         // A new partition's replicas are numbered from 1; one that came in another's place has a
         // later number.
         stands_in: id.0 > placed.replicas.len() as u64,
@@ -237,7 +250,13 @@ fn update(
         let effective = effective.clone();
         Action::UpdatePolicy { partition: at, effective }
     });
-    placement.into_iter().chain(policy)
+    let changed = known.recorded.sid < placed.mode.sid;
+    let mode = changed.then_some(Action::UpdateMode {
+        partition: at,
+        home_epoch: placed.home_epoch,
+        mode: placed.mode,
+    });
+    placement.into_iter().chain(policy).chain(mode)
 }
 
 /// A partition's replicas with where they are.

@@ -24,6 +24,7 @@ fn carry_out(replicas: &mut Replicas, actions: Vec<Action>) {
                     home_epoch: create.home_epoch,
                     promised: create.home_epoch,
                     placement_generation: create.members.placement_generation,
+                    recorded: create.recorded,
                     effective: Some(create.effective),
                 };
                 let before = replicas.insert(create.partition, replica);
@@ -33,6 +34,7 @@ fn carry_out(replicas: &mut Replicas, actions: Vec<Action>) {
                 let replica = replicas.get_mut(&create.partition).expect("it is there");
                 (replica.home_epoch, replica.promised) = (create.home_epoch, create.home_epoch);
                 replica.placement_generation = create.members.placement_generation;
+                replica.recorded = create.recorded;
                 replica.effective = Some(create.effective);
             }
             Action::Seal { partition, epoch } => {
@@ -41,6 +43,9 @@ fn carry_out(replicas: &mut Replicas, actions: Vec<Action>) {
             Action::UpdatePlacement { partition, members } => {
                 let replica = replicas.get_mut(&partition).expect("it is there");
                 replica.placement_generation = members.placement_generation;
+            }
+            Action::UpdateMode { partition, mode, .. } => {
+                replicas.get_mut(&partition).expect("it is there").recorded = mode;
             }
             Action::UpdatePolicy { partition, effective } => {
                 replicas.get_mut(&partition).expect("it is there").effective = Some(effective);
@@ -153,6 +158,7 @@ fn the_replica_of_the_metadata_quorum_is_left_alone() {
         home_epoch: HomeEpoch::FIRST,
         promised: HomeEpoch::FIRST,
         placement_generation: 1,
+        recorded: Mode::default(),
         effective: None,
     };
     let replicas = Replicas::from([(TopicPartition::META, meta)]);

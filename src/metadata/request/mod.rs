@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::image::{DiskId, Node, Replica};
+use super::modes::Change;
 use super::moves::{Activation, Begin, Choice, Report};
 use super::refusal::Refusal;
 use crate::model::{HomeEpoch, NodeId, Offset, ReplicaId, TopicId, TopicPartition};
@@ -82,6 +83,10 @@ pub enum Request {
     },
     /// From a replica that has put what it had beyond a cut into its ledger.
     ReportSuffix(Report),
+    /// From leaders of sync topics' partitions (R7, R8).
+    ChangeModes {
+        changes: Vec<Change>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -162,6 +167,7 @@ pub enum Response {
     CutsChosen(Vec<Result<(), Refusal>>),
     HomesActivated(Vec<Result<(), Refusal>>),
     Reported,
+    ModesChanged(Vec<Result<(), Refusal>>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -113,6 +113,8 @@ fn may_repeat(request: &Request) -> bool {
         | Request::CreatePartitions { validate_only, .. }
         | Request::ApplyTopology { validate_only, .. } => *validate_only,
         // A compare-and-set: done the first time, it would be refused as late the second.
+        // What was decided on another number is refused.
+        Request::ChangeModes { .. } => true,
         Request::MoveHomes { .. } | Request::ActivateHomes { .. } => false,
         Request::AlterConfigs { .. } | Request::DeleteTopics { .. } => false,
     }

@@ -11,7 +11,7 @@ use super::producers::Producers;
 use super::raft_log::Start;
 use super::{Core, Now, control, watermark};
 use crate::log::{self, Kind};
-use crate::model::{LogIndex, Offset, ReplicaId, Term, batch};
+use crate::model::{LogIndex, Mode, Offset, ReplicaId, Term, batch};
 
 /// The state at log start, as the data of a Raft snapshot.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -23,16 +23,23 @@ struct StartState {
     offset: i64,
     #[prost(bytes = "bytes", tag = "4")]
     producers: Bytes,
+    /// The mode at log start or later: entries that say what it says already are passed over.
+    #[prost(uint64, tag = "5")]
+    sid: u64,
+    #[prost(bool, tag = "6")]
+    degraded: bool,
 }
 
 const START_STATE_VERSION: u32 = 1;
 
 /// The data of a log-start snapshot.
-pub fn start_state(start: Start, producers: &Bytes) -> Bytes {
+pub fn start_state(start: Start, producers: &Bytes, mode: Mode) -> Bytes {
     let state = StartState {
         version: START_STATE_VERSION,
         offset: start.offset.0,
         producers: producers.clone(),
+        sid: mode.sid,
+        degraded: mode.degraded,
     };
     state.encode_to_vec().into()
 }
@@ -82,7 +89,8 @@ impl Core {
                 self.producers.expire(control::value(&entry))
             }
             // What it is for has been done where it was proposed.
-            Kind::Control(control::HAND_OFF) => {}
+            Kind::Control(control::HAND_OFF | control::PROBE) => {}
+            Kind::Control(control::MODE) => self.apply_mode(raft, &entry, persist),
             // A newer release wrote it and the feature level should have kept it from us.
             Kind::Control(other) => panic!("control entry {other} at {} is unknown", entry.index),
         }
@@ -164,7 +172,7 @@ impl Core {
         watermark::Bounds {
             committed: self.committed(),
             min_in_sync: watermark::at_least(&mut voters, min_in_sync),
-            gate: watermark::at_least(&mut self.safe_by_remote_dc(), self.config.ack.sync_to),
+            gate: watermark::at_least(&mut self.safe_by_remote_dc(), self.sync_to()),
             own_term: self.own_entry.unwrap_or(LogIndex(u64::MAX)),
         }
     }
@@ -192,7 +200,7 @@ impl Core {
         &mut self,
         metadata: &SnapshotMetadata,
         data: &[u8],
-    ) -> (Start, Bytes) {
+    ) -> (Start, Bytes, Mode) {
         let state = StartState::decode(data).expect("a snapshot of this version's leader");
         assert!(state.version == START_STATE_VERSION, "snapshot version {}", state.version);
         self.producers =
@@ -205,7 +213,7 @@ impl Core {
             term: Term(metadata.term),
             offset: Offset(state.offset),
         };
-        (start, state.producers)
+        (start, state.producers, Mode { sid: state.sid, degraded: state.degraded })
     }
 }
 

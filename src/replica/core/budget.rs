@@ -176,7 +176,7 @@ impl Core {
     /// wait for other DCs or there are none.
     pub fn at_stake(&self) -> Option<AtStake> {
         let elsewhere = self.safe_elsewhere()?;
-        let asks = self.is_leader() && self.config.ack.sync_to == 0;
+        let asks = self.is_leader() && self.sync_to() == 0;
         asks.then(|| self.accepted.beyond(elsewhere))
     }
 

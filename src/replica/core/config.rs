@@ -2,9 +2,10 @@
 //! must wait for.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::budget::Budget;
-use crate::model::{DcName, GroupId, LogIndex, NodeId, ReplicaId};
+use crate::model::{DcName, GroupId, LogIndex, Mode, NodeId, ReplicaId};
 
 /// Bytes appended and not yet through the gate, above which a produce is refused (design §4): else
 /// retries behind a closed gate pile up records that nobody acknowledged. A WAN of 1 Gbit/s and
@@ -71,6 +72,8 @@ pub struct Config {
     /// The last entry of the latest cut beyond which acknowledged records may have been lost.
     pub lossy_cut: Option<LogIndex>,
     pub ack: AckPolicy,
+    /// The mode that `__meta` has on record.
+    pub recorded: Mode,
     pub timing: Timing,
     /// [`APPEND_BYTES_MAX`], but in tests.
     pub append_bytes_max: u64,
@@ -88,6 +91,9 @@ pub struct Member {
 pub struct AckPolicy {
     /// Remote DCs that must have it on disk; 0 is async.
     pub sync_to: usize,
+    /// A sync topic for which nothing has got through to so many for so long asks to be degraded
+    /// (R9); `None`: it blocks.
+    pub degrade_after: Option<Duration>,
     /// Kafka's `min.insync.replicas`, among the voters.
     pub min_in_sync: usize,
     /// An async home without a valid lease acknowledges nothing (R17).

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use raft::eraftpb::{ConfState, Message};
 
 use super::catch_up::Notice;
+use super::mode::Ask;
 use super::raft_log::{Start, Wanted};
 use crate::log;
-use crate::model::{GroupId, LogIndex, NodeId, Offset, ReplicaId, Term};
+use crate::model::{GroupId, LogIndex, Mode, NodeId, Offset, ReplicaId, Term};
 use crate::replica::{ProduceError, Produced};
 
 /// Names a request in its answer; the driver chooses it.
@@ -29,6 +30,8 @@ pub enum Effect {
     HandedOff(Ticket, Result<LogIndex, ProduceError>),
     /// The role, the leader or the set of replicas in sync changed: tell every node.
     Lead(Lead),
+    /// Have `__meta` record another mode; what it has comes with `handle_recorded`.
+    AskMode(Ask),
 }
 
 #[derive(Debug)]
@@ -71,6 +74,8 @@ pub struct Persist {
     /// Log start moved by an applied entry: whole segments below may go.
     pub log_start: Option<Offset>,
     pub conf_state: Option<ConfState>,
+    /// The mode, by an applied entry (R26).
+    pub mode: Option<Mode>,
     /// State of the producers after the entry at this index: one for each segment that begins
     /// after it, so that a restart reads no further back.
     pub producers: Vec<(LogIndex, Bytes)>,
@@ -84,6 +89,7 @@ pub struct Persist {
 pub struct Reset {
     pub start: Start,
     pub producers: Bytes,
+    pub mode: Mode,
 }
 
 impl Persist {
@@ -95,6 +101,7 @@ impl Persist {
             reset,
             log_start,
             conf_state,
+            mode,
             producers,
             caught_up,
             applied: _,
@@ -105,6 +112,7 @@ impl Persist {
             && reset.is_none()
             && log_start.is_none()
             && conf_state.is_none()
+            && mode.is_none()
             && producers.is_empty()
             && !caught_up
     }

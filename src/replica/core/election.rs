@@ -43,6 +43,7 @@ impl Core {
         let was_leader = self.drawn_for.1 == StateRole::Leader;
         self.redraw();
         self.forget_feeds();
+        self.modes.forget_looks();
         if self.is_leader() {
             let own = self.first_of_term();
             self.own_entry = Some(own);

@@ -24,7 +24,7 @@
 //! A core lives in one home epoch. The epoch is in every group id and term, so a message of another
 //! home is never stepped (R1); a replica whose home moves gets another core.
 //!
-//! Deliberately missing: mode changes (degrade) and transactions.
+//! Deliberately missing: transactions.
 
 mod appends;
 mod apply;
@@ -40,6 +40,7 @@ mod gaps;
 mod hand_off;
 mod in_sync;
 mod joining;
+pub mod mode;
 mod placement;
 mod produce;
 pub mod producers;
@@ -67,6 +68,7 @@ use self::config::{APPENDS_IN_FLIGHT_MAX, COMMITTED_BYTES_MAX, Config};
 use self::effect::{Effect, Outgoing};
 pub use self::exposure::Exposure;
 use self::exposure::Samples;
+pub use self::mode::Promise;
 pub use self::produce::Queued;
 use self::produce::Waiters;
 use self::producers::Producers;
@@ -74,7 +76,7 @@ use self::raft_log::{RaftLog, Restored, Wanted};
 use self::staleness::Staleness;
 use super::{ProduceError, Progress, Role};
 use crate::log;
-use crate::model::{LogIndex, Offset, ReplicaId, Term};
+use crate::model::{LogIndex, Mode, Offset, ReplicaId, Term};
 
 /// Both clocks at one moment: `mono` counts from any fixed point and never goes back; `wall_ms`
 /// only labels records.
@@ -133,6 +135,7 @@ pub struct Core {
     /// The last entry appended here, if it is a hand-off.
     hand_off_at: Option<LogIndex>,
     joining: joining::Joining,
+    modes: mode::Modes,
     /// Of the newest placement that Raft's configuration was changed for.
     conf_generation: u64,
     effects: VecDeque<Effect>,
@@ -152,6 +155,8 @@ pub struct Restart {
     pub conf_generation: u64,
     /// It has not caught up with its group since it came in another's place (R23).
     pub joins: bool,
+    /// By the entries that are applied.
+    pub mode: Mode,
 }
 
 /// Where an entry beyond the watermark ends.
@@ -167,6 +172,8 @@ impl Core {
     /// If the restored log and the configuration contradict each other.
     pub fn new(config: Config, restart: Restart, seed: u64, logger: &slog::Logger) -> Self {
         let applied = restart.log.applied;
+        let unapplied = restart.log.recent.iter().filter(|e| e.index > applied);
+        let unapplied: Vec<log::Entry> = unapplied.cloned().collect();
         let timing = config.timing;
         let raft = raft::Config {
             id: config.me.0,
@@ -188,6 +195,8 @@ impl Core {
         let raw = RawNode::new(&raft, RaftLog::new(restart.log), logger)
             .expect("a configuration that the topology has checked");
         let (watermark, high_watermark) = restart.watermark;
+        let mut modes = mode::Modes::new(restart.mode, config.recorded);
+        modes.note(config.group.home_epoch, &unapplied, None);
         let mut core = Self {
             config,
             raw,
@@ -223,6 +232,7 @@ impl Core {
             handing_off: None,
             hand_off_at: None,
             joining: joining::Joining::new(restart.joins),
+            modes,
             conf_generation: restart.conf_generation,
             effects: VecDeque::new(),
         };
@@ -314,6 +324,7 @@ impl Core {
         if looks {
             self.watch_feeds();
             self.watch_budget(now);
+            self.watch_mode(now);
         }
         if !self.held.is_empty() {
             self.held.expire(now.mono, &mut self.effects);
@@ -395,7 +406,7 @@ impl Core {
 
     /// Whole segments left the log; it begins after `start` now.
     pub fn handle_start_moved(&mut self, start: raft_log::Start, producers: &Bytes) {
-        let state = start_state(start, producers);
+        let state = start_state(start, producers, self.mode());
         self.raw.mut_store().move_start(start, state);
     }
 
@@ -422,7 +433,7 @@ impl Core {
 
     /// This node's lease has run out and the policy fences (R17).
     fn is_fenced(&self) -> bool {
-        !self.lease_valid && self.config.ack.fence && self.config.ack.sync_to == 0
+        !self.lease_valid && self.config.ack.fence && self.sync_to() == 0
     }
 
     /// A changed policy: what acknowledgements wait for from here on.

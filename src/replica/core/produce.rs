@@ -160,7 +160,7 @@ impl Core {
             return Err(ProduceError::Fenced);
         }
         let ack = self.config.ack;
-        if self.voters_heard() < ack.min_in_sync || self.current_remote_dcs() < ack.sync_to {
+        if self.voters_heard() < ack.min_in_sync || self.current_remote_dcs() < self.sync_to() {
             return Err(ProduceError::NotEnoughReplicas);
         }
         Ok(())
@@ -259,10 +259,14 @@ impl Core {
     }
 
     pub(super) fn propose_control(&mut self, now: Now, kind: u8, value: i64) -> LogIndex {
+        self.propose_control_of(now, kind, Bytes::copy_from_slice(&value.to_be_bytes()))
+    }
+
+    pub(super) fn propose_control_of(&mut self, now: Now, kind: u8, payload: Bytes) -> LogIndex {
         let mut raft = Entry::default();
         let base = self.log().next_offset();
         raft.context = entry::context(Kind::Control(kind), now.wall_ms, base);
-        raft.data = Bytes::copy_from_slice(&value.to_be_bytes());
+        raft.data = payload;
         let index = LogIndex(self.raw.raft.raft_log.last_index() + 1);
         self.propose(vec![raft]);
         index

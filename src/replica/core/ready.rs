@@ -169,7 +169,7 @@ impl Core {
     /// Begins anew at a log-start snapshot: everything before it has left the leader's log.
     fn install(&mut self, snapshot: &Snapshot) -> Reset {
         let metadata = snapshot.get_metadata();
-        let (start, producers) = self.read_start_state(metadata, &snapshot.data);
+        let (start, producers, mode) = self.read_start_state(metadata, &snapshot.data);
         let conf_state = metadata.get_conf_state().clone();
         self.raw.mut_store().reset(start, snapshot.data.clone(), conf_state);
         self.beyond.clear();
@@ -177,10 +177,12 @@ impl Core {
         self.hand_off_at = None;
         self.watermark = self.watermark.max(start.index);
         self.high_watermark = self.high_watermark.max(start.offset);
-        Reset { start, producers }
+        self.modes.reset(mode);
+        Reset { start, producers, mode: self.mode() }
     }
 
     fn note_positions(&mut self, entries: &[log::Entry], cut: Option<LogIndex>) {
+        self.modes.note(self.config.group.home_epoch, entries, cut);
         if let Some(last) = entries.last() {
             let ends = last.kind == log::Kind::Control(control::HAND_OFF);
             self.hand_off_at = ends.then_some(last.index);

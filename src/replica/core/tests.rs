@@ -5,6 +5,7 @@ mod budget;
 mod catch_up;
 mod fence;
 mod hand_off;
+mod mode;
 mod placement;
 mod replacement;
 
@@ -15,11 +16,12 @@ use bytes::{Bytes, BytesMut};
 
 use super::config::{APPEND_BYTES_MAX, AckPolicy, Config, Member, Timing};
 use super::effect::{Effect, Outgoing, RangeWanted, Ticket};
+use super::mode::Ask;
 use super::raft_log::Restored;
 use super::{Budget, Core, Now, Queued, Restart};
 use crate::log;
 use crate::model::{
-    DcName, GroupId, HomeEpoch, LogIndex, NodeId, Offset, ReplicaId, TopicPartition, batch,
+    DcName, GroupId, HomeEpoch, LogIndex, Mode, NodeId, Offset, ReplicaId, TopicPartition, batch,
 };
 use crate::replica::{Acks, ProduceError, Produced, Role};
 
@@ -27,6 +29,7 @@ const TICK: Duration = Duration::from_millis(50);
 
 const ASYNC: AckPolicy = AckPolicy {
     sync_to: 0,
+    degrade_after: None,
     min_in_sync: 1,
     fence: false,
     log_append_time: false,
@@ -56,6 +59,8 @@ struct Cluster {
     handed_off: BTreeMap<Ticket, Result<LogIndex, ProduceError>>,
     /// Replicas that have written down that they have caught up.
     caught_up: BTreeSet<ReplicaId>,
+    /// What leaders asked `__meta` for, none of it answered.
+    asks: Vec<(ReplicaId, Ask)>,
     now: Now,
     tickets: u64,
 }
@@ -96,6 +101,7 @@ impl Cluster {
             deleted: BTreeMap::new(),
             handed_off: BTreeMap::new(),
             caught_up: BTreeSet::new(),
+            asks: Vec::new(),
             now: Now::default(),
             tickets: 0,
         };
@@ -109,6 +115,7 @@ impl Cluster {
                 preferred: id == 1,
                 lossy_cut: None,
                 ack,
+                recorded: Mode::default(),
                 timing: Timing {
                     heartbeat_ticks: 3,
                     election_ticks_min: 10,
@@ -189,6 +196,7 @@ impl Cluster {
                     self.fetches.push_back((id, wanted));
                 }
                 Effect::Lead(_) => {}
+                Effect::AskMode(ask) => self.asks.push((id, ask)),
                 Effect::Reply(ticket, answer) => {
                     self.replies.insert(ticket, answer);
                 }

@@ -24,7 +24,7 @@ impl<N: Network> Driver<N> {
         let now = self.now();
         let outcome = self.replicas.end_round(now);
         let Outcome { replication, control, leads, writes, reads, ranges, .. } = outcome;
-        let Outcome { answers, elections, .. } = outcome;
+        let Outcome { answers, elections, asks, .. } = outcome;
         self.counters.elections.fetch_add(elections, Relaxed);
         for Replicate { to, key, of_meta, frame } in replication {
             match of_meta {
@@ -47,6 +47,10 @@ impl<N: Network> Driver<N> {
         }
         for wanted in ranges {
             self.fetch_range(wanted);
+        }
+        for ask in asks {
+            // Full, or nobody asks `__meta` any more: the core asks again.
+            let _ = self.asks.try_send(ask);
         }
     }
 

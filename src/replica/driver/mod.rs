@@ -44,6 +44,7 @@ use self::replicas::Replicas;
 use self::silence::Silence;
 pub use self::spec::{Policy, Spec};
 use super::core::effect::{RangeWanted, Ticket};
+use super::core::mode::Ask;
 use super::core::raft_log::Wanted;
 use super::core::{Now, Queued};
 use super::handle::{INBOX_REQUESTS_MAX, Produce, Request};
@@ -61,6 +62,9 @@ const FRAMES_MAX: usize = 4096;
 
 /// Inputs of one kind taken in one round, so that ticks and other kinds get their turn.
 const ROUND_INPUTS_MAX: usize = 1024;
+
+/// Requests to `__meta` that wait; each partition has one at a time, and makes it again.
+const ASKS_MAX: usize = 1024;
 
 /// How often the watermark is checkpointed: what a restarted replica serves at once is at most
 /// this old.
@@ -167,6 +171,8 @@ pub struct Started {
     pub mender: Mender,
     pub mover: Mover,
     pub counters: Arc<Counters>,
+    /// What leaders here want `__meta` to record.
+    pub asks: mpsc::Receiver<Ask>,
 }
 
 enum Internal {
@@ -193,6 +199,7 @@ pub(super) struct Driver<N> {
     disks: Disks,
     internal: mpsc::UnboundedSender<Internal>,
     counters: Arc<Counters>,
+    asks: mpsc::Sender<Ask>,
     silence: Silence,
     begun: Instant,
 }
@@ -214,6 +221,7 @@ pub fn start<N: Network>(
     let (orders_in, orders) = mpsc::unbounded_channel();
     let (internal_in, internal) = mpsc::unbounded_channel();
     let (done_in, mut done) = mpsc::unbounded_channel();
+    let (asks_in, asks) = mpsc::channel(ASKS_MAX);
     let views: Arc<RwLock<HashMap<TopicPartition, Arc<View>>>> = Arc::default();
     let leaders = Arc::<Leaders>::default();
     let counters = Arc::<Counters>::default();
@@ -263,6 +271,7 @@ pub fn start<N: Network>(
                 disks,
                 internal: internal_in.clone(),
                 counters,
+                asks: asks_in,
                 silence: Silence::new(config.neighbours),
                 begun: Instant::now(),
             };
@@ -276,7 +285,7 @@ pub fn start<N: Network>(
         });
     })?;
     let handle = Handle::new(requests_in, views, leaders);
-    Ok(Started { handle, orders: orders_out, mender, mover, counters })
+    Ok(Started { handle, orders: orders_out, mender, mover, counters, asks })
 }
 
 struct Inputs {

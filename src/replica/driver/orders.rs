@@ -12,7 +12,7 @@ use super::restart;
 use super::spec::{Policy, Spec};
 use super::{Driver, Network, Waiting, disk};
 use crate::log;
-use crate::model::{DcName, GroupId, HomeEpoch, LogIndex, ReplicaId, TopicPartition};
+use crate::model::{DcName, GroupId, HomeEpoch, LogIndex, Mode, ReplicaId, TopicPartition};
 use crate::replica::ProduceError;
 use crate::replica::core::config::Member;
 use crate::replica::core::{Core, Standing};
@@ -51,6 +51,7 @@ pub enum Order {
     Remove(TopicPartition, oneshot::Sender<Result<(), Refused>>),
     Policy(TopicPartition, Policy),
     Placement(TopicPartition, u64, BTreeMap<ReplicaId, Member>),
+    Recorded(TopicPartition, HomeEpoch, Mode),
     Lease(bool),
     StepDown,
     Statuses(oneshot::Sender<Vec<Status>>),
@@ -104,6 +105,11 @@ impl Orders {
         members: BTreeMap<ReplicaId, Member>,
     ) {
         self.tell(Order::Placement(partition, generation, members));
+    }
+
+    /// What `__meta` has on record of a partition's mode in a home epoch (R7).
+    pub fn recorded(&self, partition: TopicPartition, epoch: HomeEpoch, mode: Mode) {
+        self.tell(Order::Recorded(partition, epoch, mode));
     }
 
     /// Whether this node holds a valid lease (R17).
@@ -227,6 +233,7 @@ impl<N: Network> Driver<N> {
                 self.replicas.placement_of_damaged(at, &members);
                 self.replicas.host.placement(now, at, generation, members);
             }
+            Order::Recorded(at, epoch, mode) => self.replicas.host.recorded(now, at, epoch, mode),
             Order::Lease(valid) => self.replicas.host.lease(now, valid),
             Order::StepDown => self.replicas.host.step_down(now),
             Order::Statuses(reply) => {

@@ -18,6 +18,7 @@ use super::{PRODUCER_EXPIRATION, frame};
 use crate::log::{self, LogStart, Reader, ReplicaState, Space, Write};
 use crate::model::{HomeEpoch, TopicPartition};
 use crate::replica::core::effect::{RangeWanted, Ticket};
+use crate::replica::core::mode::Ask;
 use crate::replica::core::raft_log::{ENTRY_OVERHEAD_BYTES, Wanted};
 use crate::replica::core::{Core, Now, Queued, Restart, config};
 use crate::replica::host::{Answers, Append, Host, Round};
@@ -83,6 +84,8 @@ pub struct Outcome {
     pub reads: Vec<(TopicPartition, Wanted, Reader)>,
     /// To be asked of other nodes, and answered with [`Replicas::ranged`].
     pub ranges: Vec<RangeWanted>,
+    /// To be asked of `__meta`.
+    pub asks: Vec<Ask>,
     pub answers: Answers,
     /// Elections that replicas here have won.
     pub elections: u64,
@@ -188,6 +191,7 @@ impl Replicas {
             preferred: spec.preferred,
             lossy_cut: spec.lossy_cut,
             ack: spec.policy.ack,
+            recorded: spec.recorded,
             timing: spec.timing,
             append_bytes_max: self.append_bytes_max,
         };
@@ -297,8 +301,10 @@ impl Replicas {
     /// Ends the round, and publishes what it changed.
     pub fn end_round(&mut self, now: Now) -> Outcome {
         let round = self.host.take_round(now);
-        let Round { control, appends, leads, writes, reads, ranges, answers, progress, .. } = round;
-        let mut outcome = Outcome { leads, answers, ranges, ..Outcome::default() };
+        let Round {
+            control, appends, leads, writes, reads, ranges, asks, answers, progress, ..
+        } = round;
+        let mut outcome = Outcome { leads, answers, ranges, asks, ..Outcome::default() };
         for append in appends {
             let header = wire::Envelope::of(vec![append.group], Vec::new()).to_header();
             let Append { to, key, of_meta, .. } = append;

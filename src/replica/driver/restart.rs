@@ -5,7 +5,7 @@ use raft::eraftpb::{ConfState, HardState};
 
 use super::spec::Spec;
 use crate::log::{self, HighWatermark, Reader, Recovered, ReplicaState};
-use crate::model::{LogIndex, ReplicaId};
+use crate::model::{LogIndex, Mode, ReplicaId};
 use crate::replica::core::control;
 use crate::replica::core::producers::Producers;
 use crate::replica::core::raft_log::{Restored, Start};
@@ -31,6 +31,7 @@ pub fn new_state(spec: &Spec) -> ReplicaState {
         term: spec.group.home_epoch.first_term(),
         placement_generation: spec.placement_generation,
         fork: spec.fork,
+        mode: spec.began,
         installing: spec.stands_in,
         conf: log::ConfState {
             voters: ids(true),
@@ -49,7 +50,7 @@ pub fn fresh(state: &ReplicaState) -> Restart {
         ..Restored::default()
     };
     let (conf_generation, joins) = (state.placement_generation, state.installing);
-    Restart { log, conf_generation, joins, ..Restart::default() }
+    Restart { log, conf_generation, joins, mode: state.mode, ..Restart::default() }
 }
 
 /// A replica that was here before. Reads the disk: the entries that are not applied, and the batch
@@ -69,7 +70,7 @@ pub fn recovered(recovered: &Recovered, reader: &Reader) -> Result<Restart, Erro
     let producers = producers_at(recovered, reader, applied)?;
     let log = Restored {
         start,
-        start_state: start_state_at(start, reader)?,
+        start_state: start_state_at(start, reader, recovered.state.mode)?,
         epochs: recovered.epochs.iter().map(|e| (e.term, e.index, e.offset)).collect(),
         last,
         applied_end,
@@ -91,17 +92,18 @@ pub fn recovered(recovered: &Recovered, reader: &Reader) -> Result<Restart, Erro
         beyond: beyond.collect(),
         conf_generation: recovered.state.placement_generation,
         joins: recovered.state.installing,
+        mode: recovered.state.mode,
     })
 }
 
 /// What a replica that lags behind `start` must be sent: this one may lead before its log start
 /// moves again.
-fn start_state_at(start: Start, reader: &Reader) -> Result<Bytes, log::Error> {
+fn start_state_at(start: Start, reader: &Reader, mode: Mode) -> Result<Bytes, log::Error> {
     let producers = match reader.producer_snapshot(start.index)? {
         Some((at, bytes)) if at == start.index => bytes,
         _ => Bytes::new(),
     };
-    Ok(start_state(start, &producers))
+    Ok(start_state(start, &producers, mode))
 }
 
 /// The producers' state after `applied`: the newest snapshot at or before it, and every batch since.

@@ -50,6 +50,9 @@ impl Slot {
             state.conf = restart::from_raft(conf);
             state.placement_generation = core.conf_generation();
         }
+        if let Some(mode) = persist.mode {
+            state.mode = mode;
+        }
         if persist.caught_up {
             state.installing = false;
         }
@@ -63,6 +66,7 @@ impl Slot {
             write.producer_snapshot = Some((start.index, reset.producers.clone()));
             self.snapshots = BTreeSet::from([start.index]);
             state.applied = start.index;
+            state.mode = reset.mode;
             state.conf = restart::from_raft(core.log().conf_state());
         }
         if let Some(snapshot) = persist.producers.last() {

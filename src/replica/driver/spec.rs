@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::log;
-use crate::model::{DcName, GroupId, LogIndex, ReplicaId};
+use crate::model::{DcName, GroupId, LogIndex, Mode, ReplicaId};
 use crate::replica::core::config::{AckPolicy, Member, Timing};
 
 #[derive(Debug, Clone)]
@@ -22,6 +22,9 @@ pub struct Spec {
     pub lossy_cut: Option<LogIndex>,
     /// It comes in the place of a replica that the group has counted on (R23).
     pub stands_in: bool,
+    /// The mode that the home epoch began with, and the one that `__meta` has on record now (R7, R8).
+    pub began: Mode,
+    pub recorded: Mode,
     pub timing: Timing,
     pub policy: Policy,
 }

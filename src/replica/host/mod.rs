@@ -19,7 +19,7 @@ use super::core::raft_log::{Start, Wanted};
 use super::core::{Core, Now, Queued};
 use super::wire;
 use crate::log;
-use crate::model::{DcName, HomeEpoch, LogIndex, NodeId, Offset, ReplicaId, TopicPartition};
+use crate::model::{DcName, HomeEpoch, LogIndex, Mode, NodeId, Offset, ReplicaId, TopicPartition};
 
 /// The replicas of one node.
 pub struct Host {
@@ -85,7 +85,8 @@ impl Host {
                     | Effect::Persist(_)
                     | Effect::Read(_)
                     | Effect::Fetch(_)
-                    | Effect::Lead(_) => {}
+                    | Effect::Lead(_)
+                    | Effect::AskMode(_) => {}
                 }
             }
         }
@@ -258,6 +259,11 @@ impl Host {
         self.with(at, |core| core.handle_policy(now, ack));
     }
 
+    /// What `__meta` has on record of a partition's mode in a home epoch.
+    pub fn recorded(&mut self, now: Now, at: TopicPartition, epoch: HomeEpoch, mode: Mode) {
+        self.with(at, |core| core.handle_recorded(now, epoch, mode));
+    }
+
     pub fn placement(
         &mut self,
         now: Now,
@@ -347,6 +353,7 @@ impl Round {
             Effect::Deleted(ticket, answer) => self.answers.deleted.push((ticket, answer)),
             Effect::HandedOff(ticket, answer) => self.answers.handed_off.push((ticket, answer)),
             Effect::Lead(_) => self.leads.push(round::lead(core)),
+            Effect::AskMode(ask) => self.asks.push(ask),
         }
     }
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::model::{DcName, LogIndex, NodeId, Offset, ReplicaId, Term, TopicPartition};
+use crate::model::{DcName, LogIndex, Mode, NodeId, Offset, ReplicaId, Term, TopicPartition};
 use crate::replica::core::effect::{Persist, RangeWanted, Ticket};
+use crate::replica::core::mode::Ask;
 use crate::replica::core::raft_log::Wanted;
-use crate::replica::core::{AtStake, Budget, Core, Exposure};
+use crate::replica::core::{AtStake, Budget, Core, Exposure, Promise};
 use crate::replica::{ProduceError, Produced, Progress, wire};
 
 /// The parts may be carried out in any order: a message that depends on a write is not in the
@@ -26,6 +27,8 @@ pub struct Round {
     pub reads: Vec<(TopicPartition, Wanted)>,
     /// To be asked of other nodes.
     pub ranges: Vec<RangeWanted>,
+    /// To be asked of `__meta`.
+    pub asks: Vec<Ask>,
     pub answers: Answers,
     /// Of every replica that was touched.
     pub progress: Vec<(TopicPartition, Progress)>,
@@ -68,6 +71,9 @@ pub struct Status {
     /// On the leader, per remote DC.
     pub exposure: BTreeMap<DcName, Exposure>,
     pub budget: Budget,
+    /// Of a sync topic, and the mode of this replica's log.
+    pub promise: Option<Promise>,
+    pub mode: Mode,
     /// On the leader of an async topic: what it accepted and no other DC has.
     pub at_stake: Option<AtStake>,
     /// On any other replica: time since it last had all that its leader had acknowledged, if ever.
@@ -108,6 +114,8 @@ impl Status {
             members: members.collect(),
             exposure: core.exposures(now),
             budget: config.ack.budget,
+            promise: core.promise(),
+            mode: core.mode(),
             at_stake: core.at_stake(),
             staleness: core.staleness(now),
         }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::Paths;
 use crate::placement::{Load, PartitionPlacement, place};
 use crate::policy::{
-    DEFAULT, Failover, Flush, INTERNAL, OnIsolation, OnLag, Policy, Replication, Settings,
+    DEFAULT, Failover, Flush, INTERNAL, OnIsolation, OnLag, OnSyncLoss, Policy, Replication,
+    Settings,
 };
 use crate::quorum::{dcs_needed_for_seal, losses_tolerated};
 use crate::{DcName, unit};
@@ -287,6 +288,11 @@ fn remote_lost(settings: &Settings, home: &DcName, dc: &DcName, paths: &Paths<'_
     } else if settings.remote_dcs() > k {
         let rest = ack(settings, home, paths, Some(dc));
         format!("go on, {} ms per acknowledgement", rest.added_ms)
+    } else if settings.on_sync_loss == OnSyncLoss::Degrade {
+        format!(
+            "stop with a retriable error for {}, then go on without it, on record, until it is back (on_sync_loss = \"degrade\")",
+            crate::unit::show_duration(settings.sync_timeout)
+        )
     } else {
         "stop with a retriable error, until it is back (on_sync_loss = \"block\")".to_owned()
     };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Failover, Flush, Key, OnIsolation, OnLag, Partial, Replication, Settings};
+use super::{Failover, Flush, Key, OnIsolation, OnLag, OnSyncLoss, Partial, Replication, Settings};
 use crate::{DcName, Severity, Topology};
 
 /// The DCs as policies see them.
@@ -72,7 +72,8 @@ pub(crate) fn conflicts(settings: &Settings, shape: &Shape) -> Vec<Conflict> {
 /// Settings without effect. Only for the layer that says them: an inherited one is no mistake of the
 /// heir.
 pub(crate) fn idle(settings: &Settings, layer: &Partial) -> Vec<Conflict> {
-    idle_sync_to(settings, layer).into_iter().chain(idle_budget(settings, layer)).collect()
+    let sync = idle_sync_to(settings, layer).into_iter().chain(idle_degrading(settings, layer));
+    sync.chain(idle_budget(settings, layer)).collect()
 }
 
 fn idle_sync_to(settings: &Settings, layer: &Partial) -> Option<Conflict> {
@@ -82,6 +83,26 @@ fn idle_sync_to(settings: &Settings, layer: &Partial) -> Option<Conflict> {
         keys: &[Key::SyncTo, Key::Replication],
         found: format!("{sync_to} with replication = \"async\", which waits for no remote DC"),
         expected: "replication = \"sync\" beside it, or no sync_to".to_owned(),
+    })
+}
+
+/// `degrade` of what is async already, or a timeout of what never degrades.
+fn idle_degrading(settings: &Settings, layer: &Partial) -> Option<Conflict> {
+    const DEGRADE: &[Key] = &[Key::OnSyncLoss, Key::Replication];
+    const TIMEOUT: &[Key] = &[Key::SyncTimeout, Key::OnSyncLoss];
+    if settings.replication == Replication::Async && layer.on_sync_loss == Some(OnSyncLoss::Degrade)
+    {
+        let found =
+            "\"degrade\" with replication = \"async\", which waits for no remote DC".to_owned();
+        let expected = "replication = \"sync\" beside it, or no on_sync_loss".to_owned();
+        return Some(error(DEGRADE, found, expected));
+    }
+    let timeout = layer.sync_timeout?;
+    (settings.on_sync_loss == OnSyncLoss::Block).then(|| {
+        let found =
+            format!("{:?} with on_sync_loss = \"block\"", crate::unit::show_duration(timeout));
+        let expected = "on_sync_loss = \"degrade\" beside it, or no sync_timeout".to_owned();
+        error(TIMEOUT, found, expected)
     })
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::value::{self, Refusal, Value};
 use super::{
-    Failover, Flush, Home, Key, OnIsolation, OnLag, OnSyncLoss, Replication, Settings, Source,
+    Failover, Flush, Home, Key, OnIsolation, OnLag, OnSyncLoss, Replication, SYNC_TIMEOUT,
+    Settings, Source,
 };
 use crate::DcName;
 use crate::pattern::Pattern;
@@ -96,7 +97,7 @@ pub(crate) fn merge(
             .value(Key::OnIsolation, |l| l.on_isolation)
             .unwrap_or(OnIsolation::Fence),
         on_sync_loss: pick.value(Key::OnSyncLoss, |l| l.on_sync_loss).unwrap_or(OnSyncLoss::Block),
-        sync_timeout: pick.value(Key::SyncTimeout, |l| l.sync_timeout),
+        sync_timeout: pick.value(Key::SyncTimeout, |l| l.sync_timeout).unwrap_or(SYNC_TIMEOUT),
         max_lag: pick.value(Key::MaxLag, |l| l.max_lag).filter(|_| !sync),
         max_lag_bytes: pick.value(Key::MaxLagBytes, |l| l.max_lag_bytes).filter(|_| !sync),
         on_lag: pick.value(Key::OnLag, |l| l.on_lag).unwrap_or(OnLag::Continue),

@@ -26,6 +26,10 @@ pub(crate) use value::Value;
 
 use crate::{DcName, pattern::Pattern};
 
+/// How long a sync topic that may degrade blocks before it does, where nobody says: a client's request
+/// times out after so long, and its delivery (Kafka's `delivery.timeout.ms`) only after four times that.
+pub const SYNC_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// The policy of every topic that no pattern names, and the base of all others.
 pub const DEFAULT: &str = "default";
 /// The policy of Kafka's own topics: those whose name starts with `__`.
@@ -255,14 +259,22 @@ pub struct Settings {
     pub partitions: u32,
     pub on_isolation: OnIsolation,
     pub on_sync_loss: OnSyncLoss,
-    #[serde(serialize_with = "show_duration")]
-    pub sync_timeout: Option<Duration>,
+    /// Before it degrades.
+    #[serde(serialize_with = "show_some_duration")]
+    pub sync_timeout: Duration,
     /// Never beside sync, where nothing that is acknowledged is at stake.
     #[serde(serialize_with = "show_duration")]
     pub max_lag: Option<Duration>,
     pub max_lag_bytes: Option<u64>,
     pub on_lag: OnLag,
     pub failover: Failover,
+}
+
+fn show_some_duration<S: serde::Serializer>(
+    duration: &Duration,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    show_duration(&Some(*duration), serializer)
 }
 
 fn show_duration<S: serde::Serializer>(
@@ -316,7 +328,7 @@ impl Settings {
             Key::Partitions => self.partitions.to_string(),
             Key::OnIsolation => self.on_isolation.to_string(),
             Key::OnSyncLoss => self.on_sync_loss.to_string(),
-            Key::SyncTimeout => crate::unit::show_duration(self.sync_timeout?),
+            Key::SyncTimeout => crate::unit::show_duration(self.sync_timeout),
             Key::MaxLag => crate::unit::show_duration(self.max_lag?),
             Key::MaxLagBytes => crate::unit::show_bytes(self.max_lag_bytes?),
             Key::OnLag => self.on_lag.to_string(),

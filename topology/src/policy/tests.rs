@@ -158,7 +158,15 @@ fn what_is_wrong_names_the_config_and_what_would_be_right() {
         ),
         (
             &[("isobar.sync.timeout", "5s"), ("isobar.replication", "sync")],
-            "isobar.sync.timeout: found \"5s\"; expected this key to be left out; not built yet: comes with on_sync_loss = \"degrade\", in the next release",
+            "isobar.sync.timeout: found \"5s\" with on_sync_loss = \"block\"; expected on_sync_loss = \"degrade\" beside it, or no sync_timeout",
+        ),
+        (
+            &[("isobar.sync.timeout", "500ms"), ("isobar.replication", "sync")],
+            "isobar.sync.timeout: found \"500ms\"; expected 1s to 1h",
+        ),
+        (
+            &[("isobar.on.sync.loss", "degrade")],
+            "isobar.on.sync.loss: found \"degrade\" with replication = \"async\", which waits for no remote DC; expected replication = \"sync\" beside it, or no on_sync_loss",
         ),
         (
             &[("isobar.max.lag", "5s"), ("isobar.replication", "sync")],

@@ -2,11 +2,12 @@
 //! that says what would have been right.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::{Flush, Home, Key, Partial};
 use crate::pattern::Pattern;
 use crate::policy::{Failover, OnIsolation, OnLag, OnSyncLoss};
-use crate::{DcName, options, placement, unit};
+use crate::{DcName, placement, unit};
 
 /// What was written, before anybody knows whether it is right.
 #[derive(Debug, Clone)]
@@ -73,7 +74,7 @@ impl Value<'_> {
         known.map(|(_, value)| *value).ok_or_else(|| self.refuse(expected))
     }
 
-    fn duration(&self) -> Read<std::time::Duration> {
+    fn duration(&self) -> Read<Duration> {
         let text = self.text(unit::DURATION_EXPECTED)?;
         unit::parse_duration(text).map_err(|e| self.refuse(e.expected))
     }
@@ -93,7 +94,6 @@ impl Value<'_> {
     }
 }
 
-const DEGRADING: &str = "degrading sync topics, in the next release";
 const HOME_EXPECTED: &str = "a DC (\"fra\"), a preference list ([\"fra\", \"iad\"]) or \"spread\"";
 const REPLICAS_EXPECTED: &str = "replicas for each DC, as in { fra = 3, iad = 3 }";
 const TOPICS_EXPECTED: &str = "a list of topic name patterns, as in [\"payments.*\"]";
@@ -122,32 +122,13 @@ pub(crate) fn read(layer: &mut Partial, key: Key, value: &Value<'_>, refusals: &
         Key::Partitions => layer.partitions = keep.right(value.count(placement::PARTITIONS_MAX)),
         Key::OnIsolation => layer.on_isolation = keep.right(value.word(OnIsolation::WORDS)),
         Key::OnSyncLoss => layer.on_sync_loss = keep.right(value.word(OnSyncLoss::WORDS)),
-        Key::SyncTimeout => layer.sync_timeout = keep.right(value.duration()),
+        Key::SyncTimeout => layer.sync_timeout = keep.right(sync_timeout(value)),
         Key::MaxLag => layer.max_lag = keep.right(value.more_than_nothing(value.duration())),
         Key::MaxLagBytes => {
             layer.max_lag_bytes = keep.right(value.more_than_nothing(value.bytes()))
         }
         Key::OnLag => layer.on_lag = keep.right(value.word(OnLag::WORDS)),
         Key::Failover => layer.failover = keep.right(value.word(Failover::WORDS)),
-    }
-    refusals.extend(unbuilt(layer, key, value));
-}
-
-/// The words of the next release are known, so that a file with them gets a straight answer.
-fn unbuilt(layer: &Partial, key: Key, value: &Value<'_>) -> Option<Refusal> {
-    let left_out = |with: &str| {
-        Some(value.refuse(format!("this key to be left out; not built yet: comes with {with}")))
-    };
-    let instead = |word: &str, with: &str| {
-        let found = value.describe();
-        Some(value.refuse(format!("{word:?}; {found} is not built yet: comes with {with}")))
-    };
-    match key {
-        key if options::later(key).is_some() => options::later(key).and_then(left_out),
-        Key::OnSyncLoss if layer.on_sync_loss == Some(OnSyncLoss::Degrade) => {
-            instead(OnSyncLoss::Block.as_str(), DEGRADING)
-        }
-        _ => None,
     }
 }
 
@@ -188,6 +169,15 @@ fn topic(item: &Value<'_>) -> Read<Pattern> {
 
 fn dc(value: &Value<'_>, expected: &str) -> Read<DcName> {
     value.text(expected)?.parse().map_err(|_| value.refuse(expected))
+}
+
+/// Less than a second is a hiccup of a link, more than an hour is `block`.
+fn sync_timeout(value: &Value<'_>) -> Read<Duration> {
+    let read = value.duration()?;
+    match (Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&read) {
+        true => Ok(read),
+        false => Err(value.refuse("1s to 1h")),
+    }
 }
 
 fn home(value: &Value<'_>) -> Read<Home> {

@@ -139,8 +139,16 @@ fn each_mistake_is_one_problem_and_no_other() {
             "flush = \"os\"",
             "policy.payments.flush: flush = \"os\" with replication = \"sync\"",
         ),
-        ("sync_to = 1 ", "on_sync_loss = \"degrade\"", "policy.payments.on_sync_loss: \"degrade\""),
-        ("sync_to = 1 ", "sync_timeout = \"1s\"", "policy.payments.sync_timeout: \"1s\""),
+        (
+            "replication = \"async\"",
+            "on_sync_loss = \"degrade\"",
+            "policy.default.on_sync_loss: \"degrade\" with replication = \"async\", which waits for no remote DC",
+        ),
+        (
+            "sync_to = 1 ",
+            "sync_timeout = \"1s\"",
+            "policy.payments.sync_timeout: \"1s\" with on_sync_loss = \"block\"",
+        ),
         (
             "on_isolation = \"fence\"",
             "on_isolation = \"continue\"\nfailover = \"automatic\"",

@@ -65,6 +65,7 @@ impl Carrier {
             to: &aim.to,
             sync_to: placed.replication.sync_to() as usize,
             ever_sync: placed.ever_sync,
+            degraded: placed.mode.degraded,
             seats,
         }
     }

@@ -17,7 +17,7 @@ messages! {
         version: u32,
         #[prost(int64, tag = "2")]
         visible_at: i64,
-        #[prost(oneof = "ReplyKind", tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19")]
+        #[prost(oneof = "ReplyKind", tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20")]
         kind: Option<ReplyKind>,
     }
     /// One result per topic: a refusal, or what was done.
@@ -98,6 +98,8 @@ enum ReplyKind {
     Reported(Empty),
     #[prost(message, tag = "19")]
     CutsChosen(ResultsWire),
+    #[prost(message, tag = "20")]
+    ModesChanged(ResultsWire),
 }
 
 impl Reply {
@@ -138,6 +140,7 @@ impl Reply {
             ReplyKind::MovesBegun(r) => Response::MovesBegun(results(r, |_| Ok(()))?),
             ReplyKind::CutsChosen(r) => Response::CutsChosen(results(r, |_| Ok(()))?),
             ReplyKind::HomesActivated(r) => Response::HomesActivated(results(r, |_| Ok(()))?),
+            ReplyKind::ModesChanged(r) => Response::ModesChanged(results(r, |_| Ok(()))?),
             ReplyKind::Reported(_) => Response::Reported,
             ReplyKind::Admitted(a) => Response::Admitted(Admitted {
                 replica: ReplicaId(a.replica),
@@ -236,6 +239,9 @@ impl From<&Reply> for ReplyKind {
             }
             Response::HomesActivated(results) => {
                 Self::HomesActivated(results_to_wire(results, |()| ResultWire::default()))
+            }
+            Response::ModesChanged(results) => {
+                Self::ModesChanged(results_to_wire(results, |()| ResultWire::default()))
             }
             Response::Reported => Self::Reported(Empty {}),
             Response::Admitted(Admitted { replica, placement_generation, replicas }) => {

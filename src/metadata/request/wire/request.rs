@@ -3,6 +3,8 @@
 use prost::Message;
 
 use super::{Empty, VERSION, WireError, messages};
+use crate::metadata::modes::Change;
+use crate::metadata::modes::wire::ChangeWire;
 use crate::metadata::moves::wire::{ActivationWire, BeginWire, ChoiceWire, ReportWire};
 use crate::metadata::moves::{Activation, Begin, Choice};
 use crate::metadata::request::{
@@ -15,7 +17,7 @@ messages! {
     RequestWire {
         #[prost(uint32, tag = "1")]
         version: u32,
-        #[prost(oneof = "RequestKind", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15")]
+        #[prost(oneof = "RequestKind", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
         kind: Option<RequestKind>,
     }
     CreateTopicsWire {
@@ -136,6 +138,10 @@ messages! {
         #[prost(message, repeated, tag = "1")]
         activations: Vec<ActivationWire>,
     }
+    ChangeModesWire {
+        #[prost(message, repeated, tag = "1")]
+        changes: Vec<ChangeWire>,
+    }
 }
 
 #[derive(Clone, PartialEq, prost::Oneof)]
@@ -168,6 +174,8 @@ enum RequestKind {
     ReportSuffix(ReportWire),
     #[prost(message, tag = "15")]
     ChooseCuts(ChooseCutsWire),
+    #[prost(message, tag = "16")]
+    ChangeModes(ChangeModesWire),
 }
 
 impl Request {
@@ -241,6 +249,10 @@ impl From<&Request> for RequestKind {
                 Self::ActivateHomes(ActivateHomesWire { activations })
             }
             Request::ReportSuffix(report) => Self::ReportSuffix(report.into()),
+            Request::ChangeModes { changes } => {
+                let changes = changes.iter().map(ChangeWire::from).collect();
+                Self::ChangeModes(ChangeModesWire { changes })
+            }
         }
     }
 }
@@ -297,6 +309,9 @@ impl TryFrom<RequestKind> for Request {
                 Self::ActivateHomes { activations: wire::all(activations, Activation::try_from)? }
             }
             RequestKind::ReportSuffix(report) => Self::ReportSuffix(report.try_into()?),
+            RequestKind::ChangeModes(ChangeModesWire { changes }) => {
+                Self::ChangeModes { changes: wire::all(changes, Change::try_from)? }
+            }
         })
     }
 }

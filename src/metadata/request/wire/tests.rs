@@ -7,9 +7,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::metadata::fixture::{n, node, topic};
 use crate::metadata::image::Replica;
+use crate::metadata::modes::Change;
 use crate::metadata::refusal::{Reason, Refusal};
 use crate::metadata::request::*;
-use crate::model::{HomeEpoch, Offset, ReplicaId, TopicId, TopicPartition};
+use crate::model::{HomeEpoch, Mode, Offset, ReplicaId, TopicId, TopicPartition};
 
 fn requests() -> Vec<Request> {
     let set = |key: &str| ConfigOp::Set { key: key.into(), value: "v".into() };
@@ -70,6 +71,16 @@ fn requests() -> Vec<Request> {
         Request::MoveHomes { moves: vec![] },
         Request::ChooseCuts { choices: vec![] },
         Request::ActivateHomes { activations: vec![] },
+        Request::ChangeModes {
+            changes: vec![Change {
+                at: TopicPartition { topic: TopicId([1; 16]), partition: 4 },
+                home_epoch: HomeEpoch::FIRST,
+                expected: 3,
+                mode: Mode { sid: 4, degraded: true },
+                node: n(2),
+                at_ms: 77,
+            }],
+        },
     ]
 }
 
@@ -101,6 +112,7 @@ fn replies() -> Vec<Reply> {
         Response::CutsChosen(vec![Ok(())]),
         Response::HomesActivated(vec![Ok(())]),
         Response::Reported,
+        Response::ModesChanged(vec![Ok(()), Err(refusal.clone())]),
     ];
     let done = responses.map(|response| Reply::Done { response, visible_at: Offset(12) });
     let rest = [

@@ -24,16 +24,16 @@ const OVER: Result<Produced, ProduceError> =
 
 impl Cluster {
     /// The home alone; each other DC is as good as gone.
-    fn cut_off_home(&mut self) {
+    pub(super) fn cut_off_home(&mut self) {
         self.cut.extend((4..=9).map(r));
     }
 
-    fn heal(&mut self) {
+    pub(super) fn heal(&mut self) {
         self.cut.clear();
         self.tick(10);
     }
 
-    fn last(&self, id: u64) -> LogIndex {
+    pub(super) fn last(&self, id: u64) -> LogIndex {
         self.cores[&r(id)].log().last()
     }
 
