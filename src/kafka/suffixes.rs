@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::log::disk::Disk;
-use crate::log::{self, Ledger, LogStart, Position, Reader};
+use crate::log::{self, Ledger, LogStart, Position, Reader, Suffix};
 use crate::metadata::image::Image;
-use crate::metadata::moves::topics::{Content, SuffixPartition, SuffixTopic, SuffixTopics};
-use crate::model::{LeaderEpoch, Offset, TopicPartition};
+use crate::metadata::moves::topics::{Content, Held, SuffixPartition, SuffixTopic, SuffixTopics};
+use crate::model::{LeaderEpoch, Offset, ReplicaId, TopicPartition};
 use crate::replica::{Progress, Role, View};
 
 /// Suffixes that stay open: the index of one takes 40 bytes for each 64 KiB, so these take 40 MB if each has a
@@ -38,8 +38,14 @@ pub(super) struct Suffixes {
 type Slot = Arc<tokio::sync::Mutex<Option<Opened>>>;
 
 struct Opened {
-    suffix: log::Suffix,
+    parts: Vec<Suffix>,
     view: Arc<View>,
+}
+
+impl Opened {
+    fn is_there(&self) -> Result<bool, log::Error> {
+        self.parts.iter().try_fold(true, |is_there, part| Ok(is_there && part.is_there()?))
+    }
 }
 
 #[derive(Default)]
@@ -85,28 +91,27 @@ impl Suffixes {
     pub async fn view(
         &self,
         topic: &SuffixTopic,
-        partition: &SuffixPartition,
+        (partition, replica): (&SuffixPartition, ReplicaId),
         disk_reads: &Arc<Semaphore>,
     ) -> Result<Option<Arc<View>>, log::Error> {
         let source = partition.source;
         let at = TopicPartition { topic: topic.id, partition: source.partition };
-        let (cut, last) = match partition.content {
+        let held = match partition.content {
             Content::Open => return Ok(None),
             Content::Nothing { cut } => return Ok(Some(Arc::new(self.nothing(at, cut)))),
-            Content::Ledger { cut, last } => (cut, last),
+            Content::Ledger(held) => held,
         };
         let (slot, ledgers) = (self.open().slot(at), Arc::clone(&self.ledgers));
         let mut opened = slot.lock_owned().await;
         let disk = disk_reads.clone().acquire_owned().await;
-        let key = (topic.home_epoch, cut);
         let looking = tokio::task::spawn_blocking(move || {
             let _until_done: Result<OwnedSemaphorePermit, _> = disk;
             if let Some(known) = &*opened
-                && known.suffix.is_there()?
+                && known.is_there()?
             {
                 return Ok(Some(Arc::clone(&known.view)));
             }
-            *opened = find(&ledgers, (at, source), key, last)?;
+            *opened = find(&ledgers, (at, source), (replica, held))?;
             Ok(opened.as_ref().map(|opened| Arc::clone(&opened.view)))
         });
         // The task fails if it panicked, and panics as this one, or if the runtime ends.
@@ -129,27 +134,29 @@ impl Suffixes {
     }
 }
 
-/// Looks through the ledgers. Reads all of what it finds.
+/// Looks through the ledgers for what that replica had. Reads all of what it finds.
 fn find(
     ledgers: &Ledgers,
     (at, source): (TopicPartition, TopicPartition),
-    key: (crate::model::HomeEpoch, Position),
-    last: Position,
+    (replica, held): (ReplicaId, Held),
 ) -> Result<Option<Opened>, log::Error> {
+    let mut found = Vec::new();
     for dir in &ledgers.data_dirs {
-        let Some(suffix) = Ledger::of_move(&ledgers.disk, dir, source, key)? else { continue };
-        // Of a disk that was replaced since, say: not what `__meta` was told of.
-        if suffix.manifest.last != (last.index, last.term) {
-            continue;
-        }
-        let (reader, manifest) = (suffix.reader()?, &suffix.manifest);
-        let ends = (manifest.first_offset, manifest.next_offset);
-        let progress = progress(manifest.last.1.leader_epoch(), ends);
-        let epochs = reader.epochs().into_iter().map(|e| (e.term, e.index, e.offset)).collect();
-        let view = Arc::new(View::new(at, progress, epochs, reader));
-        return Ok(Some(Opened { suffix, view }));
+        found.extend(Ledger::of_partition(&ledgers.disk, dir, source)?);
     }
-    Ok(None)
+    let parts = held.parts(replica, found, |suffix| &suffix.manifest);
+    // Anything less than what `__meta` was told of is what somebody has left of it.
+    let records: u64 = parts.iter().map(|part| part.manifest.content.records).sum();
+    let is_whole = |last: &Suffix| last.manifest.last == (held.last.index, held.last.term);
+    let Some(last) = parts.last().filter(|last| is_whole(last) && records == held.records) else {
+        return Ok(None);
+    };
+    let ends = (parts[0].manifest.first_offset, last.manifest.next_offset);
+    let progress = progress(held.last.term.leader_epoch(), ends);
+    let reader = Ledger::reader(&parts)?;
+    let epochs = reader.epochs().into_iter().map(|e| (e.term, e.index, e.offset)).collect();
+    let view = Arc::new(View::new(at, progress, epochs, reader));
+    Ok(Some(Opened { parts, view }))
 }
 
 /// All of it may be read, and nothing comes after it: whoever has it speaks for it as a leader does.

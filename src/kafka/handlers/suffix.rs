@@ -39,7 +39,7 @@ pub(super) fn may(session: &Session, operation: Operation, topic: &SuffixTopic) 
 /// Leader epoch of all of it. The records have those that they were written with, none above it.
 fn leader_epoch(partition: &SuffixPartition) -> LeaderEpoch {
     match partition.content {
-        Content::Ledger { last, .. } => last.term.leader_epoch(),
+        Content::Ledger(held) => held.last.term.leader_epoch(),
         Content::Nothing { cut } => cut.unwrap_or_default().term.leader_epoch(),
         Content::Open => -1,
     }
@@ -48,7 +48,7 @@ fn leader_epoch(partition: &SuffixPartition) -> LeaderEpoch {
 /// The one of its nodes that clients are sent to: partitions take turns, and go on to the next where
 /// one is not heard.
 pub(super) fn leader(context: &Context, partition: &SuffixPartition) -> Option<replica::Leader> {
-    let nodes = &partition.nodes;
+    let nodes: Vec<NodeId> = partition.nodes().collect();
     let turn = usize::try_from(partition.source.partition).ok()?.checked_rem(nodes.len())?;
     let in_turn = nodes[turn..].iter().chain(&nodes[..turn]);
     let node = in_turn.copied().find(|node| context.is_heard(*node))?;
@@ -69,8 +69,7 @@ pub(super) fn state(
         Some(leader) => (ErrorCode::None, leader.node.as_i32()),
     };
     let nodes = |is_one: &dyn Fn(NodeId) -> bool| {
-        let those = partition.nodes.iter().filter(|node| is_one(**node));
-        those.copied().map(NodeId::as_i32).collect()
+        partition.nodes().filter(|node| is_one(*node)).map(NodeId::as_i32).collect()
     };
     PartitionState {
         error_code,
@@ -89,10 +88,9 @@ pub(super) async fn view(
     number: i32,
 ) -> Result<Arc<View>, ErrorCode> {
     let partition = topic.partition(number).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    if !partition.nodes.contains(&context.node) {
-        return Err(ErrorCode::NotLeaderOrFollower);
-    }
-    match context.suffixes.view(topic, partition, &context.disk_reads).await {
+    let here = partition.served_by.iter().find(|(node, _)| *node == context.node);
+    let (_, replica) = here.ok_or(ErrorCode::NotLeaderOrFollower)?;
+    match context.suffixes.view(topic, (partition, *replica), &context.disk_reads).await {
         Ok(Some(view)) => Ok(view),
         // Somebody has removed it: it is gone as a topic is that was deleted.
         Ok(None) => Err(ErrorCode::UnknownTopicOrPartition),

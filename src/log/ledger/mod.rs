@@ -34,7 +34,7 @@ use crate::model::{HomeEpoch, LogIndex, TopicPartition};
 
 use super::disk::Disk;
 use super::error::{Context, Error};
-use super::state::Position;
+use super::fork::Fork;
 use super::store;
 
 pub use diff::{Comparison, Counts, Diff, Error as DiffError, Part, Wanted};
@@ -76,15 +76,17 @@ impl Ledger {
         Ok(found)
     }
 
-    /// What the cut of one partition at F, before home epoch `epoch`, put there; `None` without any, and
-    /// while the cut goes on.
-    pub fn of_move(
+    /// What cuts of one partition put there, oldest epoch first; not what is still being cut.
+    pub fn of_partition(
         disk: &Arc<dyn Disk>,
         dir: &Path,
         id: TopicPartition,
-        (epoch, at): (HomeEpoch, Position),
-    ) -> Result<Option<Suffix>, Error> {
-        Ok(cut_off_at(disk, dir, id, (epoch, at))?.filter(|suffix| suffix.is_whole))
+    ) -> Result<Vec<Suffix>, Error> {
+        let dirs = dirs_of(&**disk, dir, id)?.into_iter();
+        let mut found =
+            dirs.map(|dir| Suffix::read(disk.clone(), dir)).collect::<Result<Vec<_>, _>>()?;
+        found.retain(|suffix| suffix.is_whole);
+        Ok(found)
     }
 }
 
@@ -129,13 +131,13 @@ fn cut_off_at(
     disk: &Arc<dyn Disk>,
     dir: &Path,
     id: TopicPartition,
-    (epoch, at): (HomeEpoch, Position),
+    fork: &Fork,
 ) -> Result<Option<Suffix>, Error> {
-    let of_epoch = format!("{:05}-", epoch.as_u32());
+    let of_epoch = format!("{:05}-", fork.home_epoch.as_u32());
     for dir in dirs_of(&**disk, dir, id)?.into_iter().rev() {
         if dir.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&of_epoch)) {
             let suffix = Suffix::read(disk.clone(), dir)?;
-            if suffix.manifest.fork == at {
+            if suffix.manifest.fork == fork.at {
                 return Ok(Some(suffix));
             }
         }

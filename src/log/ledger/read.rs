@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::MANIFEST;
 use super::suffix::Suffix;
+use super::{Ledger, MANIFEST};
 use crate::log::active::{Active, End};
 use crate::log::disk::Disk;
 use crate::log::dump;
@@ -24,36 +24,57 @@ const OPEN_FILES_MAX: usize = 2;
 /// suffix, and a read walks over 32 KiB that it does not want.
 const HELD_ONE_IN: usize = 16;
 
-impl Suffix {
-    /// Reads the whole suffix once, frame by frame, for an index in memory: there is none in a ledger.
-    /// That takes as long as the disk takes for it.
+impl Ledger {
+    /// Reads suffixes of one log, one behind the other, as one: a log that was cut at two forks, one after the
+    /// other, has its end in two. Oldest entries first.
     ///
-    /// Refuses one whose cut goes on, and one that is not what its manifest says. Batches are not
-    /// checked; who reads them is a client, and checks them.
-    pub fn reader(&self) -> Result<Reader, Error> {
-        let manifest = &self.manifest;
-        let id = manifest.partition;
-        let files = Arc::new(Files::new(self.disk.clone(), OPEN_FILES_MAX));
-        let first = manifest.content.epochs.first().map(|e| e.term);
+    /// Reads all of it once, frame by frame, for an index in memory: there is none in a ledger. That takes as
+    /// long as the disk takes for it. Refuses what is not as the manifests say, or has a gap. Batches are
+    /// not checked; who reads them is a client, and checks them.
+    ///
+    /// # Panics
+    /// Without a suffix.
+    pub fn reader(parts: &[Suffix]) -> Result<Reader, Error> {
+        let (front, disk) = (&parts[0].manifest, parts[0].disk.clone());
+        let files = Arc::new(Files::new(disk, OPEN_FILES_MAX));
+        let first = front.content.epochs.first().map(|e| e.term);
         let mut view = View::empty(LogStart {
-            index: manifest.first_index.prev(),
-            term: first.unwrap_or(manifest.last.1),
-            offset: manifest.first_offset,
+            index: front.first_index.prev(),
+            term: first.unwrap_or(front.last.1),
+            offset: front.first_offset,
         });
-        let names = self.disk.list(&self.dir).context("list", &self.dir)?;
-        for (base, name) in names.iter().filter_map(|n| Some((segment::base_index_of(n)?, n))) {
-            view.closed.push(Arc::new(self.segment(&files, base, name)?));
+        for part in parts {
+            let ends = (view.last().0.next(), view.next_offset());
+            let begins = (part.manifest.first_index, part.manifest.first_offset);
+            if ends != begins {
+                let reason =
+                    format!("it begins at {begins:?}, and what is before it ends at {ends:?}");
+                return Err(Error::Malformed { path: part.dir.clone(), reason });
+            }
+            part.read_into(&mut view, &files)?;
         }
         view.rebuild_epochs();
-        let found = (view.last(), view.next_offset());
-        if !self.is_whole || found != (manifest.last, manifest.next_offset) {
-            let reason = format!(
-                "the segments end at {:?}, offset {}; {MANIFEST} says {:?}, offset {}",
-                found.0, found.1, manifest.last, manifest.next_offset
-            );
-            return Err(Error::Malformed { path: self.dir.clone(), reason });
+        let dir = parts[0].dir.as_path().into();
+        Ok(Reader::new(Arc::new(Shared::new(front.partition, dir, files, view))))
+    }
+}
+
+impl Suffix {
+    fn read_into(&self, view: &mut View, files: &Files) -> Result<(), Error> {
+        let manifest = &self.manifest;
+        let names = self.disk.list(&self.dir).context("list", &self.dir)?;
+        for (base, name) in names.iter().filter_map(|n| Some((segment::base_index_of(n)?, n))) {
+            view.closed.push(Arc::new(self.segment(files, base, name)?));
         }
-        Ok(Reader::new(Arc::new(Shared::new(id, self.dir.as_path().into(), files, view))))
+        let found = (view.last(), view.next_offset());
+        if self.is_whole && found == (manifest.last, manifest.next_offset) {
+            return Ok(());
+        }
+        let reason = format!(
+            "the segments end at {:?}, offset {}; {MANIFEST} says {:?}, offset {}",
+            found.0, found.1, manifest.last, manifest.next_offset
+        );
+        Err(Error::Malformed { path: self.dir.clone(), reason })
     }
 
     /// Whether it has not been removed since it was read.

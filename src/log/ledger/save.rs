@@ -75,7 +75,7 @@ impl Store {
 
     /// Where the log ends that was cut, and what is in the ledger of it.
     fn cut(&mut self, id: TopicPartition, fork: &Fork) -> Result<Cut, Error> {
-        let suffix = cut_off_at(&self.disk, &self.dir, id, (fork.home_epoch, fork.at))?;
+        let suffix = cut_off_at(&self.disk, &self.dir, id, fork)?;
         let partition = self.partition_mut(id)?;
         Ok(Cut { suffix, ..partition.ends(fork)? })
     }

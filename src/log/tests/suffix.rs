@@ -22,7 +22,7 @@ fn a_suffix_is_read_from_any_offset_and_by_time_as_the_log_was() {
     for segment_bytes in [1000, 4000, 1 << 20] {
         let disk = SimDisk::new(1);
         let (suffix, beyond) = cut_off(&disk, segment_bytes);
-        let reader = suffix.reader().unwrap();
+        let reader = Ledger::reader(std::slice::from_ref(&suffix)).unwrap();
         let (first, end) = (beyond[0].base_offset, beyond[239].next_offset());
         assert_eq!((reader.start().offset, reader.next_offset()), (first, end));
         let batches: Vec<&Entry> = beyond.iter().filter(|e| e.kind == Kind::Batch).collect();
@@ -49,19 +49,18 @@ fn a_suffix_that_was_removed_damaged_or_cut_short_is_no_log() {
     let disk = SimDisk::new(1);
     let (suffix, _) = cut_off(&disk, 4000);
     assert!(suffix.is_there().unwrap());
-    let at = (suffix.manifest.new_home_epoch, suffix.manifest.fork);
     let on: Arc<dyn Disk> = Arc::new(disk.clone());
-    let find = || Ledger::of_move(&on, Path::new("/data"), partition(0), at);
-    assert_eq!(find().unwrap(), Some(suffix.clone()));
+    let find = || Ledger::of_partition(&on, Path::new("/data"), partition(0)).unwrap();
+    assert_eq!(find(), std::slice::from_ref(&suffix));
     let names = disk.list(&suffix.dir).unwrap();
     let last = suffix.dir.join(names.iter().rfind(|n| n.ends_with(".log")).unwrap());
     disk.remove_file(&last).unwrap();
-    let short = suffix.reader().unwrap_err().to_string();
+    let short = Ledger::reader(std::slice::from_ref(&suffix)).unwrap_err().to_string();
     assert!(short.contains("the segments end at"), "{short}");
     disk.remove_dir_all(&suffix.dir).unwrap();
     assert!(!suffix.is_there().unwrap());
-    assert!(suffix.reader().is_err());
-    assert_eq!(find().unwrap(), None);
+    assert!(Ledger::reader(std::slice::from_ref(&suffix)).is_err());
+    assert_eq!(find(), []);
     assert_eq!(payloads_of_all(&disk), 0);
 }
 
@@ -77,4 +76,29 @@ fn a_log_of_nothing_begins_and_ends_where_it_is_said() {
     assert_eq!((reader.start(), reader.next_offset()), (start, Offset(9)));
     assert_eq!(reader.read(Offset(9), 100, Offset(9)).unwrap(), Vec::<Bytes>::new());
     assert_eq!(reader.offset_for_timestamp(0, Offset(9)).unwrap(), None);
+}
+
+#[test]
+fn a_log_that_was_cut_twice_is_read_as_one() {
+    let ours = tail(&[], &[0; 40], 1);
+    let disk = SimDisk::new(1);
+    let mut store = store_of(&disk, 1000, &ours, 10);
+    for (n, end) in [(2, 20), (3, 7)] {
+        let fork = fork_at_end(&store_of(&SimDisk::new(n), 1000, &ours[..end], 7), n as u32);
+        store.seal(partition(0), epoch(n as u32)).unwrap();
+        store.cut_at(partition(0), &fork).unwrap();
+    }
+    let mut parts = ledger(&disk);
+    parts.sort_by_key(|part| part.manifest.first_index);
+    let reader = Ledger::reader(&parts).unwrap();
+    let end = reader.next_offset();
+    assert_eq!((reader.start().offset, end), (ours[7].base_offset, ours[39].next_offset()));
+    let mut from = reader.start().offset;
+    for e in ours[7..].iter().filter(|e| e.kind == Kind::Batch) {
+        assert_eq!(reader.read(from, 1, end).unwrap(), std::slice::from_ref(&e.payload));
+        from = e.next_offset();
+    }
+    parts.reverse();
+    let refused = Ledger::reader(&parts).unwrap_err().to_string();
+    assert!(refused.contains("what is before it ends at"), "{refused}");
 }

@@ -1,6 +1,7 @@
 //! What a replica still owes to the accounts of moves: its word of what it had beyond a cut (R16). The
 //! ledger on its disk remembers it over a crash; what was only on its way to `__meta` is gone with the process.
 
+use super::topics::is_beyond;
 use super::{Moved, Report, Suffix};
 use crate::log::{Manifest, Position};
 use crate::metadata::image::Image;
@@ -34,12 +35,7 @@ pub fn word(
 ) -> Report {
     let of_it = image.moved.iter().filter(|moved| moved.at == at).map(|moved| moved.home_epoch);
     let before = of_it.filter(|epoch| *epoch < home_epoch).max();
-    // Cut for this epoch, for one that was given up for it, or for a later one by a replica that was away.
-    let beyond = ledger.iter().filter(|manifest| {
-        manifest.replica == replica
-            && manifest.old_home_epoch < home_epoch
-            && before.is_none_or(|before| manifest.new_home_epoch > before)
-    });
+    let beyond = ledger.iter().filter(|m| is_beyond(m, replica, (before, home_epoch)));
     let mut suffix =
         Suffix { replica, node, records: 0, bytes: 0, last: sealed.unwrap_or_default() };
     for manifest in beyond {

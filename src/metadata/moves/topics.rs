@@ -18,8 +18,8 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::{Moved, Suffix};
-use crate::log::Position;
-use crate::model::{HomeEpoch, NodeId, TopicId, TopicPartition};
+use crate::log::{Manifest, Position};
+use crate::model::{HomeEpoch, NodeId, ReplicaId, TopicId, TopicPartition};
 
 /// What the names of these topics begin with, and no other topic's does.
 pub const PREFIX: &str = "__suffix.";
@@ -51,19 +51,69 @@ pub struct SuffixPartition {
     /// Whose suffix it is.
     pub source: TopicPartition,
     pub content: Content,
-    /// Nodes that serve it, by id; none while it is not known whose ledger counts.
-    pub nodes: Vec<NodeId>,
+    /// Who serves it, by node; nobody while it is not known whose ledger counts.
+    pub served_by: Vec<(NodeId, ReplicaId)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
-    /// It is in the ledgers of those nodes, all of them the same.
-    Ledger { cut: Position, last: Position },
+    /// It is in the ledgers of those replicas, the same in all of them.
+    Ledger(Held),
     /// The move has left nothing beyond this cut; or, without one, was none of this partition's. As good as an
     /// empty log, which any node has.
     Nothing { cut: Option<Position> },
     /// A majority of the old home's voters has not told yet.
     Open,
+}
+
+/// What a ledger has of one move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Its last entry, and the offset after it.
+    pub last: Position,
+    pub records: u64,
+    /// The home epochs that the entries were cut off for: above this, if the partition moved before,
+    after: Option<HomeEpoch>,
+    /// and of entries older than this.
+    before: HomeEpoch,
+}
+
+impl Held {
+    /// Of what a ledger has of the partition, what this replica had beyond the cut of this move, oldest entries
+    /// first: cut for its epoch, for one that was given up for it, or for a later one if it was away.
+    pub fn parts<T>(
+        &self,
+        replica: ReplicaId,
+        found: Vec<T>,
+        manifest: impl Fn(&T) -> &Manifest,
+    ) -> Vec<T> {
+        let mut parts = found;
+        parts.retain(|part| is_beyond(manifest(part), replica, (self.after, self.before)));
+        // The move before may be forgotten by now, and be what the ledger has of it: a log is in one home epoch
+        // until it is cut for a move, and in a later one after that.
+        let of_this_move = parts.iter().map(|part| manifest(part).old_home_epoch).max();
+        parts.retain(|part| Some(manifest(part).old_home_epoch) == of_this_move);
+        parts.sort_by_key(|part| manifest(part).first_index);
+        parts
+    }
+}
+
+/// Whether it was cut for `home_epoch`, for one that was given up for it, or for a later one by a replica that was
+/// away. `after`: of the move before.
+pub(super) fn is_beyond(
+    manifest: &Manifest,
+    replica: ReplicaId,
+    (after, home_epoch): (Option<HomeEpoch>, HomeEpoch),
+) -> bool {
+    manifest.replica == replica
+        && manifest.old_home_epoch < home_epoch
+        && after.is_none_or(|after| manifest.new_home_epoch > after)
+}
+
+impl SuffixPartition {
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> {
+        self.served_by.iter().map(|(node, _)| *node)
+    }
 }
 
 impl SuffixTopic {
@@ -81,10 +131,12 @@ pub struct SuffixTopics {
 
 impl SuffixTopics {
     pub fn of(moved: &[Arc<Moved>]) -> Self {
-        let mut moves: BTreeMap<(TopicId, HomeEpoch), BTreeMap<i32, &Moved>> = BTreeMap::new();
+        let mut moves: BTreeMap<(TopicId, HomeEpoch), Moves<'_>> = BTreeMap::new();
+        let mut latest: BTreeMap<TopicPartition, HomeEpoch> = BTreeMap::new();
         for one in moved {
             let of_topic = moves.entry((one.at.topic, one.home_epoch)).or_default();
-            of_topic.insert(one.at.partition, one);
+            let before = latest.insert(one.at, one.home_epoch);
+            of_topic.insert(one.at.partition, (one, before));
         }
         let mut all = Self::default();
         for ((source, _), partitions) in moves {
@@ -124,34 +176,43 @@ impl Moved {
         self.longest().filter(move |s| s.records == most && most > 0)
     }
 
-    fn content(&self) -> Content {
+    /// `after`: the home epoch of the move before it.
+    fn content(&self, after: Option<HomeEpoch>) -> Content {
         match (self.held().next(), self.longest().next()) {
-            (Some(suffix), _) => Content::Ledger { cut: self.cut, last: suffix.last },
+            (Some(Suffix { last, records, .. }), _) => Content::Ledger(Held {
+                last: *last,
+                records: *records,
+                after,
+                before: self.home_epoch,
+            }),
             (None, Some(_)) => Content::Nothing { cut: Some(self.cut) },
             (None, None) => Content::Open,
         }
     }
 }
 
+/// Of one topic to one home epoch, by partition: each with the home epoch of the move before it.
+type Moves<'a> = BTreeMap<i32, (&'a Moved, Option<HomeEpoch>)>;
+
 /// The suffixes of one topic at one home epoch; `None` if nobody has any.
-fn topic(source: TopicId, moves: &BTreeMap<i32, &Moved>) -> Option<SuffixTopic> {
-    let (last, of_last) = moves.iter().rfind(|(_, moved)| moved.held().next().is_some())?;
+fn topic(source: TopicId, moves: &Moves<'_>) -> Option<SuffixTopic> {
+    let (last, (of_last, _)) = moves.iter().rfind(|(_, (m, _))| m.held().next().is_some())?;
     let (of, home_epoch) = (of_last.topic.clone(), of_last.home_epoch);
     let holders = |moved: &Moved| {
-        let mut nodes: Vec<NodeId> = moved.held().map(|s| s.node).collect();
-        nodes.sort_unstable();
-        nodes
+        let mut holders: Vec<_> = moved.held().map(|s| (s.node, s.replica)).collect();
+        holders.sort_unstable();
+        holders
     };
     let partitions = (0..=*last).map(|partition| {
         let moved = moves.get(&partition);
-        let content = moved.map_or(Content::Nothing { cut: None }, |moved| moved.content());
-        let nodes = match (content, moved) {
-            (Content::Ledger { .. }, Some(moved)) => holders(moved),
+        let content = moved.map_or(Content::Nothing { cut: None }, |(m, after)| m.content(*after));
+        let served_by = match (content, moved) {
+            (Content::Ledger(_), Some((moved, _))) => holders(moved),
             (Content::Open, _) => Vec::new(),
             // Of nothing anyone could be the leader; let it be those who serve the rest.
             _ => holders(of_last),
         };
-        SuffixPartition { source: TopicPartition { topic: source, partition }, content, nodes }
+        SuffixPartition { source: TopicPartition { topic: source, partition }, content, served_by }
     });
     let partitions = partitions.collect();
     let name = name(&of, source, home_epoch).into();
@@ -186,7 +247,7 @@ fn id(source: TopicId, home_epoch: HomeEpoch) -> TopicId {
 mod tests {
     use super::*;
     use crate::metadata::moves::{Kind, Verdict};
-    use crate::model::{LogIndex, Offset, ReplicaId, Term};
+    use crate::model::{LogIndex, Offset, Term};
 
     const ORDERS: TopicId = TopicId([0x1f; 16]);
 
@@ -225,7 +286,7 @@ mod tests {
     }
 
     fn nodes(partition: &SuffixPartition) -> Vec<u32> {
-        partition.nodes.iter().map(|node| node.as_u32()).collect()
+        partition.nodes().map(|node| node.as_u32()).collect()
     }
 
     #[test]
@@ -243,7 +304,7 @@ mod tests {
         assert_eq!(topics.of_id(topic.id), Some(topic));
         assert_eq!(nodes(&topic.partitions[0]), [1, 3], "those that have all of it");
         assert!(
-            matches!(topic.partitions[0].content, Content::Ledger { last, .. } if last.index == LogIndex(9))
+            matches!(topic.partitions[0].content, Content::Ledger(held) if held.last.index == LogIndex(9))
         );
     }
 
@@ -274,7 +335,7 @@ mod tests {
             contents[..2],
             [Content::Nothing { cut: None }, Content::Nothing { cut: Some(cut) }]
         );
-        assert!(matches!(contents[2..], [Content::Open, Content::Ledger { .. }]));
+        assert!(matches!(contents[2..], [Content::Open, Content::Ledger(_)]));
         let served: Vec<_> = partitions.iter().map(nodes).collect();
         assert_eq!(served, [vec![1, 2], vec![1, 2], vec![], vec![1, 2]]);
         assert!(partitions.iter().zip(0..).all(|(p, n)| p.source.partition == n));

@@ -1,6 +1,7 @@
 use super::*;
 use crate::log::{Content, HighWatermark, Manifest};
-use crate::metadata::moves::{owed, word};
+use crate::metadata::moves::topics::{Content as Contents, SuffixTopics};
+use crate::metadata::moves::{Moved, owed, word};
 use crate::model::NodeId;
 
 fn e(number: u32) -> HomeEpoch {
@@ -98,4 +99,36 @@ fn the_word_is_what_the_ledger_has_of_that_move() {
     // Cut already when it was sealed anew: its log was longer than it ended then.
     assert_eq!(said(2, &[first], Some(cut())), (3, 30, 11));
     assert_eq!(said(2, &[], Some(cut())), (0, 0, 8));
+}
+
+#[test]
+fn what_a_move_left_is_found_in_parts_and_without_what_other_moves_left() {
+    let (mut world, at) = moved_twice();
+    // The voters that epoch 3 has left.
+    for replica in [4, 5] {
+        let report = Report { at, home_epoch: e(3), suffix: suffix(replica, 5, 30) };
+        world.ask(Request::ReportSuffix(report)).unwrap();
+    }
+    // Cut for the first move; for the second; for it already, before it was given up; for a later one.
+    let ledger = [
+        manifest(4, (1, 2), 3, 11),
+        manifest(4, (2, 4), 2, 27),
+        manifest(4, (2, 3), 3, 30),
+        manifest(4, (4, 5), 9, 90),
+        manifest(5, (2, 3), 9, 90),
+    ];
+    let parts = |moved: &[Arc<Moved>]| {
+        let topics = SuffixTopics::of(moved);
+        let Some(topic) = topics.iter().next() else { panic!("no suffix topic") };
+        let Contents::Ledger(held) = topic.partitions[at.partition as usize].content else {
+            panic!("not known whose ledger counts")
+        };
+        let found = held.parts(ReplicaId(4), ledger.to_vec(), |manifest| manifest);
+        found.iter().map(|m| (m.new_home_epoch.as_u32(), m.last.0.0)).collect::<Vec<_>>()
+    };
+    let all = &world.image.moved;
+    assert_eq!(parts(all), [(4, 27), (3, 30)]);
+    // The oldest moves are forgotten.
+    let latest: Vec<_> = all.iter().filter(|moved| moved.home_epoch == e(3)).cloned().collect();
+    assert_eq!(parts(&latest), [(4, 27), (3, 30)]);
 }
