@@ -61,8 +61,16 @@ pub fn serve(
         seed,
         ledgers: kafka::Ledgers { disk: Arc::new(OsDisk), data_dirs },
     });
+    let context = Arc::new(context);
+    let (keeper, mut known) = (Arc::clone(&context), current.clone());
+    tasks.spawn(async move {
+        // Closed without it: the node stops.
+        if known.wait_for(|current| *current).await.is_ok() {
+            keeper.keep_producer_ids().await;
+        }
+    });
     let shared = Arc::new(Shared {
-        service: Arc::new(Front::new(Arc::new(context))),
+        service: Arc::new(Front::new(context)),
         admission: kafka::Admission::new(kafka::Limits::default()),
         room: connection::Room::default(),
         metrics,

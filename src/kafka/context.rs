@@ -190,6 +190,15 @@ impl Context {
         }
     }
 
+    /// Keeps producer ids in reserve, until the node stops.
+    pub async fn keep_producer_ids(&self) {
+        let mut shutdown = self.shutdown.clone();
+        tokio::select! {
+            () = self.producer_ids.keep(&*self.metadata) => {}
+            _ = shutdown.wait_for(|down| *down) => {}
+        }
+    }
+
     /// Whether a node is believed alive; this one is.
     pub fn is_alive(&self, node: NodeId) -> bool {
         node == self.node || self.liveness.is_alive(node)

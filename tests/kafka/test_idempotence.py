@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness import batch, kafka, wire
+from harness import batch, kafka, wait, wire
 from harness.wire import NONE, OUT_OF_ORDER_SEQUENCE_NUMBER
 
 
@@ -64,3 +64,23 @@ def test_a_retry_is_known_to_the_next_leader(cluster, topic):
         assert [wire.produce(connection, topic, 0, data) for data in batches] == [(NONE, n) for n in range(3)]
         assert wire.produce(connection, topic, 0, make(3, b"y")) == (NONE, 3)
         assert wire.list_offset(connection, topic, 0, -1)[2] == 4
+
+
+def test_a_home_that_is_cut_off_from_meta_takes_new_producers(own_dev, topic):
+    dev = own_dev()
+    kafka.create_topic(dev.bootstrap(), topic, isobar_on_isolation="continue")
+    leader, _ = kafka.leader(dev.kafka(1), topic)
+    for dc in ("iad", "sin"):
+        dev.cli().link_cut("fra", dc)
+    # Nothing is decided here any more.
+    wait.until(
+        "__meta led elsewhere",
+        lambda: dev.cli(4).json("cluster", "status")["controller"] not in (None, *dev.nodes("fra")),
+        60,
+    )
+    assert kafka.send(dev.bootstrap(), topic, ["new"], enable_idempotence=True) == [0]
+    with wire.Connection(dev.kafka(leader)) as connection:
+        make = begin(connection)
+        assert wire.produce(connection, topic, 0, make(0, b"newer")) == (NONE, 1)
+        ids = {wire.init_producer_id(connection)[1] for _ in range(500)}
+        assert len(ids) == 500
