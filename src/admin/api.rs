@@ -72,6 +72,27 @@ pub struct Meta {
     pub joining: Vec<u32>,
 }
 
+/// `GET /v1/meta`: also of a node that knows no cluster yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetaHere {
+    pub asked: u32,
+    /// The leader of `__meta`; `null` where none is known and alive.
+    pub controller: Option<u32>,
+    /// What this node has; `null` while `__meta` is not open there.
+    pub log: Option<MetaLog>,
+}
+
+/// Where a log of `__meta` ends: of two in one home epoch the one with the later term has more, in one term the one
+/// with the larger index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct MetaLog {
+    /// Later than the first where `__meta` was begun anew without its majority.
+    pub home_epoch: u32,
+    /// Of the last entry.
+    pub term: u64,
+    pub index: u64,
+}
+
 /// `GET /v1/nodes`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Nodes {

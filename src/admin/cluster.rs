@@ -62,6 +62,22 @@ pub async fn status(source: &dyn Source) -> Result<api::Cluster, Refusal> {
     })
 }
 
+/// What this node has of `__meta`, whatever it knows of the cluster.
+pub async fn meta(source: &dyn Source) -> api::MetaHere {
+    let statuses = source.statuses().await;
+    let here = statuses.iter().find(|status| status.partition == TopicPartition::META);
+    let leader = source.leader(TopicPartition::META).map(|leader| leader.node);
+    api::MetaHere {
+        asked: source.node().as_u32(),
+        controller: leader.filter(|node| source.is_alive(*node)).map(NodeId::as_u32),
+        log: here.map(|status| api::MetaLog {
+            home_epoch: status.term.home_epoch().as_u32(),
+            term: status.last_term.0,
+            index: status.last.0,
+        }),
+    }
+}
+
 pub async fn nodes(source: &dyn Source) -> Result<api::Nodes, Refusal> {
     let image = image(source)?;
     let nodes = nodes_of(source, &image).await;

@@ -100,6 +100,7 @@ async fn get(shared: &Shared, segments: &[&str]) -> Result<Answer, Refusal> {
             text("text/plain; version=0.0.4; charset=utf-8", out)
         }
         ["v1", "cluster"] => json(&cluster::status(source).await?),
+        ["v1", "meta"] => json(&cluster::meta(source).await),
         ["v1", "nodes"] => json(&cluster::nodes(source).await?),
         ["v1", "topics"] => json(&topics::list(source)?),
         // Kafka's names need no escaping in a path.

@@ -29,7 +29,7 @@ use crate::metadata::refusal::{Reason, Refusal};
 use crate::metadata::request::{self, Response, TopologyApplied};
 use crate::metadata::service;
 use crate::model::{
-    DcName, HomeEpoch, LogIndex, Mode, NodeId, Offset, ReplicaId, TopicId, TopicPartition,
+    DcName, HomeEpoch, LogIndex, Mode, NodeId, Offset, ReplicaId, Term, TopicId, TopicPartition,
 };
 use crate::replica::core::{Budget, Exposure};
 use crate::replica::host::{MemberStatus, Status};
@@ -92,6 +92,7 @@ fn status() -> Status {
         promise: None,
         mode: Mode::default(),
         at_stake: None,
+        last_term: Term(0),
         staleness: None,
     }
 }

@@ -25,7 +25,7 @@ use isobar_transport::Transport;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-pub use self::spec::{admitted_spec, founding_spec, resumed_spec, ticks};
+pub use self::spec::{admitted_spec, founding_spec, log_config, resumed_spec, ticks};
 pub use self::who::answer;
 use self::who::{Answers, Verdict};
 use super::inbound::method;
@@ -77,6 +77,11 @@ pub enum Error {
         identity = crate::log::IDENTITY_FILE
     )]
     Emptied { node: NodeId, cluster_id: String },
+    #[error(
+        "the recovery of __meta on node {0} was interrupted: run `isobar meta recover` again, as before, and \
+         then start it"
+    )]
+    Unfinished(NodeId),
 }
 
 /// How a node with an empty disk begins.
@@ -200,6 +205,6 @@ impl Newcomer<'_> {
 }
 
 /// Whether the answer is the same however often one asks.
-fn is_for_ever(reason: Reason) -> bool {
+pub fn is_for_ever(reason: Reason) -> bool {
     !matches!(reason, Reason::NotReady | Reason::Stale | Reason::Unknown)
 }

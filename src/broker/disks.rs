@@ -43,7 +43,7 @@ pub fn open(dirs: &[PathBuf], node: NodeId) -> Result<Opened, Error> {
     open_on(Arc::new(OsDisk), dirs, node, || uuid::Uuid::new_v4().into_bytes())
 }
 
-fn open_on(
+pub(super) fn open_on(
     on: Arc<dyn Disk>,
     dirs: &[PathBuf],
     node: NodeId,

@@ -24,7 +24,10 @@ mod peers;
 mod promote;
 mod ranges;
 mod reconcile;
+mod rejoin;
 mod scrub;
+
+pub mod recover;
 
 pub use node::{Config, Error, Node};
 

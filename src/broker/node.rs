@@ -20,7 +20,7 @@ use super::peers::{Wire, peers};
 use super::reconcile::Reconciler;
 use super::{
     admin, automatic, bootstrap, clients, disks, forward, groups, lease, mend, modes, moves,
-    promote, ranges, reconcile, scrub,
+    promote, ranges, reconcile, recover, rejoin, scrub,
 };
 use crate::admin::{Recorder, Server};
 use crate::coordinator;
@@ -32,7 +32,7 @@ use crate::metadata::image::{CONSUMER_OFFSETS, DiskId, Image, Listener, Node as 
 use crate::metadata::refusal::Reason;
 use crate::metadata::request::Request;
 use crate::metadata::service;
-use crate::model::{NodeId, TopicId, TopicPartition};
+use crate::model::{HomeEpoch, NodeId, TopicId, TopicPartition};
 use crate::replica;
 use crate::replica::driver::{self, Ends, Orders, Refused, Spec};
 
@@ -155,6 +155,9 @@ impl Node {
         let recovered = || stores.iter().flat_map(|(_, recovered)| recovered);
         let on_disk = reconcile::on_disk(recovered());
         let meta = recovered().find(|r| r.partition == TopicPartition::META);
+        if meta.is_some_and(recover::is_unfinished) {
+            return Err(bootstrap::Error::Unfinished(node).into());
+        }
         let resumed = meta.and_then(|meta| bootstrap::resumed_spec(&topology, node, meta));
         let begun = resumed.as_ref().map(bootstrap::voters).map(OnceLock::from).unwrap_or_default();
         let begun = Begun::new(begun);
@@ -202,6 +205,7 @@ impl Node {
             Some(spec) => (Some(spec), BTreeMap::new()),
             None => begin(&newcomer, cluster_id).await?,
         };
+        let begun_in = spec.as_ref().map(|spec| spec.group.home_epoch);
         if let Some(spec) = spec {
             let voters = bootstrap::voters(&spec);
             orders.open(spec).await?;
@@ -245,6 +249,17 @@ impl Node {
             replicas.clone(),
             groups.clone(),
         ));
+        let rejoin = rejoin::Rejoin {
+            node,
+            disk,
+            topology: Arc::clone(&topology),
+            transport: transport.clone(),
+            mover: mover.clone(),
+            replicas: replicas.clone(),
+            metadata: metadata.clone(),
+            home_epoch: begun_in.unwrap_or(HomeEpoch::FIRST),
+        };
+        tasks.spawn(rejoin.watch());
         let terms = timing::lease(&topology.timing(&meta_voters(&topology)));
         let office = lease::Office::new(replicas.clone(), terms);
         switch.take_up(method::RENEW, office.answer());
@@ -394,7 +409,7 @@ async fn tell_ready(
 }
 
 /// The cluster has gone on without this disk. What it holds is left as it is.
-fn end_fenced(node: NodeId, why: &str) -> ! {
+pub(super) fn end_fenced(node: NodeId, why: &str) -> ! {
     tracing::error!(%node, "{why}; the process ends");
     std::process::exit(78) // EX_CONFIG
 }

@@ -163,6 +163,7 @@ mod tests {
             promise: None,
             mode: Mode::default(),
             at_stake: None,
+            last_term: Term(0),
             staleness: None,
         }
     }

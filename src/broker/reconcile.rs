@@ -14,7 +14,7 @@ use crate::metadata::config::{self, Effective};
 use crate::metadata::image::{DiskId, Image};
 use crate::metadata::moves::{Report, owed, word};
 use crate::metadata::reconciler::{
-    Action, Create, Local, LocalReplica, Members, members, reconcile,
+    Action, Create, Local, LocalReplica, Members, RemoveReason, members, reconcile,
 };
 use crate::metadata::refusal::Refusal;
 use crate::metadata::request::Request;
@@ -45,6 +45,8 @@ pub struct Reconciler {
     meta_generation: u64,
     /// What could not be done last.
     said: String,
+    /// Asleep, and unknown to a `__meta` that has forgotten: not removed.
+    forgotten: BTreeSet<TopicPartition>,
 }
 
 /// What the disk has, for a reconciler that starts.
@@ -71,8 +73,20 @@ impl Reconciler {
         asleep: BTreeMap<TopicPartition, LocalReplica>,
     ) -> Self {
         let (replicas, told, said) = (BTreeMap::new(), BTreeSet::new(), String::new());
-        let meta_generation = 0;
-        Self { node, disk, orders, mover, metadata, replicas, asleep, told, meta_generation, said }
+        let (meta_generation, forgotten) = (0, BTreeSet::new());
+        Self {
+            node,
+            disk,
+            orders,
+            mover,
+            metadata,
+            replicas,
+            asleep,
+            told,
+            meta_generation,
+            said,
+            forgotten,
+        }
     }
 
     pub fn node(&self) -> NodeId {
@@ -98,13 +112,30 @@ impl Reconciler {
         let sleeping = Local { replicas: &self.asleep, ..local };
         let goes = reconcile(image, &sleeping);
         let goes = goes.into_iter().filter(|a| matches!(a, Action::Remove { .. }));
+        let goes: Vec<_> = goes.filter(|action| !self.is_forgotten(image, action)).collect();
         let mut is_done = true;
-        for action in goes.collect::<Vec<_>>().into_iter().chain(actions) {
+        for action in goes.into_iter().chain(actions) {
             let done = self.carry_out((image, &topology), action).await;
             is_done &= self.is_done(done);
         }
         let told = self.tell_owed(image).await;
         self.is_done(told) && is_done
+    }
+
+    /// A `__meta` that was begun anew without its majority may lack what was decided before: what it does not
+    /// know, and this process has not seen it delete, is not known to be deleted.
+    fn is_forgotten(&mut self, image: &Image, action: &Action) -> bool {
+        let Action::Remove { partition, reason, .. } = action else { return false };
+        if image.recoveries.is_empty() || *reason == RemoveReason::Replaced {
+            return false;
+        }
+        if self.forgotten.insert(*partition) {
+            tracing::warn!(
+                node = %self.node, %partition,
+                "on this disk, and __meta, which was recovered without its majority, does not know it: it is kept, and not opened"
+            );
+        }
+        true
     }
 
     /// Says why not, once for each reason; it may last.

@@ -16,6 +16,7 @@ mod later;
 mod ledger;
 mod link;
 mod log;
+mod meta;
 mod modes;
 mod output;
 mod run;
@@ -65,8 +66,9 @@ enum Command {
     /// Move the homes of partitions between datacenters, and see what it costs
     #[command(subcommand)]
     Dc(dc::Command),
-    #[command(hide = true)]
-    Meta(later::Args),
+    /// Look at the metadata quorum, or begin it anew when most of it is gone for good
+    #[command(subcommand)]
+    Meta(meta::Command),
     #[command(hide = true)]
     Drill(later::Args),
     #[command(hide = true)]
@@ -92,7 +94,7 @@ pub fn main() -> anyhow::Result<()> {
         Command::Log(command) => log::run(command),
         Command::Dc(command) => dc::run(command),
         Command::Ledger(command) => ledger::run(command),
-        Command::Meta(args) => later::refuse("meta", "recovery of a lost metadata quorum", &args),
+        Command::Meta(command) => meta::run(command),
         Command::Drill(args) => later::refuse("drill", "disaster drills", &args),
         Command::Audit(args) => later::refuse("audit", "audits of what is stored", &args),
     }
@@ -139,6 +141,9 @@ mod tests {
             "isobar dc failover fra --accept-loss --yes --json",
             "isobar dc failback fra",
             "isobar dc history --admin 127.0.0.1:9640",
+            "isobar meta status --admin 127.0.0.1:9640 --json",
+            "isobar meta recover --topology t --node 7 --lost fra,iad --plan",
+            "isobar meta recover --topology t --node 7 --data-dir d --lost fra --lost 4 --accept-loss --yes",
         ] {
             assert!(parses(line), "{line}");
         }
@@ -157,6 +162,7 @@ mod tests {
             "isobar ledger export --data-dir d --topic t --partition 0",
             "isobar ledger show --data-dir d --topic t --partition 0 --epoch 2 --suffix s",
             "isobar dc switchover",
+            "isobar meta recover --topology t --node 7",
             "isobar dc switchover fra --accept-loss",
             "isobar cluster partition-info --topic t",
             "isobar cluster partition-info --topic t --partition -1",

@@ -14,6 +14,7 @@ use super::image::{Image, Partition, Phase, Topic};
 use super::modes;
 use super::moves;
 use super::quorum;
+use super::recovery;
 use super::refusal::{Reason, Refusal};
 use crate::model::{Offset, TopicId, TopicPartition};
 
@@ -76,6 +77,7 @@ pub fn apply(image: &mut Image, offset: Offset, command: Command) -> Outcome {
         Command::ActivateHome(activation) => moves::activate(image, *activation),
         Command::ReportSuffix(report) => moves::report(image, report),
         Command::ChangeMode(change) => modes::change(image, change),
+        Command::RecoverMeta(recover) => recovery::recover(image, *recover),
         Command::Snapshot(_) => Ok(()),
     }
 }

@@ -21,6 +21,7 @@ use super::modes::Change;
 use super::modes::wire::ChangeWire;
 use super::moves::wire::{ActivationWire, BeginWire, ChoiceWire, ReportWire};
 use super::moves::{Activation, Begin, Choice, Report};
+use super::recovery::{Recover, RecoverWire};
 use super::snapshot::Part;
 use super::wire::{self, ConfigWire, Malformed, NodeWire, PartitionWire, ReplicaWire, TopicWire};
 use crate::model::{HomeEpoch, NodeId, ReplicaId, TopicId, TopicPartition};
@@ -33,7 +34,8 @@ const VERSION: u32 = 1;
 /// 2: disks are replaced, and `__meta` has a placement of its own.
 /// 3: homes move.
 /// 4: sync topics degrade.
-pub const FEATURE_LEVEL: u32 = 4;
+/// 5: `__meta` is begun anew without its majority.
+pub const FEATURE_LEVEL: u32 = 5;
 
 /// Longest encoded command, in bytes: a topology at its limit of 1 MiB, with room. Everything else
 /// is smaller (topics of many partitions come in several commands), and an entry of this size passes
@@ -89,6 +91,8 @@ pub enum Command {
     ReportSuffix(Report),
     /// A sync topic's partition degrades, or is sync again (R7, R8).
     ChangeMode(Change),
+    /// `__meta` goes on without the majority that it had (R26). Boxed: it carries a table of terms.
+    RecoverMeta(Box<Recover>),
     /// A part of a snapshot of the image as it was before the first part. Changes nothing.
     Snapshot(Part),
 }
@@ -142,6 +146,7 @@ impl Command {
             | Self::ActivateHome(_)
             | Self::ReportSuffix(_) => 3,
             Self::ChangeMode(_) => 4,
+            Self::RecoverMeta(_) => 5,
             Self::ReplacePlacement(p) if p.partition == TopicPartition::META => 2,
             _ => 1,
         }
@@ -185,7 +190,7 @@ struct Envelope {
     feature_level: u32,
     #[prost(
         oneof = "CommandWire",
-        tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18"
+        tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19"
     )]
     command: Option<CommandWire>,
 }
@@ -224,6 +229,8 @@ enum CommandWire {
     ChooseCut(ChoiceWire),
     #[prost(message, tag = "18")]
     ChangeMode(ChangeWire),
+    #[prost(message, tag = "19")]
+    RecoverMeta(RecoverWire),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -332,6 +339,7 @@ impl From<&Command> for CommandWire {
             Command::ActivateHome(activation) => Self::ActivateHome((&**activation).into()),
             Command::ReportSuffix(report) => Self::ReportSuffix(report.into()),
             Command::ChangeMode(change) => Self::ChangeMode(change.into()),
+            Command::RecoverMeta(recover) => Self::RecoverMeta((&**recover).into()),
             Command::Snapshot(part) => Self::Snapshot(part.clone()),
         }
     }
@@ -377,6 +385,7 @@ impl TryFrom<CommandWire> for Command {
             CommandWire::ActivateHome(a) => Self::ActivateHome(Box::new(a.try_into()?)),
             CommandWire::ReportSuffix(report) => Self::ReportSuffix(report.try_into()?),
             CommandWire::ChangeMode(change) => Self::ChangeMode(change.try_into()?),
+            CommandWire::RecoverMeta(r) => Self::RecoverMeta(Box::new(r.try_into()?)),
             CommandWire::Snapshot(part) => Self::Snapshot(part),
         })
     }

@@ -9,6 +9,7 @@ use isobar_topology::{Replication, Topology};
 use super::modes::Changed;
 use super::moves::topics::is_suffix;
 use super::moves::{Moved, Moving};
+use super::recovery::Recovery;
 use crate::log::Fork;
 use crate::model::{
     DcName, HomeEpoch, LogIndex, Mode, NodeId, Offset, ReplicaId, TopicId, TopicPartition,
@@ -46,6 +47,8 @@ pub struct Image {
     pub moved: Vec<Arc<Moved>>,
     /// Changes of modes, the latest last; at most [`super::modes::KEPT_MAX`].
     pub modes: Vec<Arc<Changed>>,
+    /// How often `__meta` was begun anew without its majority, the latest last.
+    pub recoveries: Vec<Recovery>,
 }
 
 /// What a node said of itself when it last started.

@@ -41,6 +41,7 @@ pub mod modes;
 pub mod moves;
 pub mod quorum;
 pub mod reconciler;
+pub mod recovery;
 pub mod refusal;
 pub mod replay;
 pub mod request;

@@ -23,6 +23,7 @@ use super::modes::wire::ChangedWire;
 use super::moves::Moved;
 use super::moves::wire::MovedWire;
 use super::quorum;
+use super::recovery::{Recovery, RecoveryWire};
 use super::wire::{self, Malformed, NodeWire, PartitionWire, TopicWire};
 use crate::model::{NodeId, Offset};
 
@@ -89,6 +90,8 @@ struct ImageWire {
     moved: Vec<MovedWire>,
     #[prost(message, repeated, tag = "11")]
     modes: Vec<ChangedWire>,
+    #[prost(message, repeated, tag = "12")]
+    recoveries: Vec<RecoveryWire>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -113,6 +116,7 @@ pub fn encode(image: &Image) -> Vec<u8> {
         retired: image.retired.iter().map(retired_to_wire).collect(),
         moved: image.moved.iter().map(|m| MovedWire::from(&**m)).collect(),
         modes: image.modes.iter().map(|m| ChangedWire::from(&**m)).collect(),
+        recoveries: image.recoveries.iter().map(RecoveryWire::from).collect(),
     };
     wire.encode_to_vec()
 }
@@ -153,6 +157,7 @@ pub fn decode(bytes: &[u8], first_offset: Offset) -> Result<Image, Error> {
         next_producer_id: wire.next_producer_id,
         moved: wire::all(wire.moved, |m| Moved::try_from(m).map(Arc::new))?,
         modes: wire::all(wire.modes, |m| Changed::try_from(m).map(Arc::new))?,
+        recoveries: wire::all(wire.recoveries, Recovery::try_from)?,
     };
     // Of a release that did not write it: it was as the topology says, on the disks registered.
     if image.meta.is_none() {

@@ -12,7 +12,7 @@ mod mode;
 mod position;
 pub mod record;
 
-pub use epoch::{HomeEpoch, LeaderEpoch, Term};
+pub use epoch::{HOME_EPOCH_MAX, HomeEpoch, LeaderEpoch, Term};
 pub use id::{GroupId, ReplicaId, TopicId, TopicPartition};
 pub use isobar_topology::{DcName, NodeId};
 pub use mode::Mode;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use isobar_topology::{Topology, meta_voters};
 
-use crate::log;
+use crate::log::{self, Position};
 use crate::metadata::request::Admitted;
 use crate::model::{GroupId, HomeEpoch, Mode, NodeId, ReplicaId, TopicPartition};
 use crate::replica::core::Budget;
@@ -20,18 +20,21 @@ pub fn founding_spec(topology: &Topology, node: NodeId) -> Option<Spec> {
     let replicas =
         topology.nodes().map(|n| (ReplicaId::of_meta(0, n.id), voters.contains(&n.id))).collect();
     let preferred = voters.first() == Some(&node);
-    spec(topology, ReplicaId::of_meta(0, node), replicas, 0, preferred)
+    let begun = (HomeEpoch::FIRST, None);
+    spec(topology, (ReplicaId::of_meta(0, node), begun), replicas, 0, preferred)
 }
 
 /// Of a node that was admitted. A founder that came late begins as all founders did: what has
 /// happened since is in the log.
 pub fn admitted_spec(topology: &Topology, node: NodeId, admitted: &Admitted) -> Option<Spec> {
     let here = admitted.replicas.iter().find(|r| r.id == admitted.replica)?;
-    if here.voter {
+    if here.voter && admitted.home_epoch == HomeEpoch::FIRST {
         return founding_spec(topology, node);
     }
     let replicas = admitted.replicas.iter().map(|r| (r.id, r.voter)).collect();
-    spec(topology, admitted.replica, replicas, admitted.placement_generation, false)
+    let begun = (admitted.home_epoch, admitted.fork.as_ref().map(|fork| fork.at));
+    let me = (admitted.replica, begun);
+    spec(topology, me, replicas, admitted.placement_generation, false)
 }
 
 /// Of a replica that the disk has: who the others are is as it last knew; the image says more.
@@ -42,13 +45,16 @@ pub fn resumed_spec(topology: &Topology, node: NodeId, recovered: &log::Recovere
     let voters = conf.voters_outgoing.iter().chain(&conf.voters).map(|id| (*id, true));
     let replicas = learners.chain(voters).collect();
     let is_first = meta_voters(topology).first() == Some(&node);
-    let preferred = is_first && state.replica == ReplicaId::of_meta(0, node);
-    spec(topology, state.replica, replicas, state.placement_generation, preferred)
+    let is_alone = conf.voters == [state.replica] && conf.voters_outgoing.is_empty();
+    let preferred = is_first && state.replica == ReplicaId::of_meta(0, node) || is_alone;
+    let me = (state.replica, (state.home_epoch, state.fork));
+    spec(topology, me, replicas, state.placement_generation, preferred)
 }
 
+/// `begun`: the home epoch, and where it began.
 fn spec(
     topology: &Topology,
-    me: ReplicaId,
+    (me, begun): (ReplicaId, (HomeEpoch, Option<Position>)),
     replicas: BTreeMap<ReplicaId, bool>,
     placement_generation: u64,
     preferred: bool,
@@ -59,7 +65,7 @@ fn spec(
         Some((id, Member { node, dc: topology.dc_of(node)?.clone(), voter }))
     };
     Some(Spec {
-        group: GroupId { partition: TopicPartition::META, home_epoch: HomeEpoch::FIRST },
+        group: GroupId { partition: TopicPartition::META, home_epoch: begun.0 },
         topic_name: "__meta".into(),
         me,
         // It spans the DCs, and no gate counts for it: any name serves.
@@ -67,7 +73,7 @@ fn spec(
         members: replicas.into_iter().filter_map(member).collect(),
         preferred,
         placement_generation,
-        fork: None,
+        fork: begun.1,
         lossy_cut: None,
         stands_in: false,
         began: Mode::default(),
@@ -83,10 +89,15 @@ fn spec(
                 budget: Budget::NONE,
             },
             flush: true,
-            log: log::Config { segment_bytes: META_SEGMENT_BYTES, ..log::Config::default() },
+            log: log_config(),
             retention: log::Retention { ms: None, bytes: None },
         },
     })
+}
+
+/// How the log of `__meta` is cut into segments.
+pub fn log_config() -> log::Config {
+    log::Config { segment_bytes: META_SEGMENT_BYTES, ..log::Config::default() }
 }
 
 pub fn ticks(timing: isobar_topology::Timing) -> Timing {

@@ -32,6 +32,9 @@ pub struct Known {
     voters: Vec<u32>,
     #[prost(int64, tag = "7")]
     at: i64,
+    /// Of `__meta`, by the image: with another one, another log is at `at`.
+    #[prost(uint32, tag = "8")]
+    home_epoch: u32,
 }
 
 /// The answer, from the image, which may be empty, and from what the data directory says.
@@ -51,6 +54,7 @@ pub fn answer(
         has_begun: begun.is_some(),
         voters: voters.into_iter().map(NodeId::as_u32).collect(),
         at: image.next_offset.0,
+        home_epoch: image.meta.as_ref().map_or(0, |meta| meta.home_epoch.as_u32()),
     };
     known.encode_to_vec().into()
 }
@@ -148,7 +152,7 @@ impl Answers {
     /// of the newest image that anybody has.
     fn lost(&self) -> Option<Error> {
         let newest = self.since_named.values().filter(|known| !known.voters.is_empty());
-        let newest = newest.max_by_key(|known| known.at)?;
+        let newest = newest.max_by_key(|known| (known.home_epoch, known.at))?;
         let of = |id: &u32| NodeId::new(u64::from(*id)).ok();
         let voters: Vec<NodeId> = newest.voters.iter().filter_map(of).collect();
         let is_empty = |id: &NodeId| {
@@ -286,6 +290,15 @@ mod tests {
         answers.hears(4, member(&[1, 2, 3]));
         answers.hears(3, Known { at: 12, ..member(&[1, 2]) });
         assert!(matches!(answers.judge(), Verdict::Lost(_)), "node 3's disk is not counted yet");
+    }
+
+    #[test]
+    fn who_voted_before_the_metadata_was_begun_anew_is_no_voter() {
+        let mut answers = answers();
+        answers.hears(4, member(&[4]));
+        answers.hears(4, Known { home_epoch: 2, ..member(&[4]) });
+        answers.hears(3, Known { at: 12, home_epoch: 1, ..member(&[1, 2]) });
+        assert!(matches!(answers.judge(), Verdict::Join), "node 1 may come back empty");
     }
 
     #[test]

@@ -42,7 +42,9 @@ pub fn admit(
     let expected = image.nodes.get(&node).map(|n| n.disk);
     let (replica, next) = quorum::admitted(meta, node, disk);
     let answer = |placement_generation, replicas| {
-        Response::Admitted(Admitted { replica, placement_generation, replicas })
+        let (home_epoch, fork) = (meta.home_epoch, meta.fork.clone());
+        let admitted = Admitted { replica, placement_generation, replicas, home_epoch, fork };
+        Response::Admitted(admitted)
     };
     let Some(next) = next else {
         let response = answer(meta.placement_generation, meta.replicas.clone());

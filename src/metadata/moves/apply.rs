@@ -25,7 +25,7 @@ pub fn refuse_begin(image: &Image, begin: &Begin) -> Option<Refusal> {
     if let Err(stale) = compare("home epoch", *home_epoch, now.home_epoch) {
         return Some(stale);
     }
-    if sealed_for(now).is_none() {
+    if sealed_for(image, now).is_none() {
         return refused(Reason::LimitExceeded, format!("{at} has used up its home epochs"));
     }
     let dc_of = |r: &Replica| image.topology.as_ref()?.dc_of(r.node).cloned();
@@ -50,11 +50,11 @@ pub fn refuse_begin(image: &Image, begin: &Begin) -> Option<Refusal> {
 
 /// The epoch that a move which begins now has everybody promise: the next one, unless logs may have been
 /// cut for that one already. `None` where there is none left.
-fn sealed_for(now: &Partition) -> Option<HomeEpoch> {
+fn sealed_for(image: &Image, now: &Partition) -> Option<HomeEpoch> {
     match now.moving() {
-        None => HomeEpoch::new(now.home_epoch.as_u32() + 1),
+        None => image.epoch_after(now.home_epoch),
         Some(Moving { epoch, chosen: None, .. }) => Some(*epoch),
-        Some(Moving { epoch, chosen: Some(_), .. }) => HomeEpoch::new(epoch.as_u32() + 1),
+        Some(Moving { epoch, chosen: Some(_), .. }) => image.epoch_after(*epoch),
     }
 }
 
@@ -62,8 +62,9 @@ pub fn begin(image: &mut Image, begin: Begin) -> Outcome {
     if let Some(refusal) = refuse_begin(image, &begin) {
         return Err(refusal);
     }
+    let epoch = image.partition(begin.at).and_then(|now| sealed_for(image, now));
+    let epoch = epoch.expect("it was looked at above");
     let slot = placed(image, begin.at)?;
-    let epoch = sealed_for(slot).expect("it was looked at above");
     let moving = Moving { aim: begin.aim, epoch, chosen: None };
     Arc::make_mut(slot).phase = Phase::Sealing(moving);
     Ok(())

@@ -10,6 +10,7 @@ use super::image::{DiskId, Node, Replica};
 use super::modes::Change;
 use super::moves::{Activation, Begin, Choice, Report};
 use super::refusal::Refusal;
+use crate::log::Fork;
 use crate::model::{HomeEpoch, NodeId, Offset, ReplicaId, TopicId, TopicPartition};
 
 pub use wire::WireError;
@@ -189,6 +190,10 @@ pub struct Admitted {
     pub placement_generation: u64,
     /// All of them, this one too.
     pub replicas: Vec<Replica>,
+    /// Of `__meta`: later than the first where it was begun anew without its majority.
+    pub home_epoch: HomeEpoch,
+    /// Where that epoch began; `None` in the first.
+    pub fork: Option<Arc<Fork>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

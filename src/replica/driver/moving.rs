@@ -94,6 +94,9 @@ impl Replicas {
     }
 }
 
+/// Where the log ended, what was cut off, and what the disk has now.
+type BegunOnDisk = (Sealed, Option<Suffix>, (Box<log::Recovered>, log::Reader));
+
 /// The way to a node's replicas for whoever moves homes. Cheap to clone.
 #[derive(Clone)]
 pub struct Mover {
@@ -187,18 +190,32 @@ impl Mover {
         spec: Spec,
         fork: &Arc<Fork>,
     ) -> Result<(Sealed, Option<Suffix>), Refused> {
+        let (sealed, suffix, (recovered, reader)) = self.begin_on_disk(&spec, fork).await?;
+        self.orders.begun(recovered, reader, spec).await?;
+        Ok((sealed, suffix))
+    }
+
+    /// As [`Self::begin_epoch`], and the replica stays closed: for a process that ends, because what it has
+    /// read of the log is the log's no more.
+    pub async fn begin_epoch_closed(
+        &self,
+        spec: &Spec,
+        fork: &Arc<Fork>,
+    ) -> Result<Option<Suffix>, Refused> {
+        self.begin_on_disk(spec, fork).await.map(|(_, suffix, _)| suffix)
+    }
+
+    async fn begin_on_disk(&self, spec: &Spec, fork: &Arc<Fork>) -> Result<BegunOnDisk, Refused> {
         let at = spec.group.partition;
         let (sealed, _) = self.seal(at, spec.group.home_epoch).await?;
         let whole = Arc::clone(fork);
         let cut = self.ask(at, |reply| Command::SetAside(at, whole, reply)).await?;
-        let mut state = restart::new_state(&spec);
+        let mut state = restart::new_state(spec);
         state.fork = Some(Position { ..fork.at });
         // What it had not caught up with it still has not (R23).
         state.installing = sealed.installing;
         let begun = self.ask(at, |reply| Command::BeginEpoch(at, Box::new(state), reply)).await?;
-        let (recovered, reader) = begun;
-        self.orders.begun(recovered, reader, spec).await?;
-        Ok((sealed, cut.suffix))
+        Ok((sealed, cut.suffix, begun))
     }
 
     /// What the ledger has of this partition, oldest epoch first.

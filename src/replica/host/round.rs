@@ -65,6 +65,8 @@ pub struct Status {
     pub committed: LogIndex,
     pub applied: LogIndex,
     pub last: LogIndex,
+    /// Of that entry.
+    pub last_term: Term,
     pub in_sync: Vec<NodeId>,
     /// Every member's node, DC, role and, on the leader, how far its disk is.
     pub members: Vec<MemberStatus>,
@@ -110,6 +112,7 @@ impl Status {
             committed: core.committed(),
             applied: core.log().applied(),
             last: core.log().last(),
+            last_term: core.log().epochs().last().map_or(Term(0), |(term, ..)| *term),
             in_sync: core.in_sync().iter().copied().filter_map(node).collect(),
             members: members.collect(),
             exposure: core.exposures(now),

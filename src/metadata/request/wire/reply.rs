@@ -1,9 +1,13 @@
 //! What is answered.
 
+use std::sync::Arc;
+
 use prost::Message;
 
 use super::{Empty, VERSION, WireError, messages};
+use crate::log::Fork;
 use crate::metadata::image::Replica;
+use crate::metadata::moves::wire::ForkWire;
 use crate::metadata::refusal::{Refusal, RefusalWire};
 use crate::metadata::request::{
     Admitted, CreatedTopic, DeletedTopic, ProducerIds, Reply, Response, TopologyApplied,
@@ -52,6 +56,11 @@ messages! {
         placement_generation: u64,
         #[prost(message, repeated, tag = "3")]
         replicas: Vec<ReplicaWire>,
+        /// 0: of a release in which there was but one.
+        #[prost(uint32, tag = "4")]
+        home_epoch: u32,
+        #[prost(message, optional, tag = "5")]
+        fork: Option<ForkWire>,
     }
     TopologyAppliedWire {
         #[prost(uint64, tag = "1")]
@@ -146,6 +155,8 @@ impl Reply {
                 replica: ReplicaId(a.replica),
                 placement_generation: a.placement_generation,
                 replicas: wire::all(a.replicas, Replica::try_from)?,
+                home_epoch: wire::home_epoch(a.home_epoch.max(1))?,
+                fork: a.fork.map(|fork| Fork::try_from(fork).map(Arc::new)).transpose()?,
             }),
         };
         Ok(Self::Done { response, visible_at })
@@ -244,13 +255,13 @@ impl From<&Reply> for ReplyKind {
                 Self::ModesChanged(results_to_wire(results, |()| ResultWire::default()))
             }
             Response::Reported => Self::Reported(Empty {}),
-            Response::Admitted(Admitted { replica, placement_generation, replicas }) => {
-                Self::Admitted(AdmittedWire {
-                    replica: replica.0,
-                    placement_generation: *placement_generation,
-                    replicas: replicas.iter().map(ReplicaWire::from).collect(),
-                })
-            }
+            Response::Admitted(admitted) => Self::Admitted(AdmittedWire {
+                replica: admitted.replica.0,
+                placement_generation: admitted.placement_generation,
+                replicas: admitted.replicas.iter().map(ReplicaWire::from).collect(),
+                home_epoch: admitted.home_epoch.as_u32(),
+                fork: admitted.fork.as_deref().map(ForkWire::from),
+            }),
         }
     }
 }

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::log::{EpochStart, Fork, Position};
 use crate::metadata::fixture::{n, node, topic};
 use crate::metadata::image::Replica;
 use crate::metadata::modes::Change;
 use crate::metadata::refusal::{Reason, Refusal};
 use crate::metadata::request::*;
-use crate::model::{HomeEpoch, Mode, Offset, ReplicaId, TopicId, TopicPartition};
+use crate::model::{HomeEpoch, LogIndex, Mode, Offset, ReplicaId, Term, TopicId, TopicPartition};
 
 fn requests() -> Vec<Request> {
     let set = |key: &str| ConfigOp::Set { key: key.into(), value: "v".into() };
@@ -94,12 +95,17 @@ fn replies() -> Vec<Reply> {
         existed: true,
     };
     let deleted = DeletedTopic { name: "a".into(), id: TopicId([1; 16]) };
+    let at = Position { index: LogIndex(9), term: Term(1 << 17), offset: Offset(7) };
+    let epochs = vec![EpochStart { term: at.term, index: LogIndex(1), offset: Offset(0) }];
+    let fork = Fork { home_epoch: HomeEpoch::new(2).unwrap(), at, epochs };
     let responses = [
         Response::Registered,
         Response::Admitted(Admitted {
             replica: ReplicaId::of_meta(2, n(3)),
             placement_generation: 7,
             replicas: vec![Replica { id: ReplicaId(4), node: n(4), voter: true, disk: None }],
+            home_epoch: HomeEpoch::new(2).unwrap(),
+            fork: Some(fork.into()),
         }),
         Response::TopicsCreated(vec![Ok(created), Err(refusal.clone())]),
         Response::TopicsDeleted(vec![Err(refusal.clone()), Ok(deleted)]),
