@@ -74,7 +74,7 @@ enum Stage {
     Sealing { until: Duration },
     Choosing(Plan),
     Holding { until: Duration, plan: Plan, holders: Vec<ReplicaId>, asked: usize },
-    Waiting { until: Duration, activation: Box<Activation> },
+    Waiting { until: Duration, ask_at: Duration, activation: Box<Activation> },
     Activating,
     Resting { until: Duration },
     Over,
@@ -146,10 +146,10 @@ impl Carrier {
     /// When [`Carrier::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Duration> {
         match &self.stage {
-            Stage::Sealing { until }
-            | Stage::Holding { until, .. }
-            | Stage::Waiting { until, .. }
-            | Stage::Resting { until } => Some(*until),
+            Stage::Sealing { until } | Stage::Holding { until, .. } | Stage::Resting { until } => {
+                Some(*until)
+            }
+            Stage::Waiting { until, ask_at, .. } => Some(*until.min(ask_at)),
             Stage::HandingOff | Stage::Choosing(_) | Stage::Activating | Stage::Over => None,
         }
     }
@@ -158,12 +158,17 @@ impl Carrier {
         if self.poll_timeout().is_none_or(|until| now < until) {
             return;
         }
-        match &self.stage {
+        match &mut self.stage {
             Stage::Sealing { .. } => self.end_sealing(now),
             Stage::Holding { .. } => self.end_holding(now),
             Stage::Resting { .. } => self.begin(now),
-            Stage::Waiting { .. } => {
+            Stage::Waiting { until, .. } if *until <= now => {
                 self.rest(now, "nodes of the old home go on renewing their leases".into());
+            }
+            Stage::Waiting { ask_at, .. } => {
+                *ask_at = now + SEAL_WAIT;
+                let voters = self.course.placed.voters().map(|r| (r.id, r.node)).collect();
+                self.ask(voters, When::AtOnce);
             }
             Stage::HandingOff | Stage::Choosing(_) | Stage::Activating | Stage::Over => {}
         }
@@ -191,13 +196,17 @@ impl Carrier {
         asked_ms: i64,
         answer: Result<Seal, String>,
     ) {
-        let asks = matches!(self.stage, Stage::HandingOff | Stage::Sealing { .. });
+        let waits = matches!(self.stage, Stage::Waiting { .. });
+        let asks = waits || matches!(self.stage, Stage::HandingOff | Stage::Sealing { .. });
         if of != self.attempt || !asks || !self.asked.remove(&replica) {
             return;
         }
         match answer {
             Ok(seal) if seal.replica == replica => {
                 self.told.insert(replica, Told { node, asked_ms, seal });
+                if waits {
+                    return self.promised_late();
+                }
             }
             Ok(seal) => {
                 self.silent.insert(node, format!("it has replica {}", seal.replica));
@@ -206,7 +215,7 @@ impl Carrier {
                 self.silent.insert(node, why);
             }
         }
-        if matches!(self.stage, Stage::HandingOff) {
+        if waits || matches!(self.stage, Stage::HandingOff) {
             return;
         }
         let found = self.count();
@@ -291,6 +300,28 @@ impl Carrier {
             Ok(()) => self.stage = Stage::Over,
             Err(why) => self.rest(now, why),
         }
+    }
+
+    /// One of the old home that was silent has promised after the cut was chosen: it acknowledges nothing any
+    /// more, and its lease is waited for no longer. It would renew it for ever.
+    fn promised_late(&mut self) {
+        let wait = self.leases();
+        if !wait.is_for_nobody() {
+            self.effects.push_back(Effect::WaitForLeases(self.attempt, wait));
+        } else if let Stage::Waiting { activation, .. } =
+            std::mem::replace(&mut self.stage, Stage::Activating)
+        {
+            self.effects.push_back(Effect::Activate(self.attempt, activation));
+        }
+    }
+
+    /// Who is sealed acknowledges nothing any more; who is not may hold a lease.
+    fn leases(&self) -> Wait {
+        let silent = self.course.placed.voters().filter(|r| !self.told.contains_key(&r.id));
+        let (replaced, rest): (Vec<_>, Vec<_>) =
+            silent.partition(|r| self.course.gone.contains(&r.id));
+        let nodes = |of: Vec<&Replica>| of.into_iter().map(|r| r.node).collect();
+        Wait::new(nodes(rest), nodes(replaced))
     }
 
     fn begin(&mut self, now: Duration) {
@@ -438,16 +469,12 @@ impl Carrier {
             verdict,
             ended_ms: 0,
         });
-        // Who is sealed acknowledges nothing any more; who is not may hold a lease.
-        let silent = self.course.placed.voters().filter(|r| !self.told.contains_key(&r.id));
-        let (replaced, rest): (Vec<_>, Vec<_>) =
-            silent.partition(|r| self.course.gone.contains(&r.id));
-        let nodes = |of: Vec<&Replica>| of.into_iter().map(|r| r.node).collect();
-        let wait = Wait::new(nodes(rest), nodes(replaced));
+        let wait = self.leases();
         if verdict == Verdict::Lossless || !self.course.fences || wait.is_for_nobody() {
             self.effects.push_back(Effect::Activate(self.attempt, activation));
         } else {
-            self.stage = Stage::Waiting { until: now + LEASES_WAIT, activation };
+            let (until, ask_at) = (now + LEASES_WAIT, now + SEAL_WAIT);
+            self.stage = Stage::Waiting { until, ask_at, activation };
             self.effects.push_back(Effect::WaitForLeases(self.attempt, wait));
         }
     }

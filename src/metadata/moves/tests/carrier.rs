@@ -280,6 +280,36 @@ fn a_node_whose_disk_was_replaced_is_waited_for_though_it_goes_on_renewing() {
     assert_eq!(script.activated().verdict, Verdict::UnboundedSince { ms: 600 });
 }
 
+/// Its links are healed while its leases are waited for, which it renews for ever from then on.
+#[test]
+fn an_old_home_that_comes_back_meanwhile_is_asked_again_and_its_promises_end_the_wait() {
+    let mut script = Script::of(course(Kind::Failover, false, true));
+    let of = script.expect_seals();
+    script.sealed(of, &[seal(4, 1, 9), seal(5, 1, 9), seal(6, 1, 9)]);
+    script.silent(of, &[2, 3, 7, 8]);
+    script.pass();
+    let [Effect::WaitForLeases(..)] = &script.effects()[..] else { panic!() };
+    // Slow, and no more than that.
+    script.sealed(of, &[seal(1, 1, 12)]);
+    let [Effect::WaitForLeases(_, wait)] = &script.effects()[..] else { panic!() };
+    assert_eq!(*wait, Wait::new(vec![n(2), n(3)], vec![]));
+    let before = script.now;
+    assert_eq!(script.pass() - before, Duration::from_secs(2));
+    assert_eq!(asked(&script.effects(), When::AtOnce), [2, 3], "and nobody who has promised");
+    script.silent(of, &[2]);
+    script.sealed(of, &[seal(3, 1, 11)]);
+    let [Effect::WaitForLeases(_, wait)] = &script.effects()[..] else { panic!() };
+    assert_eq!(*wait, Wait::new(vec![n(2)], vec![]));
+    script.pass();
+    assert_eq!(asked(&script.effects(), When::AtOnce), [2]);
+    script.sealed(of, &[seal(2, 1, 12)]);
+    let activation = script.activated();
+    assert_eq!(
+        (activation.fork.at.index, activation.verdict),
+        (LogIndex(9), Verdict::UnboundedSince { ms: 600 })
+    );
+}
+
 /// It is up to date by its own word, but nothing of its log is in the cut.
 #[test]
 fn an_old_leader_that_answers_alone_does_not_shorten_the_time_of_the_verdict() {
