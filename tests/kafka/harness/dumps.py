@@ -1,6 +1,6 @@
 """The same bytes at the same offsets on every disk."""
 
-from . import wait
+from . import cli, wait
 
 
 def wait_same(nodes_of, topic, partitions, seconds=120, without=()):
@@ -16,4 +16,6 @@ def wait_same(nodes_of, topic, partitions, seconds=120, without=()):
             dumps = {node: nodes_of.dump(node, topic, partition) for node in nodes}
             return [node for node in nodes if not dumps[node].strip() or dumps[node] != dumps[nodes[0]]]
 
-        wait.until(lambda: f"equal dumps of {topic}; nodes {different()} are empty or differ", lambda: not different(), seconds, 1.0)
+        what = lambda: f"equal dumps of {topic}; nodes {different()} are empty or differ"
+        # A node that comes back with an empty disk has no replica to dump until it is told of it.
+        wait.until(what, lambda: not different(), seconds, 1.0, errors=(cli.Failed,))
