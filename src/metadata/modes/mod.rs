@@ -6,8 +6,8 @@
 //! ```
 //!
 //! A change is a compare-and-set on home epoch and `sid`, in an active home only. While a home is moving its
-//! mode stands still: the claim of a move is made of the mode that its last compare-and-set finds (R13), and
-//! the epoch has ended anyway. The next one begins with the mode that stands there.
+//! mode stands still: the claim of a move is chosen with its cut, before it is activated (ADR 0019), and the
+//! epoch has ended anyway. The next one begins with the mode that stands there.
 
 pub mod wire;
 

@@ -36,7 +36,8 @@ pub use step::{Attempt, Course, Effect, Seal, When};
 /// Between two tries of a move that found too few: somebody may come back.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// How long one attempt waits for seals: a WAN round trip or two, a dial and an fsync.
+/// How long one attempt waits for seals, and between two questions for them while leases are waited for: a WAN
+/// round trip or two, a dial and an fsync.
 pub const SEAL_WAIT: Duration = Duration::from_secs(2);
 
 /// How long a topic that needs no proof waits for every datacenter to answer before it goes on with those
@@ -51,9 +52,9 @@ const REST_WAIT: Duration = Duration::from_millis(50);
 /// attempt goes on where this one was.
 pub const HOLD_WAIT: Duration = Duration::from_secs(60);
 
-/// How long the old home's leases are waited for before the seals are asked for again: a home that is up goes on
-/// renewing, and has heard by then that it is to promise. More than the longest lease that anybody
-/// waits for.
+/// How long the old home's leases are waited for before the whole attempt begins again. Its silent voters are
+/// asked again every [`SEAL_WAIT`] meanwhile: a home that is up goes on renewing, and its promise ends the
+/// wait. More than the longest lease that anybody waits for.
 const LEASES_WAIT: Duration = Duration::from_secs(100);
 
 /// How long a planned move may take before it is given up: the leader has stopped, so its home goes on
