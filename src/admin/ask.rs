@@ -67,9 +67,8 @@ pub struct Standing {
     pub partition: i32,
     pub term: u64,
     pub last_index: u64,
-    /// How long ago it last had all that its leader had acknowledged; 0 on the leader, `None` where it
-    /// never had.
-    pub stale_seconds: Option<f64>,
+    /// The leader's Unix time up to which it has all that was acknowledged; `None` where it never had.
+    pub known_until_ms: Option<i64>,
 }
 
 impl Standing {
@@ -234,14 +233,12 @@ fn promise(promise: core::Promise) -> Promise {
 }
 
 fn standing_of(status: &Status) -> Standing {
-    let leads = status.progress.role == Role::Leader;
-    let stale = if leads { Some(Duration::ZERO) } else { status.staleness };
     Standing {
         topic_id: status.partition.topic.to_string(),
         partition: status.partition.partition,
         term: status.term.0,
         last_index: status.last.0,
-        stale_seconds: stale.map(|stale| stale.as_secs_f64()),
+        known_until_ms: status.known_until_ms,
     }
 }
 

@@ -310,13 +310,11 @@ impl Plan<'_> {
             return api::Verdict::Undecided;
         }
         // As the move will: of those that the cut is chosen from. Others may have more than it.
-        let stale = placed.replicas.iter().filter_map(|r| {
+        let known = placed.replicas.iter().filter_map(|r| {
             let counts = found.sealed.contains(self.topology.dc_of(r.node)?);
-            self.standing(at, r.node)?.stale_seconds.filter(|_| counts)
+            self.standing(at, r.node)?.known_until_ms.filter(|_| counts)
         });
-        let least = stale.min_by(f64::total_cmp);
-        let since_ms = least.map_or(0, |stale| self.now_ms - (stale * 1000.0) as i64);
-        api::Verdict::UnboundedSince { since_ms }
+        api::Verdict::UnboundedSince { since_ms: known.max().unwrap_or(0) }
     }
 
     fn refuses(&self, placed: &Partition, to: &DcName, found: &Found) -> Option<String> {

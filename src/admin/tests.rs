@@ -94,6 +94,7 @@ fn status() -> Status {
         at_stake: None,
         last_term: Term(0),
         staleness: None,
+        known_until_ms: None,
     }
 }
 

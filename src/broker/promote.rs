@@ -165,6 +165,7 @@ mod tests {
             at_stake: None,
             last_term: Term(0),
             staleness: None,
+            known_until_ms: None,
         }
     }
 

@@ -20,6 +20,7 @@ use raft::eraftpb;
 
 use super::core::catch_up::Notice;
 use super::core::entry;
+use super::core::watermark::Claim;
 use crate::model::{GroupId, HomeEpoch, LogIndex, ReplicaId, Term, TopicId, TopicPartition};
 
 /// Version of the envelope. A reader refuses others; the handshake negotiates which one is spoken.
@@ -64,6 +65,8 @@ struct Watermark {
     term: u64,
     #[prost(uint64, tag = "2")]
     index: u64,
+    #[prost(int64, tag = "3")]
+    at_ms: i64,
 }
 
 /// The Raft message types that travel; the values are ours and stay.
@@ -186,7 +189,7 @@ pub struct Received {
     pub from: ReplicaId,
     pub to: ReplicaId,
     pub raft: Option<eraftpb::Message>,
-    pub watermark: Option<(Term, LogIndex)>,
+    pub watermark: Option<Claim>,
     pub catch_up: Option<Notice>,
 }
 
@@ -243,7 +246,7 @@ impl Group {
         from: ReplicaId,
         to: ReplicaId,
         raft: Option<eraftpb::Message>,
-        watermark: Option<(Term, LogIndex)>,
+        watermark: Option<Claim>,
     ) -> Option<(Self, Vec<Bytes>)> {
         let mut chunks = Vec::new();
         let raft = match raft {
@@ -257,7 +260,11 @@ impl Group {
             from: from.0,
             to: to.0,
             raft,
-            watermark: watermark.map(|(term, index)| Watermark { term: term.0, index: index.0 }),
+            watermark: watermark.map(|Claim { term, index, at_ms }| Watermark {
+                term: term.0,
+                index: index.0,
+                at_ms,
+            }),
             catch_up: None,
         };
         Some((header, chunks))
@@ -277,7 +284,11 @@ impl Group {
             Some(raft) => Some(raft.receive(from, to, chunks)?),
             None => None,
         };
-        let watermark = self.watermark.map(|w| (Term(w.term), LogIndex(w.index)));
+        let watermark = self.watermark.map(|w| Claim {
+            term: Term(w.term),
+            index: LogIndex(w.index),
+            at_ms: w.at_ms,
+        });
         let group = GroupId { partition, home_epoch: epoch };
         let catch_up = self.catch_up.map(range::CatchUp::receive);
         Ok(Received { group, from, to, raft, watermark, catch_up })

@@ -26,7 +26,7 @@ const CHOOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What became of an effect.
 enum Answer {
     HandedOff(Attempt, Result<(), Error>),
-    Sealed(Attempt, (ReplicaId, NodeId), i64, Result<Seal, Error>),
+    Sealed(Attempt, (ReplicaId, NodeId), Result<Seal, Error>),
     Chosen(Attempt, Result<(), Error>),
     Held(Attempt, ReplicaId, Result<bool, Error>),
     LeasesOver(Attempt, Result<(), Error>),
@@ -81,8 +81,8 @@ fn take(carrier: &mut Carrier, now: Duration, answer: Answer) {
     let why = |error: Error| error.to_string();
     match answer {
         Answer::HandedOff(of, done) => carrier.handle_handed_off(now, of, done.map_err(why)),
-        Answer::Sealed(of, replica, asked_ms, seal) => {
-            carrier.handle_sealed(now, of, replica, asked_ms, seal.map_err(why));
+        Answer::Sealed(of, replica, seal) => {
+            carrier.handle_sealed(now, of, replica, seal.map_err(why));
         }
         Answer::Chosen(of, done) => carrier.handle_chosen(now, of, done.map_err(why)),
         Answer::Held(of, replica, held) => {
@@ -103,9 +103,8 @@ async fn act(moves: Moves, activator: Activator, course: Course, effect: Effect)
     match effect {
         Effect::HandOff(of) => Answer::HandedOff(of, hand_off(&moves, &course).await),
         Effect::Seal { attempt, replica, node, when } => {
-            let asked_ms = now_ms();
             let seal = seal(&moves, at, next, (node, when)).await;
-            Answer::Sealed(attempt, (replica, node), asked_ms, seal)
+            Answer::Sealed(attempt, (replica, node), seal)
         }
         Effect::Choose(of, choice) => {
             let request = Request::ChooseCuts { choices: vec![*choice] };

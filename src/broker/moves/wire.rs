@@ -68,8 +68,8 @@ struct SealedWire {
     /// Installing, or damaged: sealed, and not to be counted (R21, R23).
     #[prost(bool, tag = "5")]
     uncounted: bool,
-    #[prost(uint64, optional, tag = "6")]
-    stale_ms: Option<u64>,
+    #[prost(int64, optional, tag = "7")]
+    known_until_ms: Option<i64>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -163,7 +163,7 @@ pub fn sealed((sealed, gone): &(Sealed, LetGo)) -> Bytes {
         last: Some(last.into()),
         epochs: sealed.epochs.iter().map(|e| begins(e).into()).collect(),
         uncounted: sealed.installing || sealed.damaged,
-        stale_ms: gone.stale.map(|stale| stale.as_millis() as u64),
+        known_until_ms: gone.known_until_ms,
     };
     wire.encode_to_vec().into()
 }
@@ -181,7 +181,7 @@ pub fn receive_sealed(body: Bytes) -> Result<Seal, Error> {
         last: position(wire.last.ok_or(Error::Field("last entry"))?)?,
         epochs: wire.epochs.into_iter().map(begins).collect::<Result<_, _>>()?,
         uncounted: wire.uncounted,
-        stale: wire.stale_ms.map(Duration::from_millis),
+        known_until_ms: wire.known_until_ms,
     })
 }
 
@@ -234,11 +234,11 @@ mod tests {
             damaged: false,
             fork: None,
         };
-        let stale = Some(Duration::from_millis(1500));
-        let seal = receive_sealed(sealed(&(ours.clone(), LetGo { stale }))).unwrap();
+        let known_until_ms = Some(1500);
+        let seal = receive_sealed(sealed(&(ours.clone(), LetGo { known_until_ms }))).unwrap();
         assert_eq!((seal.replica, seal.epochs, seal.uncounted), (ours.replica, ours.epochs, true));
         assert_eq!((seal.last.index, seal.last.offset), (LogIndex(5), Offset(7)));
-        assert_eq!(seal.stale, stale);
+        assert_eq!(seal.known_until_ms, known_until_ms);
         assert!(receive_held(held(true)).unwrap());
         assert!(Asked::receive(Bytes::from_static(b"garbage")).is_err());
     }

@@ -87,8 +87,8 @@ pub enum Verdict {
     /// Nothing that was acknowledged is beyond the cut (R11, R13).
     Lossless,
     /// What the old home acknowledged after this time may be beyond the cut; how much is not known
-    /// until its disks have been read (R16). Unix time; the last word of the old home that reached
-    /// a replica which holds the cut.
+    /// until its disks have been read (R16). When, by the old home's clock, it said the last word that reached
+    /// a replica which the cut was chosen from.
     UnboundedSince { ms: i64 },
 }
 

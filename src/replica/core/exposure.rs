@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::budget::AtStake;
-use super::{Core, watermark};
+use super::{Core, Now, watermark};
 use crate::model::{DcName, LogIndex, Offset};
 
 /// Moves remembered. When they are more, neighbours are merged into one that has
@@ -148,6 +148,11 @@ impl Core {
         }
         let remote = self.safe_by_dc().into_iter().filter(|(dc, _)| *dc != self.config.home);
         remote.map(|(dc, safe)| (dc, self.samples.exposure(now, safe))).collect()
+    }
+
+    /// The leader's Unix time up to which all that it had acknowledged is known to be here.
+    pub fn known_until_ms(&self, now: Now) -> Option<i64> {
+        if self.is_leader() { Some(now.wall_ms) } else { self.staleness.known_until_ms() }
     }
 
     /// Time since this replica last had all that its leader had acknowledged; `None` on the leader,

@@ -73,7 +73,8 @@ pub use self::produce::Queued;
 use self::produce::Waiters;
 use self::producers::Producers;
 use self::raft_log::{RaftLog, Restored, Wanted};
-use self::staleness::Staleness;
+use self::staleness::{Moment, Staleness};
+use self::watermark::Claim;
 use super::{ProduceError, Progress, Role};
 use crate::log;
 use crate::model::{LogIndex, Mode, Offset, ReplicaId, Term};
@@ -377,11 +378,12 @@ impl Core {
 
     /// The leader's high watermark, which travels apart from appends (R27).
     /// Whether it was news.
-    pub fn handle_watermark(&mut self, now: Now, term: Term, index: LogIndex) -> bool {
+    pub fn handle_watermark(&mut self, now: Now, claim: Claim) -> bool {
+        let Claim { term, index, at_ms } = claim;
         if self.is_leader() || term != self.term() {
             return false;
         }
-        self.staleness.claimed(now.mono, index, self.watermark);
+        self.staleness.claimed(Moment { here: now.mono, there_ms: at_ms }, index, self.watermark);
         let news = (term, index) > self.claimed;
         if news {
             self.claimed = (term, index);

@@ -18,6 +18,7 @@ use super::config::{APPEND_BYTES_MAX, AckPolicy, Config, Member, Timing};
 use super::effect::{Effect, Outgoing, RangeWanted, Ticket};
 use super::mode::Ask;
 use super::raft_log::Restored;
+use super::watermark::Claim;
 use super::{Budget, Core, Now, Queued, Restart};
 use crate::log;
 use crate::model::{
@@ -156,7 +157,8 @@ impl Cluster {
                 to.handle_message(self.now, from, message);
             }
             if let Some((term, index)) = outgoing.watermark {
-                to.handle_watermark(self.now, term, index);
+                let claim = Claim { term, index, at_ms: self.now.wall_ms };
+                to.handle_watermark(self.now, claim);
             }
             if let Some(notice) = outgoing.catch_up {
                 to.handle_notice(self.now, from, *notice);

@@ -7,7 +7,7 @@
 
 use isobar_topology::quorum;
 
-use crate::model::LogIndex;
+use crate::model::{LogIndex, Term};
 
 /// R4: what a majority of `matched` has on disk. 0 for no replicas.
 pub fn majority(matched: &mut [LogIndex]) -> LogIndex {
@@ -20,6 +20,15 @@ pub fn at_least(matched: &mut [LogIndex], count: usize) -> LogIndex {
         0 => LogIndex(u64::MAX),
         _ => quorum::gate(matched, count).unwrap_or_default(),
     }
+}
+
+/// What a leader says of its watermark to those that follow it (R27).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    pub term: Term,
+    pub index: LogIndex,
+    /// The leader's Unix time: nothing beyond `index` had been acknowledged by then to who asked for acks=all.
+    pub at_ms: i64,
 }
 
 /// The terms of a leader's watermark at one moment.

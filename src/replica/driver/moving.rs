@@ -11,7 +11,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc as async_mpsc;
@@ -31,9 +30,9 @@ use crate::replica::{Progress, Role, View};
 /// What the loop knew when it let a core go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LetGo {
-    /// Time since the replica last had all that its leader had acknowledged, as far as it had heard;
-    /// `None` where it never had, or was not open.
-    pub stale: Option<Duration>,
+    /// The leader's Unix time up to which the replica had all that it had acknowledged, as far as it had
+    /// heard; `None` where it never had, or was not open.
+    pub known_until_ms: Option<i64>,
 }
 
 impl Replicas {
@@ -54,11 +53,7 @@ impl Replicas {
             // As its state will be: it must not be opened for what it was.
             recovered.state.promised = recovered.state.promised.max(epoch);
         }
-        let core = self.host.core(at);
-        let stale = core.and_then(|core| match core.is_leader() {
-            true => Some(Duration::ZERO),
-            false => core.staleness(now.mono),
-        });
+        let known_until_ms = self.host.core(at).and_then(|core| core.known_until_ms(now));
         let last = self.host.remove(at);
         if let Some(slot) = self.slots.remove(&at) {
             let progress = slot.view.progress();
@@ -66,7 +61,7 @@ impl Replicas {
             self.sealed.insert(at, Arc::clone(&slot.view));
         }
         self.closed.remove(&at);
-        Ok((LetGo { stale }, last))
+        Ok((LetGo { known_until_ms }, last))
     }
 
     /// What a sealed replica shows.

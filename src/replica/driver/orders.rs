@@ -238,7 +238,7 @@ impl<N: Network> Driver<N> {
             Order::StepDown => self.replicas.host.step_down(now),
             Order::Statuses(reply) => {
                 let statuses =
-                    self.replicas.host.cores().map(|core| Status::of(core, now.mono)).collect();
+                    self.replicas.host.cores().map(|core| Status::of(core, now)).collect();
                 let _ = reply.send(statuses);
             }
             Order::OnDisk(reply) => {

@@ -16,6 +16,7 @@ pub use self::round::{Answers, Append, MemberStatus, Round, Status};
 use super::core::config::{AckPolicy, Member};
 use super::core::effect::{Effect, Outgoing, Ticket};
 use super::core::raft_log::{Start, Wanted};
+use super::core::watermark::Claim;
 use super::core::{Core, Now, Queued};
 use super::wire;
 use crate::log;
@@ -141,8 +142,8 @@ impl Host {
         if let Some(message) = received.raft {
             moved |= core.handle_message(now, received.from, message);
         }
-        if let Some((term, index)) = received.watermark {
-            moved |= core.handle_watermark(now, term, index);
+        if let Some(claim) = received.watermark {
+            moved |= core.handle_watermark(now, claim);
         }
         if moved {
             self.touched.insert(at);
@@ -312,7 +313,7 @@ impl Host {
                 core.flush(now);
             }
             while let Some(effect) = core.poll_effect() {
-                round.take(core, at, effect);
+                round.take(now, core, at, effect);
             }
             round.progress.push((at, core.progress()));
         }
@@ -343,9 +344,9 @@ fn stream_key(at: TopicPartition) -> u64 {
 }
 
 impl Round {
-    fn take(&mut self, core: &Core, at: TopicPartition, effect: Effect) {
+    fn take(&mut self, now: Now, core: &Core, at: TopicPartition, effect: Effect) {
         match effect {
-            Effect::Send(outgoing) => self.send(core, at, outgoing),
+            Effect::Send(outgoing) => self.send(now, core, at, outgoing),
             Effect::Persist(persist) => self.writes.push((at, persist)),
             Effect::Read(wanted) => self.reads.push((at, wanted)),
             Effect::Fetch(wanted) => self.ranges.push(wanted),
@@ -357,14 +358,17 @@ impl Round {
         }
     }
 
-    fn send(&mut self, core: &Core, at: TopicPartition, outgoing: Outgoing) {
+    fn send(&mut self, now: Now, core: &Core, at: TopicPartition, outgoing: Outgoing) {
         let config = core.config();
         // A replica that left the placement is not told; Raft's removal does not need it.
         let Some(node) = core.node_of(outgoing.to) else { return };
         let Outgoing { to, raft, watermark, catch_up } = outgoing;
         let in_order = raft.as_ref().is_some_and(|m| keeps_order(core, to, m));
         let beats = raft.as_ref().is_some_and(|m| m.get_msg_type() == MessageType::MsgHeartbeat);
-        let Some((group, chunks)) = wire::Group::new(config.group, config.me, to, raft, watermark)
+        // What this round acknowledges leaves after it has been taken.
+        let at_ms = now.wall_ms;
+        let claim = watermark.map(|(term, index)| Claim { term, index, at_ms });
+        let Some((group, chunks)) = wire::Group::new(config.group, config.me, to, raft, claim)
         else {
             return;
         };

@@ -9,7 +9,7 @@ use crate::model::{DcName, LogIndex, Mode, NodeId, Offset, ReplicaId, Term, Topi
 use crate::replica::core::effect::{Persist, RangeWanted, Ticket};
 use crate::replica::core::mode::Ask;
 use crate::replica::core::raft_log::Wanted;
-use crate::replica::core::{AtStake, Budget, Core, Exposure, Promise};
+use crate::replica::core::{AtStake, Budget, Core, Exposure, Now, Promise};
 use crate::replica::{ProduceError, Produced, Progress, wire};
 
 /// The parts may be carried out in any order: a message that depends on a write is not in the
@@ -80,6 +80,8 @@ pub struct Status {
     pub at_stake: Option<AtStake>,
     /// On any other replica: time since it last had all that its leader had acknowledged, if ever.
     pub staleness: Option<Duration>,
+    /// The leader's Unix time up to which this replica has all that was acknowledged.
+    pub known_until_ms: Option<i64>,
 }
 
 #[derive(Debug, Clone)]
@@ -92,7 +94,7 @@ pub struct MemberStatus {
 }
 
 impl Status {
-    pub fn of(core: &Core, now: Duration) -> Self {
+    pub fn of(core: &Core, now: Now) -> Self {
         let config = core.config();
         let node = |id: ReplicaId| config.members.get(&id).map(|m| m.node);
         let matched = if core.is_leader() { core.matched() } else { BTreeMap::new() };
@@ -115,12 +117,13 @@ impl Status {
             last_term: core.log().epochs().last().map_or(Term(0), |(term, ..)| *term),
             in_sync: core.in_sync().iter().copied().filter_map(node).collect(),
             members: members.collect(),
-            exposure: core.exposures(now),
+            exposure: core.exposures(now.mono),
             budget: config.ack.budget,
             promise: core.promise(),
             mode: core.mode(),
             at_stake: core.at_stake(),
-            staleness: core.staleness(now),
+            staleness: core.staleness(now.mono),
+            known_until_ms: core.known_until_ms(now),
         }
     }
 }

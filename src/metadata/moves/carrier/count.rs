@@ -37,14 +37,11 @@ impl Carrier {
         })
     }
 
-    /// The time up to which all that the old home had acknowledged is known to be below the cut; 0 if
-    /// no replica can say. Each replica had, so long before it was asked, all that its leader had shown; and the
-    /// cut is no smaller than the log of any that it was chosen from. Others may have more than that.
+    /// The time, by the old home's clock, up to which all that it had acknowledged is known to be below the
+    /// cut; 0 if no replica can say. The cut is no smaller than the log of any that it was chosen from. Others
+    /// may have more than that.
     pub(super) fn known_until_ms(&self, found: &Found) -> i64 {
-        let told = self.counted(found).filter_map(|told| {
-            Some(told.asked_ms - i64::try_from(told.seal.stale?.as_millis()).ok()?)
-        });
-        told.max().unwrap_or(0)
+        self.counted(found).filter_map(|told| told.seal.known_until_ms).max().unwrap_or(0)
     }
 
     pub(super) fn count(&self) -> Found {

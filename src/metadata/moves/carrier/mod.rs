@@ -64,8 +64,6 @@ pub const SWITCHOVER_MAX: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(in crate::metadata::moves::carrier) struct Told {
     node: NodeId,
-    /// Unix time.
-    asked_ms: i64,
     seal: Seal,
 }
 
@@ -188,13 +186,12 @@ impl Carrier {
         }
     }
 
-    /// What a replica answered that was asked at `asked_ms`.
+    /// What a replica answered.
     pub fn handle_sealed(
         &mut self,
         now: Duration,
         of: Attempt,
         (replica, node): (ReplicaId, NodeId),
-        asked_ms: i64,
         answer: Result<Seal, String>,
     ) {
         let waits = matches!(self.stage, Stage::Waiting { .. });
@@ -204,7 +201,7 @@ impl Carrier {
         }
         match answer {
             Ok(seal) if seal.replica == replica => {
-                self.told.insert(replica, Told { node, asked_ms, seal });
+                self.told.insert(replica, Told { node, seal });
                 if waits {
                     return self.promised_late();
                 }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use isobar_topology::policy::OnIsolation;
 
@@ -66,20 +65,20 @@ pub struct Seal {
     pub epochs: Vec<EpochStart>,
     /// Installing, or damaged: sealed, and not to be counted (R21, R23).
     pub uncounted: bool,
-    /// Time since it last had all that its leader had acknowledged, when it was sealed.
-    pub stale: Option<Duration>,
+    /// The leader's Unix time up to which it had all that was acknowledged, when it was sealed.
+    pub known_until_ms: Option<i64>,
 }
 
 impl Seal {
-    /// What a sealed log says; `stale` as the replica knew when it was sealed.
-    pub fn of(sealed: &Sealed, stale: Option<Duration>) -> Self {
+    /// What a sealed log says; `known_until_ms` as the replica knew when it was sealed.
+    pub fn of(sealed: &Sealed, known_until_ms: Option<i64>) -> Self {
         let (index, term) = sealed.last;
         Self {
             replica: sealed.replica,
             last: Position { index, term, offset: sealed.next_offset },
             epochs: sealed.epochs.clone(),
             uncounted: sealed.installing || sealed.damaged,
-            stale,
+            known_until_ms,
         }
     }
 }

@@ -10,7 +10,6 @@ use crate::metadata::fixture::{World, n, topic};
 use crate::metadata::lease::Wait;
 use crate::model::{HomeEpoch, LogIndex, NodeId, Offset, ReplicaId, Term};
 
-const MS: Duration = Duration::from_millis(1);
 
 /// Of a topic with three replicas in each DC, 1 to 3 at home in fra.
 struct Script {
@@ -52,8 +51,8 @@ fn seal(replica: u64, election: u64, index: u64) -> Seal {
     let last =
         Position { index: LogIndex(index), term: term(election), offset: Offset(index as i64 - 1) };
     let epochs = vec![EpochStart { term: term(election), index: LogIndex(1), offset: Offset(0) }];
-    let stale = Some(MS * 100 * replica as u32);
-    Seal { replica: ReplicaId(replica), last, epochs, uncounted: false, stale }
+    let known_until_ms = Some(1_000 - 100 * replica as i64);
+    Seal { replica: ReplicaId(replica), last, epochs, uncounted: false, known_until_ms }
 }
 
 impl Script {
@@ -87,14 +86,14 @@ impl Script {
     fn sealed(&mut self, of: Attempt, seals: &[Seal]) {
         for seal in seals {
             let of_whom = (seal.replica, n(seal.replica.0));
-            self.carrier.handle_sealed(self.now, of, of_whom, 1_000, Ok(seal.clone()));
+            self.carrier.handle_sealed(self.now, of, of_whom, Ok(seal.clone()));
         }
     }
 
     fn silent(&mut self, of: Attempt, replicas: &[u64]) {
         for id in replicas {
             let of_whom = (ReplicaId(*id), n(*id));
-            self.carrier.handle_sealed(self.now, of, of_whom, 1_000, Err("gone".into()));
+            self.carrier.handle_sealed(self.now, of, of_whom, Err("gone".into()));
         }
     }
 
@@ -248,7 +247,7 @@ fn without_the_proof_a_sync_topic_stays_where_it_is_until_somebody_gives_the_wor
     let of = script.expect_seals();
     script.sealed(of, &of_three);
     script.silent(of, &[1, 2, 3, 7, 8, 9]);
-    // Asked at 1,000 ms; replica 4 had everything 400 ms before.
+    // What replica 4 said.
     assert_eq!(script.activated().verdict, Verdict::UnboundedSince { ms: 600 });
 }
 
@@ -315,14 +314,14 @@ fn an_old_home_that_comes_back_meanwhile_is_asked_again_and_its_promises_end_the
 fn an_old_leader_that_answers_alone_does_not_shorten_the_time_of_the_verdict() {
     let mut script = Script::of(course(Kind::Failover, false, false));
     let of = script.expect_seals();
-    let alone = Seal { stale: Some(Duration::ZERO), ..seal(1, 1, 40) };
+    let alone = Seal { known_until_ms: Some(1_000), ..seal(1, 1, 40) };
     script.sealed(of, &[alone, seal(4, 1, 9), seal(5, 1, 9), seal(6, 1, 9)]);
-    let stands_in = Seal { stale: Some(Duration::ZERO), uncounted: true, ..seal(7, 1, 9) };
+    let stands_in = Seal { known_until_ms: Some(1_000), uncounted: true, ..seal(7, 1, 9) };
     script.sealed(of, &[stands_in]);
     script.silent(of, &[2, 3, 8, 9]);
     let activation = script.activated();
     assert_eq!(activation.fork.at.index, LogIndex(9));
-    // Asked at 1,000 ms; replica 4 had everything 400 ms before.
+    // What replica 4 said.
     assert_eq!(activation.verdict, Verdict::UnboundedSince { ms: 600 });
 }
 
