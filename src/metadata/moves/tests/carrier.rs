@@ -10,7 +10,6 @@ use crate::metadata::fixture::{World, n, topic};
 use crate::metadata::lease::Wait;
 use crate::model::{HomeEpoch, LogIndex, NodeId, Offset, ReplicaId, Term};
 
-
 /// Of a topic with three replicas in each DC, 1 to 3 at home in fra.
 struct Script {
     carrier: Carrier,
