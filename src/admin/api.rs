@@ -157,6 +157,9 @@ pub struct Budget {
     pub seconds: Option<f64>,
     /// `max_lag_bytes`.
     pub bytes: Option<u64>,
+    /// `max_lag_records`.
+    #[serde(default)]
+    pub records: Option<u32>,
     /// `throttle`, `reject` or `continue`.
     pub on_lag: String,
 }

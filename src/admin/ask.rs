@@ -67,6 +67,8 @@ pub struct Standing {
     pub partition: i32,
     pub term: u64,
     pub last_index: u64,
+    /// After its last record.
+    pub log_end: i64,
     /// The leader's Unix time up to which it has all that was acknowledged; `None` where it never had.
     pub known_until_ms: Option<i64>,
 }
@@ -238,6 +240,7 @@ fn standing_of(status: &Status) -> Standing {
         partition: status.partition.partition,
         term: status.term.0,
         last_index: status.last.0,
+        log_end: status.progress.log_end.0,
         known_until_ms: status.known_until_ms,
     }
 }
@@ -256,6 +259,7 @@ pub(super) fn stakes_of(status: &Status) -> (Option<Budget>, Option<AtStake>) {
     let budget = (leads && !budget.is_none()).then(|| Budget {
         seconds: budget.lag.map(|lag| lag.as_secs_f64()),
         bytes: budget.bytes,
+        records: budget.records,
         on_lag: budget.on_lag.to_string(),
     });
     (budget, at_stake)

@@ -17,12 +17,13 @@ use super::cluster::{all, image};
 use super::routes::Refusal;
 use super::source::Source;
 use super::topics::by_name;
+use crate::metadata::budgets::Bound;
 use crate::metadata::config;
 use crate::metadata::image::{Image, Partition, Topic};
 use crate::metadata::moves::{Account, Aim, Begin, Kind, Verdict};
 use crate::metadata::request::{Request, Response, TOPICS_MAX};
 use crate::metadata::service::Error;
-use crate::model::{DcName, NodeId, TopicPartition};
+use crate::model::{DcName, NodeId, Offset, TopicPartition};
 
 /// As long as a Kafka client waits for an admin request.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -59,7 +60,7 @@ pub fn show(source: &dyn Source) -> Result<api::Moves, Refusal> {
         to: moved.to.to_string(),
         home_epoch: moved.home_epoch.as_u32(),
         cut_offset: moved.cut.offset.0,
-        verdict: verdict(moved.verdict),
+        verdict: verdict(moved.verdict, moved.cut.offset),
         accept_loss: moved.accept_loss,
         automatic: moved.automatic,
         began_ms: moved.began_ms,
@@ -88,10 +89,18 @@ fn kind(kind: Kind) -> MoveKind {
     }
 }
 
-fn verdict(verdict: Verdict) -> api::Verdict {
+/// `cut`: the offset after the last record that is kept.
+fn verdict(verdict: Verdict, cut: Offset) -> api::Verdict {
     match verdict {
         Verdict::Lossless => api::Verdict::Lossless,
         Verdict::UnboundedSince { ms } => api::Verdict::UnboundedSince { since_ms: ms },
+        Verdict::AtMost { bound: Bound { span, bytes, records }, ms } => api::Verdict::AtMost {
+            since_ms: ms,
+            records: records.map(u64::from),
+            bytes,
+            span_ms: span.map(|span| span.as_millis() as u64),
+            first_offset: Some(cut.0),
+        },
     }
 }
 
@@ -314,7 +323,18 @@ impl Plan<'_> {
             let counts = found.sealed.contains(self.topology.dc_of(r.node)?);
             self.standing(at, r.node)?.known_until_ms.filter(|_| counts)
         });
-        api::Verdict::UnboundedSince { since_ms: known.max().unwrap_or(0) }
+        let ms = known.max().unwrap_or(0);
+        let mut dcs = placed.replicas.iter().filter_map(|r| self.topology.dc_of(r.node));
+        let all_said = dcs.all(|dc| *dc == placed.home || found.sealed.contains(dc));
+        let cut = placed.replicas.iter().filter_map(|r| {
+            let standing = self.standing(at, r.node)?;
+            let last = LastEntry { term: standing.term, index: standing.last_index };
+            (found.cut == Some(last)).then_some(Offset(standing.log_end))
+        });
+        match (placed.budget.filter(|_| all_said), cut.max()) {
+            (Some(bound), Some(cut)) => verdict(Verdict::AtMost { bound, ms }, cut),
+            _ => api::Verdict::UnboundedSince { since_ms: ms },
+        }
     }
 
     fn refuses(&self, placed: &Partition, to: &DcName, found: &Found) -> Option<String> {
@@ -374,12 +394,27 @@ impl Plan<'_> {
 }
 
 fn worse(a: api::Verdict, b: api::Verdict) -> api::Verdict {
-    use api::Verdict::{Lossless, UnboundedSince, Undecided};
+    use api::Verdict::{AtMost, Lossless, UnboundedSince, Undecided};
+    fn both<T>(a: Option<T>, b: Option<T>, of: impl Fn(T, T) -> T) -> Option<T> {
+        a.zip(b).map(|(a, b)| of(a, b))
+    }
     match (a, b) {
         (Undecided, _) | (_, Undecided) => Undecided,
         (Lossless, other) | (other, Lossless) => other,
-        (UnboundedSince { since_ms: a }, UnboundedSince { since_ms: b }) => {
+        (AtMost { since_ms: a, .. }, UnboundedSince { since_ms: b })
+        | (UnboundedSince { since_ms: a }, AtMost { since_ms: b, .. })
+        | (UnboundedSince { since_ms: a }, UnboundedSince { since_ms: b }) => {
             UnboundedSince { since_ms: a.min(b) }
         }
+        (
+            AtMost { since_ms: a_ms, records: a, bytes: a_bytes, span_ms: a_span, .. },
+            AtMost { since_ms: b_ms, records: b, bytes: b_bytes, span_ms: b_span, .. },
+        ) => AtMost {
+            since_ms: a_ms.min(b_ms),
+            records: both(a, b, u64::saturating_add),
+            bytes: both(a_bytes, b_bytes, u64::saturating_add),
+            span_ms: both(a_span, b_span, u64::max),
+            first_offset: None,
+        },
     }
 }

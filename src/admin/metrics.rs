@@ -48,6 +48,7 @@ pub const FAMILIES: &[Family] = &[
     gauge("isobar_at_stake_bytes", "Their bytes."),
     gauge("isobar_budget_seconds", "max_lag, where the topic has one."),
     gauge("isobar_budget_bytes", "max_lag_bytes, where the topic has one."),
+    gauge("isobar_budget_records", "max_lag_records, where the topic has one."),
     gauge(
         "isobar_sync_degraded",
         "1 while acknowledgements of a sync topic may be lost with its home, as __meta has it on record; 0 while none is.",
@@ -223,6 +224,9 @@ pub(super) fn at_stake(out: &mut Exposition, status: &Status, of: [(&str, &str);
     }
     if let Some(bytes) = budget.bytes {
         out.add("isobar_budget_bytes", &of, bytes as f64);
+    }
+    if let Some(records) = budget.records {
+        out.add("isobar_budget_records", &of, f64::from(records));
     }
     if !budget.is_none() {
         out.add("isobar_budget_breached", &of, flag(budget.is_passed_by(at_stake)));

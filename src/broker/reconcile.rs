@@ -352,9 +352,12 @@ pub(super) fn log_config(image: &Image, at: TopicPartition) -> Option<log::Confi
 /// A topic that was made sync stays so under a policy that is async by now, and needs no budget.
 fn budget(settings: &Settings) -> Budget {
     match settings.replication.sync_to() {
-        0 => {
-            Budget { lag: settings.max_lag, bytes: settings.max_lag_bytes, on_lag: settings.on_lag }
-        }
+        0 => Budget {
+            lag: settings.max_lag,
+            bytes: settings.max_lag_bytes,
+            records: settings.max_lag_records,
+            on_lag: settings.on_lag,
+        },
         _ => Budget::NONE,
     }
 }

@@ -164,8 +164,10 @@ fn promise(promise: api::Promise) -> &'static str {
 }
 
 fn budget(budget: &api::Budget) -> String {
+    let records = budget.records.map(|most| output::count(most as usize, "record"));
     let lag = budget.seconds.map(|seconds| format!("{} of writes", output::seconds(seconds)));
-    let bounds: Vec<String> = lag.into_iter().chain(budget.bytes.map(output::bytes)).collect();
+    let bounds: Vec<String> =
+        lag.into_iter().chain(budget.bytes.map(output::bytes)).chain(records).collect();
     format!("{}, then {}", bounds.join(" or "), budget.on_lag)
 }
 
@@ -301,8 +303,12 @@ mod tests {
 
     #[test]
     fn what_is_at_stake_is_told_in_a_line_and_loudly_when_it_is_too_much() {
-        let budget =
-            api::Budget { seconds: Some(5.0), bytes: Some(1 << 20), on_lag: "reject".into() };
+        let budget = api::Budget {
+            seconds: Some(5.0),
+            bytes: Some(1 << 20),
+            records: None,
+            on_lag: "reject".into(),
+        };
         let shown = self::budget(&budget);
         assert!(shown.contains("of writes or ") && shown.ends_with(", then reject"), "{shown}");
         let stake = |known, breached| {

@@ -335,6 +335,20 @@ fn claim(verdict: Verdict) -> String {
         Verdict::Lossless => "lossless, proven".to_owned(),
         Verdict::UnboundedSince { since_ms: 0 } => "unbounded, since when is not known".to_owned(),
         Verdict::UnboundedSince { since_ms } => format!("unbounded since {}", utc(since_ms)),
+        Verdict::AtMost { since_ms, records, bytes, span_ms, first_offset } => {
+            let number = records.map(|most| output::count(most as usize, "record"));
+            let span = span_ms.map(|ms| format!("{} of writes", output::seconds(ms as f64 / 1e3)));
+            let bounds = number.into_iter().chain(bytes.map(output::bytes)).chain(span);
+            let offsets = first_offset.zip(records).map(|(first, most)| {
+                format!(", offsets {first}-{}", first.saturating_add_unsigned(most) - 1)
+            });
+            format!(
+                "at most {}{} (since {})",
+                bounds.collect::<Vec<_>>().join(" and "),
+                offsets.unwrap_or_default(),
+                utc(since_ms)
+            )
+        }
         Verdict::Undecided => "undecided".to_owned(),
     }
 }

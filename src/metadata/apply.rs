@@ -9,6 +9,7 @@ pub mod disks;
 
 use std::sync::Arc;
 
+use super::budgets;
 use super::command::{Command, Placement};
 use super::image::{Image, Partition, Phase, Topic};
 use super::modes;
@@ -44,6 +45,8 @@ pub fn apply(image: &mut Image, offset: Offset, command: Command) -> Outcome {
                 None => image.meta = quorum::founded(&topology).map(Arc::new),
             }
             image.topology = Some(Arc::new(topology.with_generation(image.topology_generation)));
+            let topics: Vec<TopicId> = image.topics.keys().copied().collect();
+            budgets::widen(image, topics);
             Ok(())
         }
         Command::CreateTopic(topic) => create_topic(image, topic),
@@ -56,11 +59,12 @@ pub fn apply(image: &mut Image, offset: Offset, command: Command) -> Outcome {
             create_partitions(image, topic, from, partitions)
         }
         Command::AlterTopicConfigs { topic, set, delete } => {
-            let topic = Arc::make_mut(topic_mut(image, topic)?);
+            let altered = Arc::make_mut(topic_mut(image, topic)?);
             for key in delete {
-                topic.configs.remove(&key);
+                altered.configs.remove(&key);
             }
-            topic.configs.extend(set);
+            altered.configs.extend(set);
+            budgets::widen(image, [topic]);
             Ok(())
         }
         Command::AllocateProducerIds { first, count } => {
@@ -103,7 +107,9 @@ fn create_topic(image: &mut Image, topic: Arc<Topic>) -> Outcome {
     }
     topic.partitions.iter().try_for_each(|p| check(p))?;
     image.topic_ids.insert(topic.name.clone(), topic.id);
-    image.topics.insert(topic.id, topic);
+    let id = topic.id;
+    image.topics.insert(id, topic);
+    budgets::begin(image, id, 0);
     Ok(())
 }
 
@@ -113,10 +119,11 @@ fn create_partitions(
     from: u32,
     partitions: Vec<Arc<Partition>>,
 ) -> Outcome {
-    let topic = topic_mut(image, topic)?;
-    compare("number of partitions", from as usize, topic.partitions.len())?;
+    let grown = topic_mut(image, topic)?;
+    compare("number of partitions", from as usize, grown.partitions.len())?;
     partitions.iter().try_for_each(|p| check(p))?;
-    Arc::make_mut(topic).partitions.extend(partitions);
+    Arc::make_mut(grown).partitions.extend(partitions);
+    budgets::begin(image, topic, from as usize);
     Ok(())
 }
 

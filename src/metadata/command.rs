@@ -35,7 +35,8 @@ const VERSION: u32 = 1;
 /// 3: homes move.
 /// 4: sync topics degrade.
 /// 5: `__meta` is begun anew without its majority.
-pub const FEATURE_LEVEL: u32 = 5;
+/// 6: a verdict may be a number.
+pub const FEATURE_LEVEL: u32 = 6;
 
 /// Longest encoded command, in bytes: a topology at its limit of 1 MiB, with room. Everything else
 /// is smaller (topics of many partitions come in several commands), and an entry of this size passes
@@ -141,10 +142,9 @@ impl Command {
     pub fn feature_level(&self) -> u32 {
         match self {
             Self::AdmitDisk(_) => 2,
-            Self::BeginMove(_)
-            | Self::ChooseCut(_)
-            | Self::ActivateHome(_)
-            | Self::ReportSuffix(_) => 3,
+            Self::BeginMove(_) | Self::ReportSuffix(_) => 3,
+            Self::ChooseCut(choice) => choice.verdict.feature_level(),
+            Self::ActivateHome(activation) => activation.verdict.feature_level(),
             Self::ChangeMode(_) => 4,
             Self::RecoverMeta(_) => 5,
             Self::ReplacePlacement(p) if p.partition == TopicPartition::META => 2,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use isobar_topology::{Replication, Topology};
 
+use super::budgets::Bound;
 use super::modes::Changed;
 use super::moves::topics::is_suffix;
 use super::moves::{Moved, Moving};
@@ -111,6 +112,8 @@ pub struct Partition {
     /// The last entry of the latest cut of which nobody could prove that nothing acknowledged is beyond
     /// it; `None` where there was no such cut. Producers whose newest batch is not after it may have lost some.
     pub lossy_cut: Option<LogIndex>,
+    /// The loosest budget that was enforced in this home epoch; `None` where none was, at least for a time.
+    pub budget: Option<Bound>,
 }
 
 /// Where a partition stands in a move of its home. Every safety decision is a compare-and-set on

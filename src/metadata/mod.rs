@@ -30,6 +30,7 @@
 
 pub mod apply;
 pub mod automatic;
+pub mod budgets;
 pub mod command;
 pub mod config;
 pub mod controller;

@@ -33,6 +33,7 @@ pub(super) fn founded(topology: &Topology) -> Option<Partition> {
         home_epoch: HomeEpoch::FIRST,
         fork: None,
         lossy_cut: None,
+        budget: None,
         phase: Phase::Active,
         replication: Replication::Async,
         mode: Mode::default(),

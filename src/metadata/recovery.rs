@@ -134,6 +134,8 @@ fn leave_out(image: &mut Image) -> HomeEpoch {
         for partition in &mut Arc::make_mut(topic).partitions {
             let partition = Arc::make_mut(partition);
             partition.next_replica_id.0 += REPLICA_IDS_LEFT_OUT;
+            // Its policy may have been loosened.
+            partition.budget = None;
             // It may have been degraded, and a move must not claim what a sync one could.
             if partition.replication != Replication::Async && may_degrade.contains(id) {
                 partition.mode = Mode { sid: partition.mode.sid + MODES_LEFT_OUT, degraded: true };

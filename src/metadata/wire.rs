@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use isobar_topology::Replication;
 
+use super::budgets::{Bound, BoundWire};
 use super::image::{DiskId, Listener, Node, Partition, Phase, Replica, Topic};
 use super::modes::wire::ModeWire;
 use super::moves::wire::{ForkWire, MovingWire};
@@ -108,6 +109,8 @@ pub(super) struct PartitionWire {
     /// Absent: of a release in which no mode changed, so as it is.
     #[prost(message, optional, tag = "14")]
     began: Option<ModeWire>,
+    #[prost(message, optional, tag = "15")]
+    budget: Option<BoundWire>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -252,6 +255,7 @@ impl From<&Partition> for PartitionWire {
             moving: partition.moving().map(MovingWire::from),
             fork: partition.fork.as_deref().map(ForkWire::from),
             lossy_cut: partition.lossy_cut.map(|index| index.0),
+            budget: partition.budget.map(BoundWire::from),
         }
     }
 }
@@ -281,6 +285,7 @@ impl TryFrom<PartitionWire> for Partition {
             next_replica_id: ReplicaId(wire.next_replica_id),
             fork: wire.fork.map(|fork| fork.try_into().map(Arc::new)).transpose()?,
             lossy_cut: wire.lossy_cut.map(LogIndex),
+            budget: wire.budget.map(Bound::from),
         })
     }
 }

@@ -53,10 +53,12 @@ pub enum ProduceError {
     #[error("not enough replicas; nothing was appended")]
     NotEnoughReplicas,
     /// Nothing was appended: too much is at stake already that no other datacenter has.
-    #[error("the exposure budget (max_lag, max_lag_bytes) is used up; nothing was appended")]
+    #[error(
+        "the exposure budget (max_lag, max_lag_bytes, max_lag_records) is used up; nothing was appended"
+    )]
     OverBudget { pause: Duration },
     /// It would never fit; not retriable.
-    #[error("the batch is larger than the exposure budget (max_lag_bytes)")]
+    #[error("the batch is larger than the exposure budget (max_lag_bytes, max_lag_records)")]
     LargerThanBudget,
     /// It was appended; the acknowledgement did not come in time.
     #[error("not enough replicas after append")]

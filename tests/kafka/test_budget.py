@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from harness import batch, dumps, http, kafka, wait, wire
+from harness import batch, dumps, http, kafka, moves, wait, wire
 from harness.dev import Dev
 from harness.load import Load, check, read_back
 from test_admin import alter
@@ -99,7 +99,7 @@ def test_reject_stops_within_the_budget_and_appends_nothing_beyond_it(dev, topic
             assert MAX_LAG / 2 < last < MAX_LAG + SLACK
             assert max(seen) <= MAX_LAG
             shown = dev.cli().partition(topic, 0)
-            assert shown["budget"] == {"seconds": MAX_LAG, "bytes": None, "on_lag": "reject"}
+            assert shown["budget"] == {"seconds": MAX_LAG, "bytes": None, "records": None, "on_lag": "reject"}
             assert not shown["at_stake"]["breached"] and shown["at_stake"]["known"]
             assert shown["at_stake"]["seconds"] == pytest.approx(told(dev, leaders[0], topic, "isobar_at_stake_seconds"))
             assert told(dev, leaders[0], topic, "isobar_budget_seconds") == MAX_LAG
@@ -192,6 +192,56 @@ def test_continue_reports_the_breach_and_a_changed_budget_counts_at_once(dev, to
     both = {dc: dev.bootstrap(dc) for dc in ("fra", other)}
     assert load.failures() == []
     check(load.sends(), read_back(both, topic, 1), list(both))
+
+
+@pytest.mark.timeout(300)
+def test_what_a_lost_home_may_cost_is_a_number_and_it_costs_no_more(dev, topic, figure):
+    """The home is alone and goes on up to its budget; one that is tightened meanwhile counts for the next home."""
+    most, several = 100, 3
+    leaders = create(dev, topic, isobar_max_lag_records=most, isobar_on_lag="reject")
+    there = dev.nodes("iad")[0]
+    cli = dev.cli(there)
+    with wire.Connection(dev.kafka(leaders[0])) as by_hand:
+
+        def produce(size=several):
+            return wire.produce(by_hand, topic, 0, batch.encode([b"by hand"] * size), timeout_ms=1000)
+
+        wait.until("taken", lambda: produce()[0] == wire.NONE)
+        wait.until("safe elsewhere", lambda: told(dev, leaders[0], topic, "isobar_at_stake_records") == 0)
+        assert told(dev, leaders[0], topic, "isobar_budget_records") == most
+        assert produce(most + 1)[0] == wire.MESSAGE_TOO_LARGE
+        with cut_off(dev, "iad", "sin"):
+            answers = []
+            wait.until("the budget's end", lambda: answers.append(produce()) or answers[-1][0] != wire.NONE, 60, 0)
+            assert {error for error, _ in answers} == {wire.NONE, wire.NOT_ENOUGH_REPLICAS}
+            alone = [offset + n for error, offset in answers if error == wire.NONE for n in range(several)]
+            assert most - several < len(alone) <= most
+            survives = lambda: cli.json("cluster", "status")["controller"] in dev.nodes("iad") + dev.nodes("sin")
+            wait.until("a leader of __meta elsewhere", survives, 60)
+            admin = kafka.admin(dev.bootstrap("iad"))
+            alter(admin, topic, isobar_max_lag_records="10").result(30)
+            planned = moves.plan(cli, "failover", "fra", "--to", "iad", "--topics", topic)[topic]["verdict"]
+            assert (planned["claim"], planned["records"]) == ("at_most", 2 * most), "of two partitions"
+            text = cli.run("dc", "failover", "fra", "--to", "iad", "--topics", topic, "--plan").stdout
+            assert f"at most {2 * most} records" in text, text
+            ended = moves.move(cli, "failover", "fra", "--to", "iad", "--topics", topic)
+            (first,) = [m for m in ended if m["partition"] == 0]
+            claim, cut = first["verdict"], first["cut_offset"]
+            assert (claim["claim"], claim["records"], claim["first_offset"]) == ("at_most", most, cut)
+            assert set(alone) <= set(range(cut, cut + most)), "the loss lies within the verdict"
+            text = cli.run("dc", "history").stdout
+            assert f"at most {most} records, offsets {cut}-{cut + most - 1}" in text, text
+            moves.wait_led_in([dev.kafka(there)], topic, dev.nodes("iad"), partitions=2)
+            leader, _ = kafka.leader(dev.kafka(there), topic)
+            assert told(dev, leader, topic, "isobar_budget_records") == 10
+    counted = lambda: {m["partition"]: m["beyond_records"] for m in moves.wait_counted(cli, topic)}
+    wait.until(lambda: f"both partitions counted, have {counted()}", lambda: len(counted()) == 2, 60)
+    assert counted() == {0: len(alone), 1: 0}, "counted to the record"
+    figure(f"a budget of {most} records: a home that was cut off acknowledged {len(alone)}, all of them beyond the cut")
+    dumps.wait_same(dev, topic, 1)
+    # The tightened one is what the second home began with.
+    planned = moves.plan(cli, "failover", "iad", "--to", "fra", "--topics", topic)[topic]["verdict"]
+    assert planned["claim"] in ("lossless", "at_most") and planned.get("records", 20) == 20, planned
 
 
 def test_a_budget_that_would_do_nothing_is_refused_by_name(dev, topic):

@@ -4,6 +4,7 @@
 //!  home: acknowledges what is committed, while at most BUDGET acknowledged records are not safe in
 //!        k other DCs
 //!  failover over n - k + 1 sealed DCs: the cut is the furthest of them; the verdict says BUDGET
+//!  policy changes: BUDGET of the verdict is the loosest there was; the home goes by any that it has heard
 //! ```
 //!
 //! Three DCs, the home's group as one log with elections that drop and bring back tails, as in
@@ -13,7 +14,7 @@
 //! has persisted an entry of the leader's own term at or after it; otherwise an entry of a middle
 //! term in the other DC beats it, and the loss is more than the verdict said.
 //!
-//! Bounds: records, elections. Not here: modes, more than one failover, time (a budget in seconds is
+//! Bounds: records, elections, changes of policy. Not here: modes, more than one failover, time (a budget in seconds is
 //! one in records of an unknown rate).
 
 use std::collections::BTreeSet;
@@ -32,6 +33,8 @@ struct Exposure {
     budget: u8,
     records: u8,
     elections: u8,
+    /// Of the policy, between `budget` and one more.
+    changes: u8,
     off: Option<Rule>,
 }
 
@@ -43,6 +46,10 @@ enum Rule {
     OwnTerm,
     /// The verdict is the budget only with n - k + 1 DCs sealed.
     EnoughDcs,
+    /// The verdict is the loosest budget of the home epoch, not the policy of its day.
+    Loosest,
+    /// While the home is moving it enforces no more than the verdict may have been chosen by.
+    Still,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq)]
@@ -58,6 +65,13 @@ struct State {
     safe: [u8; REMOTE],
     sealed: [bool; REMOTE],
     cut: Option<Log>,
+    changes: u8,
+    /// In `__meta`: the budget now, the loosest one, and what the verdict came to say.
+    policy: u8,
+    loosest: u8,
+    claim: u8,
+    /// What the home goes by.
+    enforced: u8,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -70,6 +84,10 @@ enum Action {
     Acknowledge,
     Seal(usize),
     Activate,
+    /// `__meta` has another budget.
+    Change(u8),
+    /// The home goes by another one: it has heard of it, or was started again with an image of before.
+    Hear(u8),
 }
 
 const BOUND: &str = "R16 no more acknowledged records are lost than the verdict says";
@@ -91,8 +109,18 @@ impl Exposure {
         }
         let safe = state.safe.into_iter().max().unwrap_or(0);
         let records = state.log.iter().filter(|(index, e)| *index > safe && e.value != 0);
-        let beyond = records.map(|(index, _)| index).nth(usize::from(self.budget));
+        let beyond = records.map(|(index, _)| index).nth(usize::from(state.enforced));
         beyond.map_or(state.commit, |index| state.commit.min(index - 1))
+    }
+
+    /// What the images of this home epoch say, and those since it is being sealed.
+    fn heard(&self, state: &State) -> BTreeSet<u8> {
+        let moves = state.sealed != [false; REMOTE];
+        let now = match moves && self.keeps(Rule::Still) {
+            true => state.policy.min(state.loosest),
+            false => state.policy,
+        };
+        (self.budget..=state.loosest).chain([now]).collect()
     }
 
     fn safe(&self, state: &State, at: usize) -> u8 {
@@ -118,6 +146,11 @@ impl Model for Exposure {
             safe: [0; REMOTE],
             sealed: [false; REMOTE],
             cut: None,
+            changes: 0,
+            policy: self.budget,
+            loosest: self.budget,
+            claim: 0,
+            enforced: self.budget,
         }]
     }
 
@@ -155,6 +188,14 @@ impl Model for Exposure {
         if state.cut.is_none() && sealed >= enough {
             actions.push(Action::Activate);
         }
+        if state.changes < self.changes {
+            let others = (self.budget..=self.budget + 1).filter(|to| *to != state.policy);
+            actions.extend(others.map(Action::Change));
+        }
+        if self.changes > 0 {
+            let others = self.heard(state).into_iter().filter(|to| *to != state.enforced);
+            actions.extend(others.map(Action::Hear));
+        }
     }
 
     fn next_state(&self, last: &State, action: Action) -> Option<State> {
@@ -185,14 +226,24 @@ impl Model for Exposure {
             Action::Activate => {
                 let sealed = state.dcs.iter().zip(state.sealed).filter(|(_, sealed)| *sealed);
                 state.cut = sealed.map(|(log, _)| *log).max_by_key(Log::last);
+                let loosest = self.keeps(Rule::Loosest);
+                state.claim = if loosest { state.loosest } else { state.policy };
             }
+            Action::Change(to) => {
+                state.changes += 1;
+                state.policy = to;
+                if state.sealed == [false; REMOTE] {
+                    state.loosest = state.loosest.max(to);
+                }
+            }
+            Action::Hear(budget) => state.enforced = budget,
         }
         (state != *last).then_some(state)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::<Self>::always(BOUND, |model, state| lost(state) <= model.budget),
+            Property::<Self>::always(BOUND, |_, state| lost(state) <= state.claim),
             Property::<Self>::sometimes(LOST, |_, state| lost(state) > 0),
         ]
     }
@@ -219,13 +270,16 @@ impl fmt::Display for Action {
             Self::Acknowledge => write!(f, "the home acknowledges within its budget"),
             Self::Seal(at) => write!(f, "{} promises and reports", dc(*at)),
             Self::Activate => write!(f, "__meta: Sealing -> Active, at the furthest log"),
+            Self::Change(to) => write!(f, "__meta: the policy's budget is {to}"),
+            Self::Hear(budget) => write!(f, "the home goes by a budget of {budget}"),
         }
     }
 }
 
 pub fn cases() -> Vec<Case> {
-    let base = Exposure { budget: 1, records: 3, elections: 1, off: None };
+    let base = Exposure { budget: 1, records: 3, elections: 1, changes: 0, off: None };
     let elections = Exposure { records: 2, elections: 2, ..base.clone() };
+    let policy = Exposure { elections: 0, changes: 2, ..base.clone() };
     let off = |name: &str, rule, text, bounds: &Exposure| {
         let model = Exposure { off: Some(rule), ..bounds.clone() };
         Case::caught(&format!("exposure/off/{name}"), text, BOUND, model)
@@ -233,9 +287,12 @@ pub fn cases() -> Vec<Case> {
     vec![
         Case::clean("exposure/records", base.clone(), &[LOST]),
         Case::clean("exposure/elections", elections.clone(), &[LOST]),
+        Case::clean("exposure/policy", policy.clone(), &[LOST]),
         off("budget", Rule::Budget, "R16 the home stops past its budget", &base),
         off("own-term", Rule::OwnTerm, "R16+ safe by the leader's own term", &elections),
         off("enough", Rule::EnoughDcs, "R16+ a bound needs n - k + 1 DCs", &base),
-        Case::walks("exposure/walk", Exposure { records: 5, elections: 3, ..base }),
+        off("loosest", Rule::Loosest, "R16+ the loosest budget of the home epoch", &policy),
+        off("still", Rule::Still, "R16+ a budget stands still while its home moves", &policy),
+        Case::walks("exposure/walk", Exposure { records: 5, elections: 3, changes: 2, ..base }),
     ]
 }

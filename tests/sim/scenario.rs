@@ -233,6 +233,7 @@ fn budget(value_bytes: usize, rng: &mut SmallRng) -> Budget {
     Budget {
         lag: lag.map(Duration::from_millis),
         bytes: batches.map(|batches: usize| (batches * batch_bytes) as u64),
+        records: None,
         on_lag: [OnLag::Reject, OnLag::Throttle, OnLag::Continue][rng.gen_range(0..3)],
     }
 }

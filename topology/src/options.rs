@@ -327,6 +327,13 @@ pub const POLICY: &[Entry] = &[
     )
     .topic("isobar.max.lag.bytes"),
     Entry::new(
+        "max_lag_records",
+        Kind::Integer,
+        "none",
+        "The same in records. With on_lag \"reject\" or \"throttle\" it is the number that a failover's verdict names when every other DC of the topic answers: *at most N records*. A larger batch is answered MESSAGE_TOO_LARGE.",
+    )
+    .topic("isobar.max.lag.records"),
+    Entry::new(
         "on_lag",
         Kind::Text,
         "\"continue\"",

@@ -22,6 +22,17 @@ pub enum Verdict {
     Lossless,
     /// Perhaps what was acknowledged after this (Unix time; 0: nobody can say since when).
     UnboundedSince { since_ms: i64 },
+    /// Perhaps what was acknowledged after this, and no more than the exposure budget bounds: each for itself, `null`
+    /// where it does not.
+    AtMost {
+        since_ms: i64,
+        records: Option<u64>,
+        bytes: Option<u64>,
+        /// From the oldest record to the newest.
+        span_ms: Option<u64>,
+        /// Of the records that may be gone the lowest offset; `null` for several partitions at once.
+        first_offset: Option<i64>,
+    },
     /// Not to be decided: too few have answered.
     Undecided,
 }

@@ -11,7 +11,7 @@ fn bound() -> Status {
     let at_stake =
         AtStake { is_known: true, span: Duration::from_millis(1500), records: 3, bytes: 70 };
     Status {
-        budget: Budget { lag, bytes: Some(1 << 20), on_lag: OnLag::Continue },
+        budget: Budget { lag, bytes: Some(1 << 20), records: None, on_lag: OnLag::Continue },
         at_stake: Some(at_stake),
         ..status()
     }

@@ -22,6 +22,7 @@ pub fn image() -> Image {
     let partition = Partition {
         fork: None,
         lossy_cut: None,
+        budget: None,
         home: dc("fra"),
         home_epoch: HomeEpoch::FIRST,
         phase: Phase::Active,

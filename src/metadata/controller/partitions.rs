@@ -143,6 +143,7 @@ impl<'a> Plan<'a> {
             home_epoch: HomeEpoch::FIRST,
             fork: None,
             lossy_cut: None,
+            budget: None,
             phase: Phase::Active,
             replication,
             mode: Mode { sid: 1, degraded: false },

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::log::Fork;
 use crate::metadata::apply::{Outcome, compare, placed};
+use crate::metadata::budgets;
 use crate::metadata::image::{Image, Partition, Phase, Replica};
 use crate::metadata::refusal::{Reason, Refusal};
 use crate::model::{HomeEpoch, TopicPartition};
@@ -105,8 +106,10 @@ fn fits<'a>(at: TopicPartition, now: &'a Partition, fork: &Fork) -> Result<&'a M
 pub fn activate(image: &mut Image, activation: Activation) -> Outcome {
     let at = activation.at;
     let topic = image.topics.get(&at.topic).map(|t| t.name.clone());
+    let budget = budgets::of(image, at.topic);
     let slot = placed(image, at)?;
-    let (moved, partition) = activated(slot, activation, topic.unwrap_or_default())?;
+    let (moved, mut partition) = activated(slot, activation, topic.unwrap_or_default())?;
+    partition.budget = budget;
     *slot = Arc::new(partition);
     if image.moved.len() == KEPT_MAX {
         image.moved.remove(0);

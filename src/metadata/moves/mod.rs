@@ -27,6 +27,7 @@ pub mod wire;
 
 use std::sync::Arc;
 
+use super::budgets::Bound;
 use crate::log::{Fork, Position};
 use crate::model::{DcName, HomeEpoch, NodeId, ReplicaId, TopicPartition};
 
@@ -90,6 +91,21 @@ pub enum Verdict {
     /// until its disks have been read (R16). When, by the old home's clock, it said the last word that reached
     /// a replica which the cut was chosen from.
     UnboundedSince { ms: i64 },
+    /// Of what the old home acknowledged after this time no more than its budget is beyond the cut.
+    AtMost { bound: Bound, ms: i64 },
+}
+
+impl Verdict {
+    /// Of every node, before one is claimed that is a number.
+    pub const AT_MOST_FEATURE_LEVEL: u32 = 6;
+
+    /// That a node needs to apply it.
+    pub(super) fn feature_level(self) -> u32 {
+        match self {
+            Self::Lossless | Self::UnboundedSince { .. } => 3,
+            Self::AtMost { .. } => Self::AT_MOST_FEATURE_LEVEL,
+        }
+    }
 }
 
 /// What one replica of the old home, or any other, had beyond the cut, and has put into its ledger

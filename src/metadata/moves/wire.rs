@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Activation, Aim, Begin, Choice, Chosen, Kind, Moved, Moving, Report, Suffix, Verdict};
 use crate::log::{EpochStart, Fork, Position};
+use crate::metadata::budgets::BoundWire;
 use crate::metadata::wire::{self, Malformed};
 use crate::model::{LogIndex, Offset, ReplicaId, Term, TopicPartition};
 
@@ -106,11 +107,13 @@ pub struct ActivationWire {
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 pub struct VerdictWire {
-    /// 1 lossless, 2 unbounded since.
+    /// 1 lossless, 2 unbounded since, 3 at most.
     #[prost(uint32, tag = "1")]
     kind: u32,
     #[prost(int64, tag = "2")]
     since_ms: i64,
+    #[prost(message, optional, tag = "3")]
+    bound: Option<BoundWire>,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -347,8 +350,11 @@ impl TryFrom<BeginWire> for Begin {
 impl From<Verdict> for VerdictWire {
     fn from(verdict: Verdict) -> Self {
         match verdict {
-            Verdict::Lossless => Self { kind: 1, since_ms: 0 },
-            Verdict::UnboundedSince { ms } => Self { kind: 2, since_ms: ms },
+            Verdict::Lossless => Self { kind: 1, since_ms: 0, bound: None },
+            Verdict::UnboundedSince { ms } => Self { kind: 2, since_ms: ms, bound: None },
+            Verdict::AtMost { bound, ms } => {
+                Self { kind: 3, since_ms: ms, bound: Some(bound.into()) }
+            }
         }
     }
 }
@@ -357,10 +363,11 @@ impl TryFrom<VerdictWire> for Verdict {
     type Error = Malformed;
 
     fn try_from(wire: VerdictWire) -> Result<Self, Malformed> {
-        match wire.kind {
-            1 => Ok(Self::Lossless),
-            2 => Ok(Self::UnboundedSince { ms: wire.since_ms }),
-            other => Err(Malformed::new("verdict", other)),
+        match (wire.kind, wire.bound) {
+            (1, None) => Ok(Self::Lossless),
+            (2, None) => Ok(Self::UnboundedSince { ms: wire.since_ms }),
+            (3, Some(bound)) => Ok(Self::AtMost { bound: bound.into(), ms: wire.since_ms }),
+            (other, _) => Err(Malformed::new("verdict", other)),
         }
     }
 }

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::budgets;
 use super::config::{self, Effective};
 use super::image::{DiskId, Image, Partition, Topic};
 use super::moves::Kind;
@@ -140,11 +141,14 @@ pub fn reconcile(image: &Image, local: &Local<'_>) -> Vec<Action> {
         for (number, placed) in (0..).zip(&topic.partitions) {
             let at = TopicPartition { topic: topic.id, partition: number };
             let Some(id) = placed_here(placed, local) else { continue };
-            let effective = shared.get_or_insert_with(|| effective(image, topic));
-            let Some(effective) = effective else { continue };
+            let shared = shared.get_or_insert_with(|| effective(image, topic));
+            let Some(effective) = shared.as_ref().map(|shared| budgets::enforced(shared, placed))
+            else {
+                continue;
+            };
             match local.replicas.get(&at) {
                 Some(known) if known.id == id && known.home_epoch < placed.home_epoch => {
-                    let create = create(image, topic, at, id, placed, effective);
+                    let create = create(image, topic, at, id, placed, &effective);
                     rest.push(Action::BeginEpoch(Box::new(create)));
                 }
                 // After a restart the image is read from an older one on.
@@ -154,12 +158,12 @@ pub fn reconcile(image: &Image, local: &Local<'_>) -> Vec<Action> {
                     rest.push(Action::Seal { partition: at, epoch });
                 }
                 Some(known) if known.id == id => {
-                    rest.extend(update(image, at, known, placed, effective));
+                    rest.extend(update(image, at, known, placed, &effective));
                 }
                 // Another id stands there and is being removed, or may be only later.
                 Some(_) if !local.is_current => {}
                 _ => {
-                    let create = create(image, topic, at, id, placed, effective);
+                    let create = create(image, topic, at, id, placed, &effective);
                     rest.push(Action::Create(Box::new(create)));
                 }
             }

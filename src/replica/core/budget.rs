@@ -4,7 +4,7 @@
 //!        safe in some other DC          at stake
 //!   ─────────────────────────┬──────────────────────────┬──▶ accepted by this leader
 //!                            ▲ oldest                   ▲ newest
-//!                            └── span ≤ max_lag, bytes ≤ max_lag_bytes
+//!                            └── span ≤ max_lag, bytes ≤ max_lag_bytes, records ≤ max_lag_records
 //! ```
 //!
 //! *At stake* is what this leader has appended and no other DC has on a majority of its disks: were
@@ -27,7 +27,7 @@ use isobar_topology::policy::OnLag;
 use raft::eraftpb::Entry;
 
 use super::effect::Effect;
-use super::produce::{Queued, bytes_of};
+use super::produce::{Queued, bytes_of, records_of};
 use super::{Core, Now};
 use crate::model::LogIndex;
 use crate::replica::ProduceError;
@@ -52,6 +52,7 @@ const HELD_MAX: usize = 1_000;
 pub struct Budget {
     pub lag: Option<Duration>,
     pub bytes: Option<u64>,
+    pub records: Option<u32>,
     pub on_lag: OnLag,
 }
 
@@ -68,10 +69,10 @@ pub struct AtStake {
 }
 
 impl Budget {
-    pub const NONE: Self = Self { lag: None, bytes: None, on_lag: OnLag::Continue };
+    pub const NONE: Self = Self { lag: None, bytes: None, records: None, on_lag: OnLag::Continue };
 
     pub fn is_none(&self) -> bool {
-        self.lag.is_none() && self.bytes.is_none()
+        self.lag.is_none() && self.bytes.is_none() && self.records.is_none()
     }
 
     pub fn is_bound(&self) -> bool {
@@ -82,13 +83,15 @@ impl Budget {
     pub fn is_passed_by(&self, at_stake: &AtStake) -> bool {
         self.lag.is_some_and(|lag| at_stake.span > lag)
             || self.bytes.is_some_and(|bytes| at_stake.bytes > bytes)
+            || self.records.is_some_and(|records| at_stake.records > i64::from(records))
     }
 
-    /// The larger share, of time or bytes; more than 1 is beyond the budget.
+    /// The largest share, of time, bytes or records; more than 1 is beyond the budget.
     fn used(&self, at_stake: &AtStake) -> f64 {
         let lag = self.lag.map(|lag| at_stake.span.as_secs_f64() / lag.as_secs_f64());
         let bytes = self.bytes.map(|bytes| at_stake.bytes as f64 / bytes as f64);
-        lag.unwrap_or_default().max(bytes.unwrap_or_default())
+        let records = self.records.map(|most| at_stake.records as f64 / f64::from(most));
+        lag.into_iter().chain(bytes).chain(records).fold(0.0, f64::max)
     }
 
     /// How long a produce waits that would leave so much at stake: nothing up to half of the budget,
@@ -204,6 +207,7 @@ impl Core {
             at_stake.span = now.mono.saturating_sub(oldest);
         }
         at_stake.bytes += bytes_of(entries) + produce.bytes() as u64;
+        at_stake.records += records_of(entries) + produce.records();
         Some(at_stake)
     }
 
@@ -221,7 +225,10 @@ impl Core {
         if self.is_known_already(&produce) {
             return Ruling::Take(produce, Duration::ZERO);
         }
-        if budget.bytes.is_some_and(|most| bytes as u64 > most) {
+        let records = produce.records();
+        if budget.bytes.is_some_and(|most| bytes as u64 > most)
+            || budget.records.is_some_and(|most| records > i64::from(most))
+        {
             return Ruling::Refuse(ProduceError::LargerThanBudget);
         }
         let admits = budget.admits(&at_stake);
@@ -312,7 +319,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn budget(on_lag: OnLag) -> Budget {
-        Budget { lag: Some(SECOND * 4), bytes: Some(1000), on_lag }
+        Budget { lag: Some(SECOND * 4), bytes: Some(1000), records: Some(100), on_lag }
     }
 
     fn at_stake(seconds: f64, bytes: u64) -> AtStake {
@@ -321,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn time_and_bytes_bound_each_for_itself() {
+    fn time_bytes_and_records_bound_each_for_itself() {
         let budget = budget(OnLag::Reject);
         for (stake, admits) in [
             (at_stake(0.0, 1), true),
@@ -329,10 +336,12 @@ mod tests {
             (at_stake(4.001, 1), false),
             (at_stake(0.0, 1001), false),
             (AtStake { is_known: false, ..at_stake(0.0, 1) }, false),
+            (AtStake { records: 100, ..at_stake(0.0, 1) }, true),
+            (AtStake { records: 101, ..at_stake(0.0, 1) }, false),
         ] {
             assert_eq!(budget.admits(&stake), admits, "{stake:?}");
         }
-        let bytes_only = Budget { lag: None, ..budget };
+        let bytes_only = Budget { lag: None, records: None, ..budget };
         assert!(bytes_only.admits(&at_stake(1e6, 1000)));
         assert!(!Budget::NONE.is_passed_by(&at_stake(1e6, u64::MAX)));
     }
@@ -343,6 +352,8 @@ mod tests {
         assert_eq!(pause(2.0, 500), Duration::ZERO);
         assert_eq!(pause(3.0, 0), SECOND / 2);
         assert_eq!(pause(0.0, 750), SECOND / 2);
+        let records = AtStake { records: 75, ..at_stake(0.0, 0) };
+        assert_eq!(budget(OnLag::Throttle).pause(&records), SECOND / 2);
         assert_eq!((pause(4.0, 0), pause(400.0, 0)), (SECOND, SECOND));
         let pauses: Vec<Duration> = (0..50).map(|n| pause(f64::from(n) / 10.0, 0)).collect();
         assert!(pauses.is_sorted(), "{pauses:?}");

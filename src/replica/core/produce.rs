@@ -35,6 +35,10 @@ impl Queued {
     pub fn bytes(&self) -> usize {
         self.batches.iter().map(Bytes::len).sum()
     }
+
+    pub fn records(&self) -> i64 {
+        self.batches.iter().map(records_in).sum()
+    }
 }
 
 #[derive(Debug)]
@@ -279,6 +283,16 @@ impl Core {
         message.set_entries(entries.into());
         self.raw.step(message).expect("a leader that is not handing over takes proposals");
     }
+}
+
+/// How many offsets a batch takes.
+fn records_in(batch: &Bytes) -> i64 {
+    let header = batch::Header::parse(batch).expect("the caller has checked it");
+    header.next_offset().0 - header.base_offset.0
+}
+
+pub(super) fn records_of(entries: &[Entry]) -> i64 {
+    entries.iter().map(|e| records_in(&e.data)).sum()
 }
 
 pub(super) fn bytes_of(entries: &[Entry]) -> u64 {

@@ -88,8 +88,9 @@ pub(super) fn of(policy: &Policy, paths: &Paths<'_>) -> PolicyPlan {
 fn budget(settings: &Settings) -> Option<String> {
     let lag = settings.max_lag.map(|lag| format!("{} of writes", unit::show_duration(lag)));
     let bytes = settings.max_lag_bytes.map(unit::show_bytes);
-    let both: Vec<String> = lag.into_iter().chain(bytes).collect();
-    (!both.is_empty()).then(|| both.join(" or "))
+    let records = settings.max_lag_records.map(|records| format!("{records} records"));
+    let all: Vec<String> = lag.into_iter().chain(bytes).chain(records).collect();
+    (!all.is_empty()).then(|| all.join(" or "))
 }
 
 /// Round trips that a budget in time must cover: fewer are at stake, or nearly, whenever a producer is

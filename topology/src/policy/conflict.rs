@@ -108,8 +108,9 @@ fn idle_degrading(settings: &Settings, layer: &Partial) -> Option<Conflict> {
 
 /// A budget beside `replication = "sync"`, or what to do at one that is not there.
 fn idle_budget(settings: &Settings, layer: &Partial) -> Option<Conflict> {
-    const KEYS: &[Key] = &[Key::MaxLag, Key::MaxLagBytes, Key::OnLag, Key::Replication];
-    let said = KEYS[..3].iter().find(|key| layer.says(**key))?;
+    const KEYS: &[Key] =
+        &[Key::MaxLag, Key::MaxLagBytes, Key::MaxLagRecords, Key::OnLag, Key::Replication];
+    let said = KEYS[..4].iter().find(|key| layer.says(**key))?;
     if settings.replication != Replication::Async {
         let found = format!(
             "{said} with replication = \"sync\", whose acknowledged records are safe in another DC"
@@ -118,9 +119,9 @@ fn idle_budget(settings: &Settings, layer: &Partial) -> Option<Conflict> {
     }
     let on_lag = layer.on_lag.filter(|_| !settings.has_budget())?;
     Some(error(
-        &[Key::OnLag, Key::MaxLag, Key::MaxLagBytes],
+        &[Key::OnLag, Key::MaxLag, Key::MaxLagBytes, Key::MaxLagRecords],
         format!("{:?} without a budget", on_lag.as_str()),
-        "max_lag or max_lag_bytes beside it, or no on_lag".to_owned(),
+        "max_lag, max_lag_bytes or max_lag_records beside it, or no on_lag".to_owned(),
     ))
 }
 
@@ -221,7 +222,14 @@ fn sync(settings: &Settings, out: &mut Vec<Conflict>) {
 fn budget(settings: &Settings, out: &mut Vec<Conflict>) {
     if settings.has_budget() && settings.on_lag != OnLag::Continue && settings.remote_dcs() == 0 {
         out.push(error(
-            &[Key::MaxLag, Key::MaxLagBytes, Key::OnLag, Key::Replicas, Key::Home],
+            &[
+                Key::MaxLag,
+                Key::MaxLagBytes,
+                Key::MaxLagRecords,
+                Key::OnLag,
+                Key::Replicas,
+                Key::Home,
+            ],
             format!("a budget with on_lag = \"{}\" and no remote DC", settings.on_lag),
             "replicas in a second DC, or on_lag = \"continue\"".to_owned(),
         ));

@@ -27,6 +27,7 @@ pub(crate) struct Partial {
     pub sync_timeout: Option<Duration>,
     pub max_lag: Option<Duration>,
     pub max_lag_bytes: Option<u64>,
+    pub max_lag_records: Option<u32>,
     pub on_lag: Option<OnLag>,
     pub failover: Option<Failover>,
     /// Keys with a value that was refused.
@@ -60,6 +61,7 @@ impl Partial {
             Key::SyncTimeout => self.sync_timeout.is_some(),
             Key::MaxLag => self.max_lag.is_some(),
             Key::MaxLagBytes => self.max_lag_bytes.is_some(),
+            Key::MaxLagRecords => self.max_lag_records.is_some(),
             Key::OnLag => self.on_lag.is_some(),
             Key::Failover => self.failover.is_some(),
         }
@@ -100,6 +102,7 @@ pub(crate) fn merge(
         sync_timeout: pick.value(Key::SyncTimeout, |l| l.sync_timeout).unwrap_or(SYNC_TIMEOUT),
         max_lag: pick.value(Key::MaxLag, |l| l.max_lag).filter(|_| !sync),
         max_lag_bytes: pick.value(Key::MaxLagBytes, |l| l.max_lag_bytes).filter(|_| !sync),
+        max_lag_records: pick.value(Key::MaxLagRecords, |l| l.max_lag_records).filter(|_| !sync),
         on_lag: pick.value(Key::OnLag, |l| l.on_lag).unwrap_or(OnLag::Continue),
         failover: pick.value(Key::Failover, |l| l.failover).unwrap_or(Failover::Manual),
     };

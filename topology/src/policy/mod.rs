@@ -51,6 +51,7 @@ pub enum Key {
     SyncTimeout,
     MaxLag,
     MaxLagBytes,
+    MaxLagRecords,
     OnLag,
     Failover,
 }
@@ -71,6 +72,7 @@ impl Key {
         Self::SyncTimeout,
         Self::MaxLag,
         Self::MaxLagBytes,
+        Self::MaxLagRecords,
         Self::OnLag,
         Self::Failover,
     ];
@@ -91,6 +93,7 @@ impl Key {
             Self::SyncTimeout => "sync_timeout",
             Self::MaxLag => "max_lag",
             Self::MaxLagBytes => "max_lag_bytes",
+            Self::MaxLagRecords => "max_lag_records",
             Self::OnLag => "on_lag",
             Self::Failover => "failover",
         }
@@ -266,6 +269,7 @@ pub struct Settings {
     #[serde(serialize_with = "show_duration")]
     pub max_lag: Option<Duration>,
     pub max_lag_bytes: Option<u64>,
+    pub max_lag_records: Option<u32>,
     pub on_lag: OnLag,
     pub failover: Failover,
 }
@@ -301,9 +305,9 @@ impl Settings {
         self.replicas.len().saturating_sub(1)
     }
 
-    /// Whether there is an exposure budget, in time or in bytes.
+    /// Whether there is an exposure budget, in time, bytes or records.
     pub fn has_budget(&self) -> bool {
-        self.max_lag.is_some() || self.max_lag_bytes.is_some()
+        self.max_lag.is_some() || self.max_lag_bytes.is_some() || self.max_lag_records.is_some()
     }
 
     /// All replicas of a partition, over all DCs.
@@ -331,6 +335,7 @@ impl Settings {
             Key::SyncTimeout => crate::unit::show_duration(self.sync_timeout),
             Key::MaxLag => crate::unit::show_duration(self.max_lag?),
             Key::MaxLagBytes => crate::unit::show_bytes(self.max_lag_bytes?),
+            Key::MaxLagRecords => self.max_lag_records?.to_string(),
             Key::OnLag => self.on_lag.to_string(),
             Key::Failover => self.failover.to_string(),
         })

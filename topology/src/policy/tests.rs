@@ -174,7 +174,7 @@ fn what_is_wrong_names_the_config_and_what_would_be_right() {
         ),
         (
             &[("isobar.on.lag", "reject")],
-            "isobar.on.lag: found \"reject\" without a budget; expected max_lag or max_lag_bytes beside it, or no on_lag",
+            "isobar.on.lag: found \"reject\" without a budget; expected max_lag, max_lag_bytes or max_lag_records beside it, or no on_lag",
         ),
         (
             &[("isobar.max.lag", "0s")],

@@ -127,6 +127,7 @@ pub(crate) fn read(layer: &mut Partial, key: Key, value: &Value<'_>, refusals: &
         Key::MaxLagBytes => {
             layer.max_lag_bytes = keep.right(value.more_than_nothing(value.bytes()))
         }
+        Key::MaxLagRecords => layer.max_lag_records = keep.right(value.count(u32::MAX)),
         Key::OnLag => layer.on_lag = keep.right(value.word(OnLag::WORDS)),
         Key::Failover => layer.failover = keep.right(value.word(Failover::WORDS)),
     }

@@ -182,7 +182,8 @@ fn internal_policy(
     // A budget at its end would keep consumers of every topic from joining and committing, for the
     // sake of offsets whose loss costs them a second look: it counts only where it is asked for here.
     let (base_source, base) = base.clone();
-    let unbound = Partial { max_lag: None, max_lag_bytes: None, on_lag: None, ..base };
+    let unbound =
+        Partial { max_lag: None, max_lag_bytes: None, max_lag_records: None, on_lag: None, ..base };
     let layers = vec![
         (Source::Policy(INTERNAL.into()), own),
         (strength_source, strength),

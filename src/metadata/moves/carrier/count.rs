@@ -7,7 +7,7 @@ use isobar_topology::home_move::{Found, LastEntry, Seat, Survey, may_force, surv
 use super::{Carrier, Course, Seal, Told};
 use crate::log::{EpochStart, Position};
 use crate::metadata::image::Replica;
-use crate::metadata::moves::Kind;
+use crate::metadata::moves::{Kind, Verdict};
 use crate::model::{DcName, NodeId, ReplicaId};
 
 impl Carrier {
@@ -40,8 +40,21 @@ impl Carrier {
     /// The time, by the old home's clock, up to which all that it had acknowledged is known to be below the
     /// cut; 0 if no replica can say. The cut is no smaller than the log of any that it was chosen from. Others
     /// may have more than that.
-    pub(super) fn known_until_ms(&self, found: &Found) -> i64 {
+    fn known_until_ms(&self, found: &Found) -> i64 {
         self.counted(found).filter_map(|told| told.seal.known_until_ms).max().unwrap_or(0)
+    }
+
+    /// What is beyond the cut, of an async topic: no more than its budget, where every other datacenter was asked.
+    /// What was at stake is what none of them had.
+    pub(super) fn unproven(&self, found: &Found) -> Verdict {
+        let ms = self.known_until_ms(found);
+        let Course { placed, dcs, bound, .. } = &self.course;
+        let mut others = dcs.values().filter(|dc| **dc != placed.home);
+        let all_said = others.all(|dc| found.sealed.contains(dc));
+        match bound.filter(|_| all_said) {
+            Some(bound) => Verdict::AtMost { bound, ms },
+            None => Verdict::UnboundedSince { ms },
+        }
     }
 
     pub(super) fn count(&self) -> Found {

@@ -416,7 +416,7 @@ impl Carrier {
         let (home_epoch, epochs) = (self.course.next, epochs[skipped..].to_vec());
         let verdict = match found.proven {
             true => Verdict::Lossless,
-            false => Verdict::UnboundedSince { ms: self.known_until_ms(found) },
+            false => self.unproven(found),
         };
         let fork = Arc::new(Fork { home_epoch, at: last, epochs });
         Some((source, Chosen { fork, verdict }))

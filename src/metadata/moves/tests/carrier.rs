@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::super::carrier::{Attempt, Carrier, Course, Effect, Seal, When};
 use super::super::{Activation, Aim, Chosen, Kind, Verdict};
 use crate::log::{EpochStart, Position};
+use crate::metadata::budgets::Bound;
 use crate::metadata::fixture::{World, n, topic};
 use crate::metadata::lease::Wait;
 use crate::model::{HomeEpoch, LogIndex, NodeId, Offset, ReplicaId, Term};
@@ -39,6 +40,7 @@ fn course(kind: Kind, sync: bool, fences: bool) -> Course {
         chosen: None,
         placed,
         fences,
+        bound: None,
     }
 }
 
@@ -322,6 +324,26 @@ fn an_old_leader_that_answers_alone_does_not_shorten_the_time_of_the_verdict() {
     assert_eq!(activation.fork.at.index, LogIndex(9));
     // What replica 4 said.
     assert_eq!(activation.verdict, Verdict::UnboundedSince { ms: 600 });
+}
+
+#[test]
+fn a_budget_bounds_the_loss_where_every_other_datacenter_was_asked() {
+    let bound = Bound { span: None, bytes: None, records: Some(100) };
+    let claimed = |sync, silent: &[u64], seals: &[u64]| {
+        let course = course(Kind::Failover, sync, false);
+        let aim = Aim { accept_loss: true, ..course.aim };
+        let mut script = Script::of(Course { bound: Some(bound), aim, ..course });
+        let of = script.expect_seals();
+        script.sealed(of, &seals.iter().map(|r| seal(*r, 1, 9)).collect::<Vec<_>>());
+        script.silent(of, silent);
+        script.activated().verdict
+    };
+    let ms = 600;
+    assert_eq!(claimed(false, &[1, 2, 3, 6, 9], &[4, 5, 7, 8]), Verdict::AtMost { bound, ms });
+    // What was at stake may be in sin, and what is missing more than that.
+    let since = Verdict::UnboundedSince { ms };
+    assert_eq!(claimed(false, &[1, 2, 3, 8, 9], &[4, 5, 6, 7]), since);
+    assert_eq!(claimed(true, &[1, 2, 3], &[4, 5, 6, 7, 8, 9]), Verdict::Lossless);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::carrier::Course;
 use super::{Account, Activation, Aim, Begin, Choice, Kind, Report, Suffix, Verdict};
 use crate::log::{EpochStart, Fork, Position};
+use crate::metadata::budgets::Bound;
 use crate::metadata::command::Command;
 use crate::metadata::fixture::{World, n, topic};
 use crate::metadata::image::{Image, Partition};
@@ -87,6 +88,30 @@ fn a_home_moves_by_two_steps_and_the_replicas_change_their_roles() {
     assert_eq!((now.replicas.len(), now.placement_generation), (9, 2));
     assert_eq!(now.fork.as_ref().unwrap().at, cut());
     assert_eq!(now.lossy_cut, Some(LogIndex(8)));
+}
+
+#[test]
+fn a_home_epoch_goes_by_the_budget_that_its_policy_has_when_it_begins() {
+    let (mut world, at) = world();
+    let set = [("isobar.max.lag.records", "10"), ("isobar.on.lag", "reject")];
+    let set = set.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let alter = Command::AlterTopicConfigs { topic: at.topic, set, delete: Vec::new() };
+    world.apply(alter).unwrap();
+    assert_eq!(partition(&world, at).budget, None, "nobody knows who enforces it already");
+    ask(&mut world, begin(at, Kind::Failover, "iad")).unwrap();
+    assert_eq!(Course::of(&world.image, at).unwrap().bound, None);
+    activate(&mut world, activation(at, "iad", &[4, 5])).unwrap();
+    let bound = Bound { span: None, bytes: None, records: Some(10) };
+    assert_eq!(partition(&world, at).budget, Some(bound));
+    ask(&mut world, Begin { home_epoch: epoch(2), ..begin(at, Kind::Failover, "sin") }).unwrap();
+    assert_eq!(Course::of(&world.image, at).unwrap().bound, Some(bound));
+    let verdict = Verdict::AtMost { bound, ms: 5 };
+    let fork = Fork { home_epoch: epoch(3), ..activation(at, "sin", &[7]).fork };
+    let of_second =
+        Activation { home_epoch: epoch(2), fork, verdict, ..activation(at, "sin", &[7, 8]) };
+    activate(&mut world, of_second).unwrap();
+    let restored = snapshot::decode(&snapshot::encode(&world.image), world.image.next_offset);
+    assert_eq!(restored.unwrap(), world.image);
 }
 
 #[test]

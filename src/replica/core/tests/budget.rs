@@ -11,11 +11,11 @@ const LAG_TICKS: u32 = 40;
 
 fn bound(on_lag: OnLag) -> AckPolicy {
     let lag = Some(TICK * LAG_TICKS);
-    AckPolicy { budget: Budget { lag, bytes: None, on_lag }, ..ASYNC }
+    AckPolicy { budget: Budget { lag, bytes: None, records: None, on_lag }, ..ASYNC }
 }
 
 fn bytes(most: u64) -> AckPolicy {
-    let budget = Budget { lag: None, bytes: Some(most), on_lag: OnLag::Reject };
+    let budget = Budget { lag: None, bytes: Some(most), records: None, on_lag: OnLag::Reject };
     AckPolicy { budget, ..ASYNC }
 }
 
