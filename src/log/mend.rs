@@ -370,9 +370,12 @@ impl Mend {
 /// Renames a segment over another, its index with it. Durable when the directory is synced.
 fn replace(disk: &dyn Disk, new: &Path, old: &Path) -> Result<(), Error> {
     let (new_index, old_index) = (segment::index_path(new), segment::index_path(old));
-    // An index that is older than its segment would be believed.
+    // An index that is older than its segment would be believed, and so would one that a power cut
+    // left beside the damaged segment.
     remove_if_there(disk, &old_index)?;
     disk.rename(new, old).context("rename", new)?;
+    let dir = old.parent().expect("a segment is in a directory");
+    disk.sync_dir(dir).context("sync", dir)?;
     if disk.exists(&new_index).context("look for", &new_index)? {
         disk.rename(&new_index, &old_index).context("rename", &new_index)?;
     }
