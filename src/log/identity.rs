@@ -1,6 +1,6 @@
 //! Whose data directory this is: `identity.toml`, written once, and the lock beside it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::model::NodeId;
 
@@ -39,6 +39,20 @@ struct File {
 /// A TOML basic string: JSON's escapes are a part of TOML's.
 pub(super) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
+}
+
+/// Makes the data directory `dir` and those `inside`, names durable, also where whoever made them was
+/// killed before that: otherwise a power cut could take the directory with all that was acknowledged.
+/// With an identity inside, its own name is durable: the identity was written after that.
+pub(super) fn make_dirs(disk: &dyn Disk, dir: &Path, inside: &[PathBuf]) -> Result<(), Error> {
+    let file = dir.join(FILE);
+    if !disk.exists(&file).context("look for", &file)? {
+        disk::create_dir_all_durable(disk, dir).context("create", dir)?;
+    }
+    for dir in inside {
+        disk.create_dir_all(dir).context("create", dir)?;
+    }
+    disk.sync_dir(dir).context("sync", dir)
 }
 
 impl Identity {

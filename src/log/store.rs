@@ -133,9 +133,7 @@ impl Store {
         fresh_uuid: [u8; 16],
         options: Options,
     ) -> Result<(Self, Vec<Recovered>), Error> {
-        for dir in [dir, &journal_dir(dir), &partitions_dir(dir)] {
-            disk.create_dir_all(dir).context("create", dir)?;
-        }
+        identity::make_dirs(&*disk, dir, &[journal_dir(dir), partitions_dir(dir)])?;
         let lock = lock(&*disk, dir, node)?;
         let identity = identify(&*disk, dir, node, fresh_uuid)?;
         let uuid = identity.disk_uuid;

@@ -99,6 +99,23 @@ pub fn read_all(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Makes `dir` and what is missing of its ancestors, each with its name durable before the next is
+/// made. So is the name of the lowest that was there: who made it may have been killed before that.
+pub fn create_dir_all_durable(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    let Some(parent) = dir.parent() else { return Ok(()) };
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    let was_there = disk.exists(dir)?;
+    if !was_there {
+        create_dir_all_durable(disk, parent)?;
+        disk.create_dir_all(dir)?;
+    }
+    match disk.sync_dir(parent) {
+        // Where we may not look we have made nothing.
+        Err(error) if was_there && error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
+    }
+}
+
 /// Replaces `path` by `bytes` so that a crash leaves the old content or the new, never a part:
 /// a file of another name, synced, then renamed, then the directory synced.
 pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {

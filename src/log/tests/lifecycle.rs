@@ -38,6 +38,23 @@ fn a_directory_that_was_being_made_opens() {
 }
 
 #[test]
+fn a_data_directory_that_was_opened_survives_a_power_cut_whoever_made_it_and_was_killed() {
+    let open = |disk: &SimDisk, uuid| {
+        let dir = Path::new("/srv/isobar/data");
+        Store::open(Arc::new(disk.clone()), dir, node(), [uuid; 16], options())
+    };
+    for seed in 0..200 {
+        let disk = SimDisk::new(seed);
+        disk.crash_after(seed % 20);
+        let killed = open(&disk, 1).is_err();
+        disk.kill();
+        let uuid = open(&disk, 2).unwrap().0.identity().disk_uuid;
+        disk.crash();
+        assert_eq!(open(&disk, 3).unwrap().0.identity().disk_uuid, uuid, "{seed}: {killed}");
+    }
+}
+
+#[test]
 fn a_partition_is_made_whole_or_not_at_all() {
     at_every_change(
         |disk| drop(open(disk)),

@@ -18,6 +18,7 @@ pub(super) enum FileChange {
 #[derive(Debug, Clone)]
 pub(super) enum DirChange {
     Link(PathBuf, usize),
+    MakeDir(PathBuf),
     Unlink(PathBuf),
     Rename(PathBuf, PathBuf),
     RemoveDir(PathBuf),
@@ -44,6 +45,9 @@ impl Names {
             DirChange::Link(path, inode) => {
                 self.files.insert(path.clone(), *inode);
             }
+            DirChange::MakeDir(dir) => {
+                self.dirs.insert(dir.clone());
+            }
             DirChange::Unlink(path) => {
                 self.files.remove(path);
             }
@@ -53,6 +57,14 @@ impl Names {
                 self.dirs.retain(|path| !path.starts_with(dir));
             }
         }
+    }
+
+    /// What is in a directory that is not there is not there either.
+    pub(super) fn drop_orphans(&mut self) {
+        let dirs = self.dirs.clone();
+        let is_reachable = |path: &Path| path.ancestors().skip(1).all(|dir| dirs.contains(dir));
+        self.files.retain(|path, _| is_reachable(path));
+        self.dirs.retain(|path| is_reachable(path));
     }
 
     fn rename(&mut self, from: &Path, to: &Path) {

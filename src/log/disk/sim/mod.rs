@@ -2,13 +2,12 @@
 //!
 //! What a crash leaves of a file is what was synced, and of each write since then nothing, all, a
 //! torn part, or single sectors with holes of zeroes between them. What it leaves of a directory is
-//! what was synced and any subset of the links, renames and removals since. A failed sync loses what
+//! what was synced and any subset of the links, new directories, renames and removals since. A failed sync loses what
 //! it should have made durable, and marks it clean: the next one succeeds, and only `evict` or a
 //! crash shows what is there. Bits rot where a test says. The same seed and the same calls give the
 //! same disk.
 //!
-//! Not simulated: misdirected writes (`write_durable` puts any bytes anywhere), and the loss of a
-//! directory that was created and never synced.
+//! Not simulated: misdirected writes (`write_durable` puts any bytes anywhere).
 
 mod medium;
 #[cfg(test)]
@@ -112,7 +111,7 @@ impl State {
         self.names.files.values().map(|inode| self.inodes[*inode].cached.len() as u64).sum()
     }
 
-    fn rename_or_unlink(&mut self, dir: PathBuf, change: DirChange) -> io::Result<()> {
+    fn change_names(&mut self, dir: PathBuf, change: DirChange) -> io::Result<()> {
         self.change()?;
         self.names.apply(&change);
         self.unsynced_names.push((dir, change));
@@ -159,6 +158,7 @@ impl SimDisk {
                 state.durable_names.apply(&change);
             }
         }
+        state.durable_names.drop_orphans();
         state.names = state.durable_names.clone();
         state.end_life();
     }
@@ -250,9 +250,11 @@ impl State {
 impl Disk for SimDisk {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.lock_state();
-        for dir in dir.ancestors() {
-            state.names.dirs.insert(dir.to_owned());
-            state.durable_names.dirs.insert(dir.to_owned());
+        let missing = |dir: &&Path| !state.names.dirs.contains(*dir);
+        let missing: Vec<PathBuf> =
+            dir.ancestors().take_while(missing).map(Path::to_owned).collect();
+        for dir in missing.into_iter().rev() {
+            state.change_names(parent(&dir), DirChange::MakeDir(dir))?;
         }
         Ok(())
     }
@@ -311,7 +313,7 @@ impl Disk for SimDisk {
         if !state.names.files.contains_key(from) && !state.names.dirs.contains(from) {
             return Err(not_found(from));
         }
-        state.rename_or_unlink(parent(to), DirChange::Rename(from.to_owned(), to.to_owned()))
+        state.change_names(parent(to), DirChange::Rename(from.to_owned(), to.to_owned()))
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
@@ -319,7 +321,7 @@ impl Disk for SimDisk {
         if !state.names.files.contains_key(path) {
             return Err(not_found(path));
         }
-        state.rename_or_unlink(parent(path), DirChange::Unlink(path.to_owned()))
+        state.change_names(parent(path), DirChange::Unlink(path.to_owned()))
     }
 
     fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
@@ -327,7 +329,7 @@ impl Disk for SimDisk {
         if !state.names.dirs.contains(dir) {
             return Err(not_found(dir));
         }
-        state.rename_or_unlink(parent(dir), DirChange::RemoveDir(dir.to_owned()))
+        state.change_names(parent(dir), DirChange::RemoveDir(dir.to_owned()))
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

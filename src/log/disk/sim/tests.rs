@@ -5,6 +5,7 @@ use super::*;
 fn file_with(disk: &SimDisk, synced: &[u8], unsynced: &[u8]) -> PathBuf {
     let path = PathBuf::from("/d/f");
     disk.create_dir_all(Path::new("/d")).unwrap();
+    disk.sync_dir(Path::new("/")).unwrap();
     let file = disk.create(&path).unwrap();
     file.append(&mut [IoSlice::new(synced)]).unwrap();
     file.sync_data().unwrap();
@@ -35,12 +36,32 @@ fn a_name_that_was_not_synced_may_be_lost_with_all_its_content() {
     let lost = (0..50).filter(|seed| {
         let disk = SimDisk::new(*seed);
         disk.create_dir_all(Path::new("/d")).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
         let file = disk.create(Path::new("/d/f")).unwrap();
         file.sync_data().unwrap();
         disk.crash();
         !disk.exists(Path::new("/d/f")).unwrap()
     });
     assert!((1..50).contains(&lost.count()));
+}
+
+#[test]
+fn a_new_directory_may_be_lost_with_all_that_is_in_it_until_the_one_above_is_synced() {
+    let left = |seed, above: Option<&str>| {
+        let disk = SimDisk::new(seed);
+        disk.create_dir_all(Path::new("/a/b")).unwrap();
+        disk.create(Path::new("/a/b/f")).unwrap();
+        for dir in [Some("/a/b"), above, Some("/")].into_iter().flatten() {
+            disk.sync_dir(Path::new(dir)).unwrap();
+        }
+        disk.crash();
+        assert!(disk.exists(Path::new("/a")).unwrap());
+        let found = disk.exists(Path::new("/a/b/f")).unwrap();
+        assert_eq!(found, disk.exists(Path::new("/a/b")).unwrap());
+        found
+    };
+    assert!((1..50).contains(&(0..50).filter(|seed| left(*seed, None)).count()));
+    assert!((0..50).all(|seed| left(seed, Some("/a"))));
 }
 
 #[test]
