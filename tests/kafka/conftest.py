@@ -74,8 +74,8 @@ def cluster(tmp_path):
         pytest.skip("needs Isobar, ISOBAR_BOOTSTRAP names another broker")
     made = []
 
-    def make(per_dc=None, policy=(), start=True, settings=()):
-        made.append(clusters.Cluster(tmp_path / f"cluster-{len(made)}", per_dc, policy, settings))
+    def make(per_dc=None, policy=(), start=True, settings=(), faulty_disks=False):
+        made.append(clusters.Cluster(tmp_path / f"cluster-{len(made)}", per_dc, policy, settings, faulty_disks))
         return made[-1].start() if start else made[-1]
 
     yield make

@@ -1,4 +1,8 @@
-"""Everything at once, by a seed: nodes killed and frozen, links cut, homes moved, under load, and a history that must hold."""
+"""Everything at once, by a seed: nodes killed and frozen, links cut, homes moved, under load, and a history that must hold.
+
+On the machine's disk, which loses nothing when a process is killed; and on disks that lose what was not synced when
+their power is cut, be it of every node at once, and that fail to sync.
+"""
 
 import os
 import random
@@ -8,6 +12,7 @@ import pytest
 from conftest import LONG
 from harness import dumps, history, kafka, wait
 from harness.cluster import can_cut_off
+from harness.disk_nemesis import DiskNemesis
 from harness.load import Load, read_back
 from harness.nemesis import DCS, Nemesis
 
@@ -26,15 +31,16 @@ def lost(sends, reads):
 
 
 @pytest.mark.timeout(SECONDS + 600)
-def test_whatever_happens_the_history_holds(cluster, topic, figure):
+@pytest.mark.parametrize("kind", [pytest.param(Nemesis, id="processes"), pytest.param(DiskNemesis, id="disks")])
+def test_whatever_happens_the_history_holds(kind, cluster, topic, figure):
     assert can_cut_off(), "needs iptables, and to be root"
     seed = int(os.environ.get("ISOBAR_CHAOS_SEED") or random.SystemRandom().randrange(1 << 32))
-    one = cluster()
+    one = cluster(faulty_disks=kind is DiskNemesis)
     sync, local = f"{topic}-sync", f"{topic}-async"
     kafka.create_topic(one.bootstrap(), sync, PARTITIONS, isobar_replication="sync")
     kafka.create_topic(one.bootstrap(), local, PARTITIONS)
     everywhere = ",".join(one.bootstrap(dc) for dc in DCS)
-    nemesis = Nemesis(one, [sync, local], seed)
+    nemesis = kind(one, [sync, local], seed)
     with (
         Load(everywhere, sync, PARTITIONS, rate=100, name="s", timeout_seconds=300) as sync_load,
         Load(everywhere, local, PARTITIONS, rate=100, name="a", idempotent=False, timeout_seconds=300) as local_load,
@@ -72,5 +78,6 @@ def test_whatever_happens_the_history_holds(cluster, topic, figure):
     expected = ("poll-skip", "real-time") if known else ()
     found += [a for a in history.anomalies(kept, read, idempotent=False, places=list(DCS)) if not a.startswith(expected)]
     accounts = f"{len(sync_load.acknowledged())} acks sync, {len(local_load.acknowledged())} async, {sum(map(len, gone.values()))} of those in ledgers"
-    figure(f"chaos, seed {seed}, {SECONDS} s, {len(nemesis.log)} events: {accounts}, {len(found)} anomalies")
+    figure(f"chaos, seed {seed}, {SECONDS} s, {len(nemesis.log)} events: {nemesis.account()}{accounts}, {len(found)} anomalies")
     assert found == []
+    nemesis.assert_tested()

@@ -5,19 +5,21 @@ import subprocess
 from pathlib import Path
 
 from . import cli, http, topology, wait
+from .disks import Disks
 from .process import Process
 
 READY_SECONDS = 60
 
 
 class Cluster:
-    def __init__(self, directory, per_dc=None, policy=(), settings=()):
+    def __init__(self, directory, per_dc=None, policy=(), settings=(), faulty_disks=False):
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.nodes = topology.nodes(per_dc or {"fra": 3, "iad": 3, "sin": 3})
         self.topology = topology.write(self.directory, self.nodes, policy, settings=settings)
         self.processes = {}
         self._cut_off, self._cut_ways = set(), set()
+        self.disks = Disks({n: self.data_dir(n).parent for n in self.nodes}) if faulty_disks else None
         cli.certs(self.topology, self.directory / "certs")
 
     def start(self, *numbers, ready=True):
@@ -50,6 +52,14 @@ class Cluster:
             self.processes[number].send_signal(9)
         for number in numbers:
             self.processes.pop(number).kill9()
+
+    def cut_power(self, numbers, seed):
+        """All at once: the disks first, so that syncs under way do not end; how many bytes and names are lost."""
+        lost = [self.disks.cut(number, seed) for number in numbers]
+        self.kill9(*numbers)
+        for number in numbers:
+            self.disks.power_on(number)
+        return tuple(map(sum, zip(*lost)))
 
     def stop(self, number):
         self.processes[number].stop()
@@ -95,6 +105,8 @@ class Cluster:
         for process in self.processes.values():
             process.cont()
         self.kill9(*self.processes)
+        if self.disks:
+            self.disks.close()
         for number in self.nodes:
             shutil.rmtree(self.data_dir(number), ignore_errors=True)
 
@@ -118,7 +130,8 @@ class Cluster:
         return ",".join(self.kafka(n) for n in numbers if self.nodes[n].dc != topology.WITNESS)
 
     def data_dir(self, node):
-        return self.directory / f"node-{node}"
+        """Below what may be a disk of the node's own: the node makes it."""
+        return self.directory / f"node-{node}/data"
 
     def dump(self, node, topic, partition):
         return cli.log_dump(self.data_dir(node), topic, partition)

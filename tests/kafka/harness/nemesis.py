@@ -24,10 +24,13 @@ class Nemesis:
     def say(self, text):
         self.log.append(f"{time.monotonic() - self._began:6.1f} s  {text}")
 
+    def actions(self):
+        return [self.kill, self.freeze, self.cut, self.cut_one_way, self.isolate_home, self.switch_over, self.lose_a_home]
+
     def run(self, seconds):
         """Does things until the time is over, then undoes what is not undone."""
         end = time.monotonic() + seconds
-        actions = [self.kill, self.freeze, self.cut, self.cut_one_way, self.isolate_home, self.switch_over, self.lose_a_home]
+        actions = self.actions()
         try:
             while time.monotonic() < end:
                 self.random.choice(actions)()
@@ -37,6 +40,13 @@ class Nemesis:
                     self.undo()
         finally:
             self.undo()
+
+    def account(self):
+        """Of what the figures shall say beside the number of events."""
+        return ""
+
+    def assert_tested(self):
+        """That what shall happen in every run has happened."""
 
     def undo(self):
         while self._undo:

@@ -52,7 +52,7 @@ def write(directory, nodes, policy=(), rtt="1ms", settings=()):
             f'dc = "{node.dc}"',
             f'peer = {{ bind = "{node.peer}", advertised = "{node.peer}" }}',
             f'admin = {{ bind = "{node.admin}", advertised = "{node.admin}" }}',
-            f'data_dirs = ["{directory}/node-{number}"]',
+            f'data_dirs = ["{directory}/node-{number}/data"]',
         ]
         if node.dc != WITNESS:
             lines += [
