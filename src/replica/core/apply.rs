@@ -53,6 +53,7 @@ impl Core {
         }
         self.raw.mut_store().set_applied(last);
         self.raw.advance_apply_to(last.0);
+        self.move_log_start(&mut persist);
         if !persist.is_empty() {
             persist.applied = Some(last);
             self.persist_alone(persist);
@@ -78,12 +79,7 @@ impl Core {
             Kind::Empty => {}
             Kind::ConfChange => self.apply_conf_change(now, &entry, persist),
             Kind::Control(control::LOG_START) => {
-                let to = Offset(control::value(&entry));
-                if to > self.log_start {
-                    self.log_start = to;
-                    persist.log_start = Some(to);
-                }
-                self.waiters.deleted(entry.index, self.log_start, &mut self.effects);
+                self.log_starts.push_back((entry.index, Offset(control::value(&entry))));
             }
             Kind::Control(control::EXPIRE_PRODUCERS) => {
                 self.producers.expire(control::value(&entry))
@@ -116,6 +112,19 @@ impl Core {
         }
     }
 
+    /// Log start follows the watermark: what is beyond it may be cut off by the next home, which then shows what
+    /// was deleted here.
+    fn move_log_start(&mut self, persist: &mut Persist) {
+        while let Some((index, to)) = self.log_starts.pop_front_if(|(at, _)| *at <= self.watermark)
+        {
+            if to > self.log_start {
+                self.log_start = to;
+                persist.log_start = Some(to);
+            }
+            self.waiters.deleted(index, self.log_start, &mut self.effects);
+        }
+    }
+
     /// Moves the watermark as far as the rules let it, then answers who waited for it.
     pub(super) fn advance_watermark(&mut self, now: Now) {
         let to = if self.is_leader() {
@@ -134,6 +143,11 @@ impl Core {
         if to > self.watermark {
             self.move_watermark(now, to);
             self.staleness.reached(to);
+            let mut persist = Persist::default();
+            self.move_log_start(&mut persist);
+            if !persist.is_empty() {
+                self.persist_alone(persist);
+            }
         }
         let persisted = self.log().persisted();
         let fenced = self.is_fenced();

@@ -103,6 +103,8 @@ pub struct Core {
     watermark: LogIndex,
     high_watermark: Offset,
     log_start: Offset,
+    /// Where applied entries beyond the watermark will move it.
+    log_starts: VecDeque<(LogIndex, Offset)>,
     /// The leader's claim: (term, index).
     claimed: (Term, LogIndex),
     /// Up to where an append of this term has matched our log: (term, index) (R27).
@@ -209,6 +211,7 @@ impl Core {
             watermark: watermark.min(applied),
             high_watermark,
             log_start: restart.log_start,
+            log_starts: VecDeque::new(),
             claimed: (Term(0), LogIndex(0)),
             verified: (Term(0), LogIndex(0)),
             own_entry: None,

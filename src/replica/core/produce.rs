@@ -333,7 +333,7 @@ impl Waiters {
         }
     }
 
-    /// The log start entry at `index` is applied.
+    /// Log start has moved as the entry at `index` says.
     pub fn deleted(&mut self, index: LogIndex, log_start: Offset, effects: &mut VecDeque<Effect>) {
         while self.deleted.front().is_some_and(|w| w.index <= index) {
             let waiter = self.deleted.pop_front().expect("there is one");

@@ -5,6 +5,7 @@ mod budget;
 mod catch_up;
 mod fence;
 mod hand_off;
+mod log_start;
 mod mode;
 mod placement;
 mod replacement;
@@ -460,22 +461,6 @@ fn an_isolated_replica_comes_back_without_an_election() {
     cluster.cut.clear();
     cluster.tick(40);
     assert_eq!((cluster.leader(), cluster.cores[&r(3)].term()), (r(1), term));
-}
-
-#[test]
-fn deleted_records_are_gone_on_every_replica_alike() {
-    let mut cluster = Cluster::new(ASYNC);
-    cluster.produce(r(1), sample(10, None), Acks::All);
-    let now = cluster.now;
-    let deadline = now.mono + Duration::from_secs(3);
-    let leader = cluster.cores.get_mut(&r(1)).unwrap();
-    leader.delete_records(now, Ticket(99), Offset(4), deadline);
-    cluster.settle();
-    cluster.tick(4);
-    assert_eq!(cluster.deleted[&Ticket(99)], Ok(Offset(4)));
-    for id in 1..=9 {
-        assert_eq!(cluster.cores[&r(id)].progress().log_start, Offset(4), "replica {id}");
-    }
 }
 
 #[test]
