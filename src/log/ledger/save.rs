@@ -186,7 +186,8 @@ impl Store {
     fn take_out(&mut self, suffix: &Suffix) -> Result<(), Error> {
         let manifest = &suffix.manifest;
         let partition = self.partitions.get_mut(&manifest.partition).expect("it was looked up");
-        partition.roll_back(manifest.first_index, &mut self.journal)?;
+        let (first, offset) = (manifest.first_index, manifest.first_offset);
+        partition.roll_back(first, offset, &mut self.journal)?;
         partition.forget_producers_after(manifest.first_index.prev())?;
         partition.move_out(manifest.first_index, &suffix.dir)?;
         self.name_whole(suffix)
@@ -328,25 +329,29 @@ impl Partition {
     /// accident to be asserted away, as it is for a truncation that Raft asks for: the entries were
     /// acknowledged in an epoch that is over and did not reach the log that goes on. They are in the
     /// ledger by now, durably, and how far they were known to be acknowledged is in the manifest.
-    fn roll_back(&mut self, from: LogIndex, journal: &mut Journal) -> Result<(), Error> {
+    ///
+    /// So does log start: where it was moved beyond the cut, nobody has deleted what comes there instead.
+    fn roll_back(
+        &mut self,
+        from: LogIndex,
+        offset: Offset,
+        journal: &mut Journal,
+    ) -> Result<(), Error> {
         assert!(self.kept.state.is_sealed(), "{}: a cut at {from} without a seal", self.id());
         let last = from.prev();
         self.durable = self.durable.min(last);
         if self.kept.hw.index > last {
-            let offset = self.offset_before(from)?;
             self.kept.hw = HighWatermark { index: last, offset };
         }
         self.kept.state.applied = self.kept.state.applied.min(last);
+        if self.kept.start.offset > offset {
+            self.kept.start.offset = offset;
+            let mut view = self.shared.view_mut();
+            view.version += 1;
+            view.start.offset = offset;
+        }
         let change = self.keep();
         journal.append_synced(&[change])
-    }
-
-    /// The offset after the entry before `from`.
-    fn offset_before(&self, from: LogIndex) -> Result<Offset, Error> {
-        let start = self.shared.view().start.offset;
-        let Some(mut active) = self.holder(from)? else { return Ok(start) };
-        self.rewind(&mut active, from)?;
-        Ok(active.summary.next_offset.max(start))
     }
 }
 

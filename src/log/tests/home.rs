@@ -268,6 +268,33 @@ fn a_log_that_is_not_to_be_compared_is_set_aside_whole_and_begins_anew() {
     store.begin_epoch(partition(0), begun(&fork)).unwrap();
 }
 
+/// Seed 1882951022280880 of the simulator.
+#[test]
+fn a_log_start_beyond_the_cut_goes_back_to_it() {
+    let ours = tail(&[], &[0; 9], 1);
+    let theirs = [ours[..3].to_vec(), tail(&ours[..3], &[1; 9], 2)].concat();
+    for (cut, deleted) in [(3, 7), (0, 7), (3, 2)] {
+        let disk = SimDisk::new(1);
+        let mut store = store_of(&disk, 1 << 20, &ours, 8);
+        let reader = store.reader(partition(0)).unwrap();
+        let start = reader.start_for(ours[deleted].base_offset, LogIndex(8)).unwrap();
+        assert_eq!(start.index, LogIndex(0), "in a segment that stays");
+        store.commit(vec![Write { start: Some(start), ..Write::to(partition(0)) }]).unwrap();
+        store.seal(partition(0), epoch(2)).unwrap();
+        let theirs = if cut == 0 { tail(&[], &[1; 9], 2) } else { theirs.clone() };
+        let fork = fork_at_end_of(&theirs, 2);
+        assert_eq!(store.cut_at(partition(0), &fork).unwrap().last.0, LogIndex(cut));
+        let expected = start.offset.min(theirs[cut as usize].base_offset);
+        assert_eq!(store.reader(partition(0)).unwrap().start().offset, expected);
+        assert!(store.extend(partition(0), &fork, &theirs[cut as usize..]).unwrap().holds);
+        drop(store);
+        disk.crash();
+        let (_, recovered) = open(&disk);
+        assert_eq!(recovered[0].start.offset, expected, "{cut} {deleted}");
+        assert_eq!(recovered[0].next_offset, fork.at.offset);
+    }
+}
+
 #[test]
 fn a_move_that_is_decided_anew_at_another_fork_leaves_two_suffixes() {
     let shared = tail(&[], &[0; 3], 0);
