@@ -4,6 +4,7 @@
 //! Fields are added, never renamed or given another meaning; readers ignore what they do not know.
 //! Durations are seconds, sizes bytes, offsets the next offset, as in the metrics.
 
+mod groups;
 mod modes;
 mod moves;
 
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use groups::*;
 pub use modes::*;
 pub use moves::*;
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::api::{AtStake, Budget, Exposure, Load, Promise};
+use super::api::{AtStake, Budget, Exposure, GroupLedBack, Load, Promise};
 use super::source::{Silent, Source};
+use crate::coordinator::group::LedBack;
 use crate::model::{NodeId, TopicId, TopicPartition};
 use crate::replica::host::Status;
 use crate::replica::{Role, core};
@@ -35,6 +36,7 @@ enum Question {
     Load,
     Positions { topic_id: String, partition: i32 },
     Standings,
+    LedBack,
 }
 
 /// A replica's positions.
@@ -92,6 +94,9 @@ enum Said {
     Standings {
         standings: Vec<Standing>,
     },
+    LedBack {
+        groups: Vec<GroupLedBack>,
+    },
     NotUnderstood {
         why: String,
     },
@@ -101,9 +106,7 @@ enum Said {
 pub async fn load(source: &dyn Source, node: NodeId) -> Result<Load, Silent> {
     match exchange(source, node, Question::Load).await? {
         Said::Load { load } => Ok(load),
-        Said::Positions { .. } | Said::Standings { .. } | Said::NotUnderstood { .. } => {
-            Err(odd(node))
-        }
+        _ => Err(odd(node)),
     }
 }
 
@@ -116,7 +119,7 @@ pub async fn positions(
     let (topic_id, partition) = (at.topic.to_string(), at.partition);
     match exchange(source, node, Question::Positions { topic_id, partition }).await? {
         Said::Positions { positions } => Ok(positions.map(|p| *p)),
-        Said::Load { .. } | Said::Standings { .. } | Said::NotUnderstood { .. } => Err(odd(node)),
+        _ => Err(odd(node)),
     }
 }
 
@@ -124,7 +127,15 @@ pub async fn positions(
 pub async fn standings(source: &dyn Source, node: NodeId) -> Result<Vec<Standing>, Silent> {
     match exchange(source, node, Question::Standings).await? {
         Said::Standings { standings } => Ok(standings),
-        Said::Load { .. } | Said::Positions { .. } | Said::NotUnderstood { .. } => Err(odd(node)),
+        _ => Err(odd(node)),
+    }
+}
+
+/// The groups coordinated on `node` that are led back (R25).
+pub async fn led_back(source: &dyn Source, node: NodeId) -> Result<Vec<GroupLedBack>, Silent> {
+    match exchange(source, node, Question::LedBack).await? {
+        Said::LedBack { groups } => Ok(groups),
+        _ => Err(odd(node)),
     }
 }
 
@@ -159,6 +170,10 @@ async fn reply(source: &dyn Source, question: Question) -> Said {
             let statuses = source.statuses().await;
             Said::Standings { standings: statuses.iter().map(standing_of).collect() }
         }
+        Question::LedBack => match source.led_back().await {
+            Ok(found) => Said::LedBack { groups: found.into_iter().map(group_led_back).collect() },
+            Err(error) => Said::NotUnderstood { why: error.to_string() },
+        },
         Question::Positions { topic_id, partition } => match topic_id.parse::<TopicId>() {
             Ok(topic) => {
                 let at = TopicPartition { topic, partition };
@@ -168,6 +183,17 @@ async fn reply(source: &dyn Source, question: Question) -> Said {
             }
             Err(error) => Said::NotUnderstood { why: format!("topic id {topic_id:?}: {error}") },
         },
+    }
+}
+
+fn group_led_back(one: LedBack) -> GroupLedBack {
+    GroupLedBack {
+        group: one.group.to_string(),
+        topic: one.partition.topic.to_string(),
+        partition: one.partition.partition,
+        leader_epoch: one.committed.leader_epoch,
+        committed_offset: one.committed.offset,
+        end_offset: one.end,
     }
 }
 

@@ -17,6 +17,7 @@
 //! | `GET /v1/isr` | every partition's ISR |
 //! | `GET`, `POST /v1/links` | paths between DCs; a development WAN is shaped here |
 //! | `GET`, `POST /v1/moves` | homes that move or have moved; a move is planned or begun |
+//! | `GET /v1/groups/led-back` | groups that had read on in a lost home |
 //! | `GET`, `POST /v1/topology` | the authoritative topology; a proposal is planned or applied |
 //!
 //! Invariants: any node answers for the whole cluster, from its own image and by asking others; what
@@ -31,6 +32,7 @@ pub mod api;
 pub mod ask;
 mod cluster;
 pub mod exposition;
+mod groups;
 mod homes;
 mod links;
 pub mod metrics;

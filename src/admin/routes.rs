@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::server::Shared;
 use super::source::Source;
-use super::{api, cluster, homes, links, metrics, modes, topics, topology};
+use super::{api, cluster, groups, homes, links, metrics, modes, topics, topology};
 
 /// A topology's text is 1 MiB at most; as a JSON string it may take twice that.
 pub const BODY_BYTES_MAX: usize = 2 * isobar_topology::TEXT_BYTES_MAX + (64 << 10);
@@ -116,6 +116,7 @@ async fn get(shared: &Shared, segments: &[&str]) -> Result<Answer, Refusal> {
         ["v1", "topology"] => json(&topology::show(source)?),
         ["v1", "moves"] => json(&homes::show(source)?),
         ["v1", "modes"] => json(&modes::show(source)?),
+        ["v1", "groups", "led-back"] => json(&groups::led_back(source).await?),
         other => {
             let path = other.join("/");
             return Err(Refusal::NotFound(format!(

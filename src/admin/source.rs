@@ -9,6 +9,7 @@ use std::time::Duration;
 use isobar_transport::PeerStats;
 use isobar_transport::impair::Wan;
 
+use crate::coordinator::group::{Error, LedBack};
 use crate::metadata::automatic::Held;
 use crate::metadata::image::Image;
 use crate::metadata::request::{Request, Response};
@@ -92,6 +93,11 @@ pub trait Source: Send + Sync + 'static {
     fn counts(&self) -> Counts;
 
     fn peers(&self) -> Vec<PeerStats>;
+
+    /// What groups that are coordinated here have committed beyond the ends of homes before the present ones.
+    fn led_back(&self) -> Answer<'_, Result<Vec<LedBack>, Error>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
 
     /// The development WAN under this node.
     fn wan(&self) -> Option<Arc<Wan>>;

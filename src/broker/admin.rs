@@ -15,6 +15,8 @@ use super::automatic::Watching;
 use super::inbound::{self, Switch, method};
 use super::node::Error;
 use crate::admin::{self, Counts, Recorder, Server, Silent, Source, ask};
+use crate::coordinator;
+use crate::coordinator::group::{CommittedOffset, LedBack};
 use crate::metadata::automatic::Held;
 use crate::metadata::image::Image;
 use crate::metadata::request::{Request, Response};
@@ -40,6 +42,7 @@ pub struct Told {
     pub leased: watch::Receiver<bool>,
     pub wan: Option<Arc<Wan>>,
     pub watching: Watching,
+    pub groups: coordinator::Handle,
 }
 
 /// Binds the admin listener; an address that is taken is an error that names it.
@@ -148,6 +151,19 @@ impl Source for Told {
 
     fn peers(&self) -> Vec<PeerStats> {
         self.transport.stats()
+    }
+
+    fn led_back(&self) -> admin::Answer<'_, Result<Vec<LedBack>, coordinator::group::Error>> {
+        Box::pin(async {
+            let Some(image) = self.image() else { return Ok(Vec::new()) };
+            let end_of = move |of: &coordinator::group::TopicPartition, at: &CommittedOffset| {
+                let topic = image.topic(&of.topic)?.id;
+                let fork = image.partition(TopicPartition { topic, partition: of.partition })?;
+                let end = fork.fork.as_ref()?.end_of_epoch(at.leader_epoch);
+                end.filter(|_| at.leader_epoch >= 0).map(|end| end.0)
+            };
+            self.groups.led_back(end_of).await
+        })
     }
 
     fn wan(&self) -> Option<Arc<Wan>> {

@@ -184,6 +184,11 @@ impl Node {
         tasks.spawn(scrub::watch(menders));
         let recorder = Arc::<Recorder>::default();
         let watching = automatic::Watching::default();
+        let groups = coordinator::Handle::new(
+            coordinator::group::Config::default(),
+            OFFSETS_PARTITIONS,
+            coordinator::Seams::system(),
+        );
         let told = admin::Told {
             node,
             dc: here.dc.clone(),
@@ -197,6 +202,7 @@ impl Node {
             leased: held.clone(),
             wan: wan.clone(),
             watching: watching.clone(),
+            groups: groups.clone(),
         };
         admin::serve(told, admin, &recorder, &mut tasks);
         let newcomer =
@@ -228,11 +234,6 @@ impl Node {
         let (metadata, running) = service::start(replicas.clone(), by_rpc, options);
         assert!(service.set(metadata.clone()).is_ok(), "the service is started once");
 
-        let groups = coordinator::Handle::new(
-            coordinator::group::Config::default(),
-            OFFSETS_PARTITIONS,
-            coordinator::Seams::system(),
-        );
         let (shutdown, _) = watch::channel(false);
         tasks.spawn(end_with(node, running));
         let me = registration(&topology, node, disk);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::client::Target;
 use super::cluster::show;
 use super::confirm::confirmed;
+use super::groups;
 use super::modes;
 use super::output::{self, Table};
 use crate::admin::api::{self, MoveKind, Verdict};
@@ -30,8 +31,8 @@ pub enum Command {
     Failover(Failover),
     /// Move homes back to the datacenter that their policy names: nothing is lost
     Failback(Switchover),
-    /// Moves that have ended: what they claimed, and what old homes turned out to have had; and how sync topics
-    /// degraded and recovered
+    /// Moves that have ended: what they claimed, and what old homes turned out to have had; how sync topics
+    /// degraded and recovered; and groups that had read on in a lost home
     History(Target),
 }
 
@@ -87,8 +88,11 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::History(target) => {
             let (moves, modes) = (target.fetch("/v1/moves")?, target.fetch("/v1/modes")?);
-            show(&target, &History { moves, modes }, |all| {
-                history(&all.moves.ended) + &modes::changes(&all.modes.changes)
+            let groups = target.fetch("/v1/groups/led-back")?;
+            show(&target, &History { moves, modes, groups }, |all| {
+                history(&all.moves.ended)
+                    + &modes::changes(&all.modes.changes)
+                    + &groups::led_back(&all.groups)
             })
         }
     }
@@ -100,6 +104,7 @@ struct History {
     moves: api::Moves,
     #[serde(flatten)]
     modes: api::Modes,
+    groups: api::LedBack,
 }
 
 /// What one datacenter is about.

@@ -11,6 +11,7 @@ mod dc;
 mod dev;
 mod environment;
 mod export;
+mod groups;
 mod kafka;
 mod later;
 mod ledger;

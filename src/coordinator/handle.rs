@@ -8,9 +8,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::driver::{Actor, Message};
 use super::group::{
-    CommitOffsets, Config, DeleteOffsets, Description, Error, FetchOffsets, FetchedOffset,
-    Heartbeat, Id, Join, JoinRefused, Joined, Leave, LeaveOutcome, Listing, Now, OffsetToCommit,
-    PartitionOutcome, Response, Shard, Sync, Synced, Ticket,
+    CommitOffsets, CommittedOffset, Config, DeleteOffsets, Description, Error, FetchOffsets,
+    FetchedOffset, Heartbeat, Id, Join, JoinRefused, Joined, Leave, LeaveOutcome, LedBack, Listing,
+    Now, OffsetToCommit, PartitionOutcome, Response, Shard, Sync, Synced, Ticket, TopicPartition,
 };
 use super::partition::Partition;
 use super::runtime::{Runtime, State};
@@ -327,6 +327,26 @@ impl Handle {
     /// `CoordinatorLoadInProgress` while a shard is loading and `CoordinatorNotAvailable` where
     /// one could not: the list would not be whole.
     pub async fn list(&self) -> Result<Vec<Listing>, Error> {
+        let mut groups = self.of_all(Shard::list).await?;
+        groups.sort_by(|a, b| a.group.cmp(&b.group));
+        Ok(groups)
+    }
+
+    /// What the groups of all shards here have committed beyond the ends of leader epochs, which `end_of` tells (R25).
+    ///
+    /// # Errors
+    /// As `list`.
+    pub async fn led_back(
+        &self,
+        end_of: impl Fn(&TopicPartition, &CommittedOffset) -> Option<i64> + Clone + Send + 'static,
+    ) -> Result<Vec<LedBack>, Error> {
+        self.of_all(move |shard| shard.led_back(end_of)).await
+    }
+
+    async fn of_all<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Shard) -> Vec<T> + Clone + Send + 'static,
+    ) -> Result<Vec<T>, Error> {
         let mailboxes = {
             let directory = self.directory();
             for (_, _, state) in directory.runtime.shards() {
@@ -338,15 +358,14 @@ impl Handle {
             }
             directory.mailboxes.values().map(|m| m.sender.clone()).collect::<Vec<_>>()
         };
-        let mut groups: Vec<Listing> = Vec::new();
+        let mut found = Vec::new();
         for mailbox in mailboxes {
-            match self.query(mailbox, Shard::list).await {
-                Ok(mut of_shard) => groups.append(&mut of_shard),
-                // Moved away meanwhile: the other node lists them.
+            match self.query(mailbox, ask.clone()).await {
+                Ok(mut of_shard) => found.append(&mut of_shard),
+                // Moved away meanwhile: the other node has them.
                 Err(_) => continue,
             }
         }
-        groups.sort_by(|a, b| a.group.cmp(&b.group));
-        Ok(groups)
+        Ok(found)
     }
 }

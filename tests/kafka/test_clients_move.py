@@ -237,6 +237,12 @@ def test_clients_go_on_after_a_lost_home_took_acknowledged_records(own_dev, topi
             assert committed == cut, f"led back to the cut, from {beyond}"
         clamped = sum(value for node in dev.nodes("iad") for _, value in http.samples(dev.admin(node), "isobar_kafka_offsets_clamped_total"))
         assert clamped >= 2 * PARTITIONS
+        told = dev.cli(4).json("dc", "history")["groups"]["led_back"]
+        of = lambda g: (g["group"], g["partition"], g["committed_offset"], g["end_offset"])
+        expected = {(f"{topic}-{age}", p, beyond[p], cut[p]) for age in ("newer", "older") for p in cut}
+        assert {of(g) for g in told if g["topic"] == spread} == expected, "told of, group by group"
+        text = dev.cli(4).run("dc", "history").stdout
+        assert "LED BACK" in text and f"{topic}-older" in text, text
 
         dev.cli().link_heal("fra", "iad")
         dev.cli().link_heal("fra", "sin")

@@ -215,6 +215,16 @@ pub struct CommittedOffset {
     pub commit_timestamp_ms: i64,
 }
 
+/// A committed offset that lies beyond the end of its leader epoch (R25).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedBack {
+    pub group: Id,
+    pub partition: TopicPartition,
+    pub committed: CommittedOffset,
+    /// What whoever asks is told instead.
+    pub end: i64,
+}
+
 /// OffsetDelete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeleteOffsets {

@@ -1,8 +1,11 @@
-//! DescribeGroups and ListGroups: what is there, for people.
+//! DescribeGroups and ListGroups, and who is led back: what is there, for people.
 
 use super::member::Member;
 use super::state::Group;
-use super::{DescribedMember, Description, Error, Id, Listing, MemberId, Shard, State};
+use super::{
+    CommittedOffset, DescribedMember, Description, Error, Id, LedBack, Listing, MemberId, Shard,
+    State, TopicPartition, clamp,
+};
 
 impl Shard {
     /// # Errors
@@ -19,6 +22,25 @@ impl Shard {
             state: group.state,
         };
         self.groups.values().map(listing).collect()
+    }
+
+    /// What is committed here and `end_of` says lies beyond its leader epoch's end.
+    pub fn led_back(
+        &self,
+        end_of: impl Fn(&TopicPartition, &CommittedOffset) -> Option<i64>,
+    ) -> Vec<LedBack> {
+        let mut found = Vec::new();
+        for group in self.groups.values() {
+            for (partition, value) in group.offsets.committed() {
+                let committed = value.as_committed();
+                let clamped = clamp(committed.offset, end_of(partition, &committed));
+                if clamped.was_clamped {
+                    let (group, partition) = (group.id.clone(), partition.clone());
+                    found.push(LedBack { group, partition, committed, end: clamped.offset });
+                }
+            }
+        }
+        found
     }
 }
 

@@ -165,3 +165,27 @@ fn an_offset_beyond_its_epochs_end_is_led_back_to_it() {
         assert_eq!(clamp(offset, epoch_end), clamped, "{offset} {epoch_end:?}");
     }
 }
+
+#[test]
+fn who_is_led_back_is_told_until_it_commits_again() {
+    let mut s = Script::new();
+    let (a, generation) = s.one_member();
+    s.ask_commit(&a, generation, 42);
+    let led_back = |s: &Script, end| {
+        let found = s.shard.led_back(|of, committed| {
+            assert_eq!((of, committed.leader_epoch), (&TopicPartition::new("t", 0), 131_073));
+            end
+        });
+        found
+            .iter()
+            .map(|one| (one.group.to_string(), one.committed.offset, one.end))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(led_back(&s, Some(40)), [], "it is not committed yet");
+    s.commit_writes();
+    assert_eq!(led_back(&s, Some(40)), [("g".to_owned(), 42, 40)]);
+    assert_eq!((led_back(&s, Some(42)), led_back(&s, None)), (vec![], vec![]));
+    s.ask_commit(&a, generation, 40);
+    s.commit_writes();
+    assert_eq!(led_back(&s, Some(40)), []);
+}
