@@ -1,6 +1,7 @@
 //! Leases between this node and the leader of `__meta`, over the RPC lane, which takes a hop
 //! through a third DC where the direct path is cut.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,27 +13,39 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::inbound::{Answer, method};
+use crate::metadata::image::Image;
 use crate::metadata::lease::{Granted, Grantor, Holder, Renew, Wait};
-use crate::model::{LeaderEpoch, NodeId, TopicPartition};
+use crate::metadata::moves::Kind;
+use crate::metadata::service;
+use crate::model::{HomeEpoch, LeaderEpoch, NodeId, TopicPartition};
 use crate::replica::driver::Orders;
 use crate::replica::{self, Role};
 
 /// The grantor of this node, made anew at each election that it wins.
 pub struct Office {
     replicas: replica::Handle,
+    metadata: service::Handle,
     lease: Lease,
     begun: Instant,
     granting: Mutex<Option<(LeaderEpoch, Grantor)>>,
 }
 
 impl Office {
-    pub fn new(replicas: replica::Handle, lease: Lease) -> Arc<Self> {
-        Arc::new(Self { replicas, lease, begun: Instant::now(), granting: Mutex::new(None) })
+    pub fn new(replicas: replica::Handle, metadata: service::Handle, lease: Lease) -> Arc<Self> {
+        Arc::new(Self {
+            replicas,
+            metadata,
+            lease,
+            begun: Instant::now(),
+            granting: Mutex::new(None),
+        })
     }
 
     /// Grants, if this node leads `__meta`.
     pub fn grant(&self, from: NodeId, renew: Renew) -> Option<Granted> {
-        self.with_grantor(|grantor, now| grantor.handle_renew(now, from, renew))?
+        // What is on its way to being decided counts in: it may be an activation.
+        let as_of = self.replicas.view(TopicPartition::META)?.progress().log_end;
+        self.with_grantor(|grantor, now| grantor.handle_renew(now, from, renew, as_of))?
     }
 
     /// With the grantor of the term that this node leads `__meta` in; `None` where it does not.
@@ -109,7 +122,7 @@ pub async fn hold(
         };
         if valid != was_valid {
             was_valid = valid;
-            orders.lease(valid);
+            orders.lease(valid, left(&office.metadata.image()));
             if valid {
                 // Nobody may be left who wants to know.
                 let _ = held_once.send(true);
@@ -121,6 +134,7 @@ pub async fn hold(
         let (Some(renew), Some(leader)) = (renew, leader) else { continue };
         let (holder, office, transport, orders) =
             (Arc::clone(&holder), Arc::clone(&office), transport.clone(), orders.clone());
+        let mut images = office.metadata.watch();
         // A slow answer must not hold up the next renewal; each ends at its deadline.
         tokio::spawn(async move {
             let granted = if leader == node {
@@ -129,14 +143,34 @@ pub async fn hold(
                 ask(&transport, leader, renew, lease.length).await
             };
             if let Some(granted) = granted {
+                let is_known = |image: &Arc<Image>| image.next_offset.0 >= granted.as_of;
+                let known = tokio::time::timeout(lease.length, images.wait_for(is_known)).await;
+                let Ok(Ok(image)) = known.map(|known| known.map(|image| Arc::clone(&image))) else {
+                    return;
+                };
                 let mut holder = holder.lock().expect("no panic while held");
                 holder.handle_granted(granted);
                 if holder.is_valid(begun.elapsed()) {
-                    orders.lease(true);
+                    orders.lease(true, left(&image));
                 }
             }
         });
     }
+}
+
+/// Partitions whose home has moved, or is being moved by force, and the epoch from which on a lease is one for them.
+fn left(image: &Image) -> BTreeMap<TopicPartition, HomeEpoch> {
+    let mut left = BTreeMap::new();
+    for (topic, of) in &image.topics {
+        for (partition, placed) in (0..).zip(&of.partitions) {
+            let forced = placed.moving().filter(|m| m.aim.kind == Kind::Failover);
+            let from = forced.map_or(placed.home_epoch, |moving| moving.epoch);
+            if from > HomeEpoch::FIRST {
+                left.insert(TopicPartition { topic: *topic, partition }, from);
+            }
+        }
+    }
+    left
 }
 
 async fn ask(
@@ -148,4 +182,32 @@ async fn ask(
     let body = Bytes::from(renew.encode_to_vec());
     let answer = transport.call(leader, method::RENEW, body, timeout).await.ok()?;
     Granted::parse(&answer).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::command::Command;
+    use crate::metadata::fixture::{World, topic};
+    use crate::metadata::moves::{Aim, Begin};
+
+    #[test]
+    fn a_lease_is_none_for_a_home_that_is_moved_by_force() {
+        let mut world = World::new();
+        world.create(topic("t", 2, &[])).unwrap();
+        let at = |partition| {
+            let topic = world.image.topic("t").unwrap().id;
+            TopicPartition { topic, partition }
+        };
+        let (first, second) = (at(0), at(1));
+        assert_eq!(left(&world.image), BTreeMap::new());
+        for (at, kind) in [(first, Kind::Failover), (second, Kind::Switchover)] {
+            let to = "iad".parse().unwrap();
+            let aim = Aim { kind, to, accept_loss: false, automatic: false, began_ms: 1 };
+            let begin = Begin { at, home_epoch: HomeEpoch::FIRST, aim };
+            world.apply(Command::BeginMove(begin)).unwrap();
+        }
+        let next = HomeEpoch::new(2).unwrap();
+        assert_eq!(left(&world.image), BTreeMap::from([(first, next)]), "the other hands off");
+    }
 }

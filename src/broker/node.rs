@@ -262,7 +262,7 @@ impl Node {
         };
         tasks.spawn(rejoin.watch());
         let terms = timing::lease(&topology.timing(&meta_voters(&topology)));
-        let office = lease::Office::new(replicas.clone(), terms);
+        let office = lease::Office::new(replicas.clone(), metadata.clone(), terms);
         switch.take_up(method::RENEW, office.answer());
         let moving = moves::Moves {
             node,

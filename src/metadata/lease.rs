@@ -22,7 +22,7 @@ use std::time::Duration;
 use isobar_topology::timing::Lease;
 use prost::Message;
 
-use crate::model::{LeaderEpoch, NodeId};
+use crate::model::{LeaderEpoch, NodeId, Offset};
 
 /// How much longer than L the grantor waits, in percent: the two clocks may run at rates that
 /// differ by a tenth.
@@ -62,6 +62,10 @@ pub struct Granted {
     /// Of the leader of `__meta` that granted.
     #[prost(int32, tag = "3")]
     pub leader_epoch: LeaderEpoch,
+    /// The end of its log of `__meta`. The lease counts once the holder's image is as new: it must know which homes
+    /// have moved while it had none.
+    #[prost(int64, tag = "4")]
+    pub as_of: i64,
 }
 
 /// A frame that is none.
@@ -133,6 +137,7 @@ impl Holder {
         self.last_sent.map_or(Duration::ZERO, |sent| sent + self.lease.renew_every)
     }
 
+    /// The image is as new as the grant.
     pub fn handle_granted(&mut self, granted: Granted) {
         let Some(at) = self.pending.iter().position(|(id, ..)| *id == granted.id) else {
             return;
@@ -173,15 +178,22 @@ impl Grantor {
         Self { leader_epoch, inherited_over_at, over_at: BTreeMap::new() }
     }
 
-    /// `None` for a lease longer than any that is granted.
-    pub fn handle_renew(&mut self, now: Duration, from: NodeId, renew: Renew) -> Option<Granted> {
+    /// `as_of`: the end of `__meta`'s log here. `None` for a lease longer than any that is granted.
+    pub fn handle_renew(
+        &mut self,
+        now: Duration,
+        from: NodeId,
+        renew: Renew,
+        as_of: Offset,
+    ) -> Option<Granted> {
         let length = Duration::from_millis(renew.length_ms);
         if length > LENGTH_MAX {
             return None;
         }
         let over_at = self.over_at.entry(from).or_default();
         *over_at = (*over_at).max(now + with_drift(length));
-        Some(Granted { version: VERSION, id: renew.id, leader_epoch: self.leader_epoch })
+        let leader_epoch = self.leader_epoch;
+        Some(Granted { version: VERSION, id: renew.id, leader_epoch, as_of: as_of.0 })
     }
 
     /// When the node's lease is over by any clock that runs within a tenth of this one: an async
@@ -256,7 +268,7 @@ mod tests {
         assert!(!holder.is_valid(s(0.0)));
         let renew = holder.poll_renew(s(1.0)).unwrap();
         let mut grantor = grantor(500.0);
-        holder.handle_granted(grantor.handle_renew(s(502.0), node(), renew).unwrap());
+        holder.handle_granted(grantor.handle_renew(s(502.0), node(), renew, Offset::ZERO).unwrap());
         assert_eq!(holder.valid_until(), Some(s(10.0)));
         assert!(holder.is_valid(s(9.99)));
         assert!(!holder.is_valid(s(10.0)));
@@ -272,7 +284,7 @@ mod tests {
         let mut holder = Holder::new(lease());
         let mut grantor = grantor(0.0);
         let first = holder.poll_renew(s(0.0)).unwrap();
-        holder.handle_granted(grantor.handle_renew(s(0.1), node(), first).unwrap());
+        holder.handle_granted(grantor.handle_renew(s(0.1), node(), first, Offset::ZERO).unwrap());
         assert_eq!(holder.poll_renew(s(2.9)), None);
         assert_eq!(holder.poll_timeout(), s(3.0));
         assert!(holder.poll_renew(s(3.0)).is_some());
@@ -284,7 +296,7 @@ mod tests {
     #[test]
     fn an_answer_to_nothing_that_was_sent_grants_nothing() {
         let mut holder = Holder::new(lease());
-        holder.handle_granted(Granted { version: VERSION, id: 9, leader_epoch: 7 });
+        holder.handle_granted(Granted { version: VERSION, id: 9, leader_epoch: 7, as_of: 0 });
         assert_eq!(holder.valid_until(), None);
     }
 
@@ -294,8 +306,8 @@ mod tests {
         let first = holder.renew(s(0.0));
         let second = holder.renew(s(3.0));
         let mut grantor = grantor(0.0);
-        holder.handle_granted(grantor.handle_renew(s(3.1), node(), second).unwrap());
-        holder.handle_granted(grantor.handle_renew(s(3.2), node(), first).unwrap());
+        holder.handle_granted(grantor.handle_renew(s(3.1), node(), second, Offset::ZERO).unwrap());
+        holder.handle_granted(grantor.handle_renew(s(3.2), node(), first, Offset::ZERO).unwrap());
         assert_eq!(holder.valid_until(), Some(s(12.0)));
     }
 
@@ -303,7 +315,7 @@ mod tests {
     fn an_answer_that_comes_after_a_pause_longer_than_the_lease_is_worth_nothing() {
         let mut holder = Holder::new(lease());
         let renew = holder.renew(s(0.0));
-        let granted = grantor(0.0).handle_renew(s(0.1), node(), renew).unwrap();
+        let granted = grantor(0.0).handle_renew(s(0.1), node(), renew, Offset::ZERO).unwrap();
         holder.handle_granted(granted);
         assert!(!holder.is_valid(s(30.0)), "stopped in between, and the clock went on");
     }
@@ -313,7 +325,7 @@ mod tests {
         let mut grantor = grantor(100.0);
         assert_eq!(grantor.over_at(node()), s(114.85));
         let short = Renew { version: VERSION, id: 1, length_ms: 1_000 };
-        grantor.handle_renew(s(101.0), node(), short).unwrap();
+        grantor.handle_renew(s(101.0), node(), short, Offset::ZERO).unwrap();
         assert_eq!(grantor.over_at(node()), s(114.85), "the old leader's grant still stands");
     }
 
@@ -324,7 +336,9 @@ mod tests {
                 let mut holder = Holder::new(lease());
                 let mut grantor = grantor(0.0);
                 let renew = holder.renew(s(0.0));
-                holder.handle_granted(grantor.handle_renew(s(delay), node(), renew).unwrap());
+                holder.handle_granted(
+                    grantor.handle_renew(s(delay), node(), renew, Offset::ZERO).unwrap(),
+                );
                 let over_in_true_time = holder.valid_until().unwrap().div_f64(rate);
                 assert!(over_in_true_time <= grantor.over_at(node()), "{delay} {rate}");
             }
@@ -337,18 +351,18 @@ mod tests {
         let mut grantor = grantor(0.0);
         let renew = |id| Renew { version: VERSION, id, length_ms: 9_000 };
         let mut wait = Wait::new(vec![other], vec![node()]);
-        grantor.handle_renew(s(10.0), node(), renew(1)).unwrap();
+        grantor.handle_renew(s(10.0), node(), renew(1), Offset::ZERO).unwrap();
         assert_eq!(wait.over_at(&grantor), s(19.9), "it may hold that one still");
-        grantor.handle_renew(s(18.0), node(), renew(2)).unwrap();
+        grantor.handle_renew(s(18.0), node(), renew(2), Offset::ZERO).unwrap();
         assert_eq!(wait.over_at(&grantor), s(19.9), "this one has the new disk");
-        grantor.handle_renew(s(18.0), other, renew(1)).unwrap();
+        grantor.handle_renew(s(18.0), other, renew(1), Offset::ZERO).unwrap();
         assert_eq!(wait.over_at(&grantor), s(27.9));
     }
 
     #[test]
     fn a_lease_without_end_is_not_granted() {
         let forever = Renew { version: VERSION, id: 1, length_ms: u64::MAX };
-        assert_eq!(grantor(0.0).handle_renew(s(0.0), node(), forever), None);
+        assert_eq!(grantor(0.0).handle_renew(s(0.0), node(), forever, Offset::ZERO), None);
     }
 
     #[test]

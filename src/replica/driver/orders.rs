@@ -52,7 +52,7 @@ pub enum Order {
     Policy(TopicPartition, Policy),
     Placement(TopicPartition, u64, BTreeMap<ReplicaId, Member>),
     Recorded(TopicPartition, HomeEpoch, Mode),
-    Lease(bool),
+    Lease(bool, BTreeMap<TopicPartition, HomeEpoch>),
     StepDown,
     Statuses(oneshot::Sender<Vec<Status>>),
     OnDisk(oneshot::Sender<Vec<TopicPartition>>),
@@ -112,9 +112,9 @@ impl Orders {
         self.tell(Order::Recorded(partition, epoch, mode));
     }
 
-    /// Whether this node holds a valid lease (R17).
-    pub fn lease(&self, valid: bool) {
-        self.tell(Order::Lease(valid));
+    /// Whether this node holds a valid lease (R17); it is none for what is of an older epoch than in `left`.
+    pub fn lease(&self, valid: bool, left: BTreeMap<TopicPartition, HomeEpoch>) {
+        self.tell(Order::Lease(valid, left));
     }
 
     /// Hands over whatever this node leads.
@@ -234,7 +234,7 @@ impl<N: Network> Driver<N> {
                 self.replicas.host.placement(now, at, generation, members);
             }
             Order::Recorded(at, epoch, mode) => self.replicas.host.recorded(now, at, epoch, mode),
-            Order::Lease(valid) => self.replicas.host.lease(now, valid),
+            Order::Lease(valid, left) => self.replicas.host.lease_but(now, valid, &left),
             Order::StepDown => self.replicas.host.step_down(now),
             Order::Statuses(reply) => {
                 let statuses =

@@ -233,12 +233,19 @@ impl Host {
     }
 
     pub fn lease(&mut self, now: Now, valid: bool) {
+        self.lease_but(now, valid, &BTreeMap::new());
+    }
+
+    /// As [`Host::lease`]. What is of an older epoch than in `left` has no lease any more: its home is moved by force, and
+    /// its replica here has yet to hear of it.
+    pub fn lease_but(&mut self, now: Now, valid: bool, left: &BTreeMap<TopicPartition, HomeEpoch>) {
         if self.lease_valid == valid {
             return;
         }
         self.lease_valid = valid;
         for (at, core) in &mut self.cores {
-            core.handle_lease(now, valid);
+            let is_left = left.get(at).is_some_and(|e| core.config().group.home_epoch < *e);
+            core.handle_lease(now, valid && !is_left);
             self.touched.insert(*at);
         }
     }
