@@ -31,7 +31,14 @@ def lost(sends, reads):
 
 
 @pytest.mark.timeout(SECONDS + 600)
-@pytest.mark.parametrize("kind", [pytest.param(Nemesis, id="processes"), pytest.param(DiskNemesis, id="disks")])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(Nemesis, id="processes"),
+        # Nine nodes that sync through a file system in user space: whatever runs beside it is starved.
+        pytest.param(DiskNemesis, id="disks", marks=pytest.mark.alone),
+    ],
+)
 def test_whatever_happens_the_history_holds(kind, cluster, topic, figure):
     assert can_cut_off(), "needs iptables, and to be root"
     seed = int(os.environ.get("ISOBAR_CHAOS_SEED") or random.SystemRandom().randrange(1 << 32))

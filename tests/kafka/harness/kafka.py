@@ -2,7 +2,7 @@
 
 import uuid
 
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from . import wait, wire
@@ -87,11 +87,20 @@ def send(bootstrap, topic, values, partition=0, **config):
 
 
 def end_offset(bootstrap, topic, partition=0):
-    reader = consumer(bootstrap)
-    try:
-        return reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)[1]
-    finally:
-        reader.close()
+    # On a busy machine a new librdkafka consumer has now and then found that its own cache lacks the partition, which
+    # it does not ask for again: seen twice, and not explained. Whoever asks anew has an answer.
+    def ask():
+        reader = consumer(bootstrap)
+        try:
+            return (reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)[1],)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._UNKNOWN_PARTITION:
+                raise
+            return None
+        finally:
+            reader.close()
+
+    return wait.until(f"the end of {topic}-{partition}", ask, 10)[0]
 
 
 def read(bootstrap, topic, partition=0, end=None, start=0, rack=None, seconds=120, **config):
