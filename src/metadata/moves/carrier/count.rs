@@ -8,7 +8,7 @@ use super::{Carrier, Course, Seal, Told};
 use crate::log::{EpochStart, Position};
 use crate::metadata::image::Replica;
 use crate::metadata::moves::{Kind, Verdict};
-use crate::model::{DcName, NodeId, ReplicaId};
+use crate::model::{DcName, LogIndex, NodeId, ReplicaId};
 
 impl Carrier {
     /// Replicas of the target.
@@ -92,6 +92,23 @@ impl Carrier {
             Kind::Failover if found.proven => found.can_take_over(&aim.to),
             Kind::Failover => all_said && may_force(&self.about(&[]), found, aim.accept_loss),
         }
+    }
+
+    /// The last entry before the log that ends at F begins.
+    pub(super) fn begins_after(&self, found: &Found) -> LogIndex {
+        let (_, last, epochs) = self.longest(found);
+        epochs.first().map_or(last.index, |first| first.index.prev())
+    }
+
+    /// The target's logs end before the one that ends at F begins, and nobody has what was between.
+    pub(super) fn cannot_fetch(&self, source: NodeId, too_old: &[NodeId]) -> String {
+        let nodes = too_old.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        format!(
+            "in {to} the logs of nodes {nodes} end before the log of node {source} begins, which has \
+             the most, and retention has deleted what was between: choose another target, such \
+             as the datacenter of node {source}; {to} becomes its learner",
+            to = self.course.aim.to,
+        )
     }
 
     pub(super) fn missing(&self, found: &Found) -> String {

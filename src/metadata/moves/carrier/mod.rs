@@ -29,7 +29,7 @@ use super::{Activation, Choice, Chosen, FORK_TERMS_MAX, Kind, Verdict};
 use crate::log::Fork;
 use crate::metadata::image::Replica;
 use crate::metadata::lease::Wait;
-use crate::model::{NodeId, ReplicaId};
+use crate::model::{LogIndex, NodeId, ReplicaId};
 
 pub use step::{Attempt, Course, Effect, Seal, When};
 
@@ -379,15 +379,21 @@ impl Carrier {
         };
         let ends = |id: &ReplicaId| self.told.get(id).map(|told| told.seal.last);
         let at = chosen.fork.at;
-        let (mut holders, mut lacking) = (Vec::new(), Vec::new());
+        let is_chosen = self.course.chosen.is_some();
+        let begins_after = if is_chosen { LogIndex::ZERO } else { self.begins_after(&found) };
+        let (mut holders, mut lacking, mut too_old) = (Vec::new(), Vec::new(), Vec::new());
         for (id, node) in self.there() {
             match ends(&id) {
                 Some(end) if end == at => holders.push(id),
+                Some(end) if end.index < begins_after => too_old.push(node),
                 Some(_) => lacking.push((id, node)),
                 None => {}
             }
         }
-        let is_chosen = self.course.chosen.is_some();
+        if !too_old.is_empty() && holders.len() + lacking.len() < majority(self.there().len()) {
+            let why = self.cannot_fetch(source, &too_old);
+            return self.rest(now, why);
+        }
         let plan = Plan { chosen, source, holders, lacking };
         // Sealed logs that end at F hold it already: after a hand-off that is all of them, and two
         // round trips are saved.

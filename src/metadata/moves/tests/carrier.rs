@@ -389,6 +389,37 @@ fn the_target_fetches_what_another_datacenter_has_more() {
 }
 
 #[test]
+fn a_target_whose_logs_end_before_the_others_begin_is_refused_before_the_cut_is_chosen() {
+    let begins = |mut seal: Seal, index: u64| {
+        seal.epochs[0].index = LogIndex(index);
+        seal
+    };
+    let failed = |log_starts: [u64; 2]| {
+        let mut script = Script::of(course(Kind::Failover, false, true));
+        let of = script.expect_seals();
+        let [last, first] = log_starts;
+        let theirs = [4, 5, 6].map(|id| seal(id, 1, last));
+        let others = [7, 8, 9].map(|id| begins(seal(id, 1, 40), first));
+        script.sealed(of, &theirs);
+        script.sealed(of, &others);
+        script.silent(of, &[1, 2, 3]);
+        script
+    };
+    let mut next = failed([19, 20]);
+    assert!(matches!(next.effects()[..], [Effect::Choose(..)]), "it goes on where they end");
+    let mut refused = failed([18, 20]);
+    assert_eq!(refused.effects(), []);
+    let why = refused.carrier.stuck().unwrap();
+    for part in
+        ["in iad the logs of nodes 4, 5, 6 end before the log of node 7 begins", "choose another"]
+    {
+        assert!(why.contains(part), "{why}");
+    }
+    refused.pass();
+    refused.expect_seals();
+}
+
+#[test]
 fn who_stands_in_or_is_damaged_is_not_counted() {
     let mut script = Script::of(course(Kind::Failover, true, true));
     let of = script.expect_seals();
