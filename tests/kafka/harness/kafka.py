@@ -87,8 +87,9 @@ def send(bootstrap, topic, values, partition=0, **config):
 
 
 def end_offset(bootstrap, topic, partition=0):
-    # On a busy machine a new librdkafka consumer has now and then found that its own cache lacks the partition, which
-    # it does not ask for again: seen twice, and not explained. Whoever asks anew has an answer.
+    # A leader that has no processor for a moment is not named (ADR 0009), and librdkafka takes a partition of which
+    # Metadata says leader -1 for unknown for good: `rd_kafka_topic_partition_list_get_leaders` does not put its topic
+    # on the list of those to ask for again. Whoever asks anew has an answer.
     def ask():
         reader = consumer(bootstrap)
         try:
