@@ -117,12 +117,15 @@ pub async fn hold(
         let leader = office.replicas.leaders().of(TopicPartition::META).map(|l| l.node);
         let (renew, valid) = {
             let mut holder = holder.lock().expect("no panic while held");
+            let valid = holder.is_valid(now);
+            if valid != was_valid {
+                orders.lease(valid, left(&office.metadata.image()));
+            }
             // Without a leader there is nobody to ask; with one it is asked at once.
-            (leader.and_then(|_| holder.poll_renew(now)), holder.is_valid(now))
+            (leader.and_then(|_| holder.poll_renew(now)), valid)
         };
         if valid != was_valid {
             was_valid = valid;
-            orders.lease(valid, left(&office.metadata.image()));
             if valid {
                 // Nobody may be left who wants to know.
                 let _ = held_once.send(true);
@@ -143,15 +146,18 @@ pub async fn hold(
                 ask(&transport, leader, renew, lease.length).await
             };
             if let Some(granted) = granted {
-                let is_known = |image: &Arc<Image>| image.next_offset.0 >= granted.as_of;
+                let is_known = |image: &Arc<Image>| granted.counts_at(image.next_offset);
                 let known = tokio::time::timeout(lease.length, images.wait_for(is_known)).await;
-                let Ok(Ok(image)) = known.map(|known| known.map(|image| Arc::clone(&image))) else {
+                // Nothing is borrowed from here on.
+                if !known.is_ok_and(|known| known.is_ok()) {
                     return;
-                };
+                }
+                // Orders leave while it is held, and look at the image then: none gives back what a newer
+                // one has taken.
                 let mut holder = holder.lock().expect("no panic while held");
                 holder.handle_granted(granted);
                 if holder.is_valid(begun.elapsed()) {
-                    orders.lease(true, left(&image));
+                    orders.lease(true, left(&office.metadata.image()));
                 }
             }
         });

@@ -89,6 +89,11 @@ impl Granted {
         let frame = Self::decode(bytes)?;
         if frame.version == VERSION { Ok(frame) } else { Err(Error::Version(frame.version)) }
     }
+
+    /// Whether an image up to here knows all that the grantor knew.
+    pub fn counts_at(&self, next_offset: Offset) -> bool {
+        next_offset.0 >= self.as_of
+    }
 }
 
 /// A node's side.
@@ -357,6 +362,15 @@ mod tests {
         assert_eq!(wait.over_at(&grantor), s(19.9), "this one has the new disk");
         grantor.handle_renew(s(18.0), other, renew(1), Offset::ZERO).unwrap();
         assert_eq!(wait.over_at(&grantor), s(27.9));
+    }
+
+    #[test]
+    fn a_grant_counts_for_an_image_that_is_as_new_as_its_grantors_log() {
+        let renew = Holder::new(lease()).renew(s(0.0));
+        let granted = grantor(0.0).handle_renew(s(0.1), node(), renew, Offset(7)).unwrap();
+        let granted = Granted::parse(&granted.encode_to_vec()).unwrap();
+        let at = [0, 6, 7, 8].map(|next| granted.counts_at(Offset(next)));
+        assert_eq!(at, [false, false, true, true], "what is on its way may be an activation");
     }
 
     #[test]

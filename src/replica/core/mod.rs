@@ -40,6 +40,7 @@ mod gaps;
 mod hand_off;
 mod in_sync;
 mod joining;
+mod lease;
 pub mod mode;
 mod placement;
 mod produce;
@@ -428,17 +429,6 @@ impl Core {
         if self.is_leader() {
             self.raw.report_unreachable(replica.0);
         }
-    }
-
-    /// The lease ran out, or is back.
-    pub fn handle_lease(&mut self, now: Now, valid: bool) {
-        self.lease_valid = valid;
-        self.process(now);
-    }
-
-    /// This node's lease has run out and the policy fences (R17).
-    fn is_fenced(&self) -> bool {
-        !self.lease_valid && self.config.ack.fence && self.sync_to() == 0
     }
 
     /// A changed policy: what acknowledgements wait for from here on.

@@ -234,7 +234,7 @@ impl<N: Network> Driver<N> {
                 self.replicas.host.placement(now, at, generation, members);
             }
             Order::Recorded(at, epoch, mode) => self.replicas.host.recorded(now, at, epoch, mode),
-            Order::Lease(valid, left) => self.replicas.host.lease_but(now, valid, &left),
+            Order::Lease(valid, left) => self.replicas.host.lease_but(now, valid, left),
             Order::StepDown => self.replicas.host.step_down(now),
             Order::Statuses(reply) => {
                 let statuses =

@@ -20,7 +20,9 @@ use super::core::watermark::Claim;
 use super::core::{Core, Now, Queued};
 use super::wire;
 use crate::log;
-use crate::model::{DcName, HomeEpoch, LogIndex, Mode, NodeId, Offset, ReplicaId, TopicPartition};
+use crate::model::{
+    DcName, GroupId, HomeEpoch, LogIndex, Mode, NodeId, Offset, ReplicaId, TopicPartition,
+};
 
 /// The replicas of one node.
 pub struct Host {
@@ -28,6 +30,8 @@ pub struct Host {
     /// Those whose effects were not taken yet.
     touched: BTreeSet<TopicPartition>,
     lease_valid: bool,
+    /// The epoch from which on the lease is one, for partitions whose home was moved.
+    left: BTreeMap<TopicPartition, HomeEpoch>,
     ticks: u64,
     /// Heartbeats that wait for the tick at which all of them leave.
     held: BTreeMap<NodeId, Vec<wire::Group>>,
@@ -51,19 +55,20 @@ impl Host {
             cores: BTreeMap::new(),
             touched: BTreeSet::new(),
             lease_valid: false,
+            left: BTreeMap::new(),
             ticks: 0,
             held: BTreeMap::new(),
         }
     }
 
-    /// Takes a replica in; the lease counts for it from now on.
+    /// Takes a replica in; the lease counts for it from now on, unless its home was moved.
     ///
     /// # Panics
     /// If the partition has a replica here already.
     pub fn insert(&mut self, now: Now, mut core: Core) {
         let at = core.config().group.partition;
         core.handle_phase(self.ticks);
-        core.handle_lease(now, self.lease_valid);
+        core.handle_lease(now, self.lease_valid && !is_left(&core, &self.left));
         let before = self.cores.insert(at, core);
         assert!(before.is_none(), "{at} has a replica here already");
         self.touched.insert(at);
@@ -233,20 +238,21 @@ impl Host {
     }
 
     pub fn lease(&mut self, now: Now, valid: bool) {
-        self.lease_but(now, valid, &BTreeMap::new());
+        self.lease_but(now, valid, BTreeMap::new());
     }
 
     /// As [`Host::lease`]. What is of an older epoch than in `left` has no lease any more: its home is moved by force, and
-    /// its replica here has yet to hear of it.
-    pub fn lease_but(&mut self, now: Now, valid: bool, left: &BTreeMap<TopicPartition, HomeEpoch>) {
-        if self.lease_valid == valid {
-            return;
-        }
+    /// its replica here has yet to hear of it. That is so of every grant: a node whose lease never ran out goes on renewing it.
+    pub fn lease_but(&mut self, now: Now, valid: bool, left: BTreeMap<TopicPartition, HomeEpoch>) {
         self.lease_valid = valid;
+        self.left = left;
         for (at, core) in &mut self.cores {
-            let is_left = left.get(at).is_some_and(|e| core.config().group.home_epoch < *e);
-            core.handle_lease(now, valid && !is_left);
-            self.touched.insert(*at);
+            let has = valid && !is_left(core, &self.left);
+            // Most grants change nothing, and an idle replica is not to be woken by them.
+            if core.has_lease() != has {
+                core.handle_lease(now, has);
+                self.touched.insert(*at);
+            }
         }
     }
 
@@ -341,6 +347,12 @@ impl Host {
         self.touched.insert(at);
         true
     }
+}
+
+/// Whether the home that a replica is of was moved.
+fn is_left(core: &Core, left: &BTreeMap<TopicPartition, HomeEpoch>) -> bool {
+    let GroupId { partition, home_epoch } = core.config().group;
+    left.get(&partition).is_some_and(|from| home_epoch < *from)
 }
 
 /// Which of a peer's ordered streams a group's appends take.
