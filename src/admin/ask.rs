@@ -69,8 +69,8 @@ pub struct Standing {
     pub partition: i32,
     pub term: u64,
     pub last_index: u64,
-    /// After its last record.
-    pub log_end: i64,
+    /// After its last record; `None`: of a release that did not tell.
+    pub log_end: Option<i64>,
     /// The leader's Unix time up to which it has all that was acknowledged; `None` where it never had.
     pub known_until_ms: Option<i64>,
 }
@@ -266,7 +266,7 @@ fn standing_of(status: &Status) -> Standing {
         partition: status.partition.partition,
         term: status.term.0,
         last_index: status.last.0,
-        log_end: status.progress.log_end.0,
+        log_end: Some(status.progress.log_end.0),
         known_until_ms: status.known_until_ms,
     }
 }

@@ -17,7 +17,7 @@ use super::cluster::{all, image};
 use super::routes::Refusal;
 use super::source::Source;
 use super::topics::by_name;
-use crate::metadata::budgets::Bound;
+use crate::metadata::budgets::{self, Bound};
 use crate::metadata::config;
 use crate::metadata::image::{Image, Partition, Topic};
 use crate::metadata::moves::{Account, Aim, Begin, Kind, Verdict};
@@ -60,7 +60,7 @@ pub fn show(source: &dyn Source) -> Result<api::Moves, Refusal> {
         to: moved.to.to_string(),
         home_epoch: moved.home_epoch.as_u32(),
         cut_offset: moved.cut.offset.0,
-        verdict: verdict(moved.verdict, moved.cut.offset),
+        verdict: verdict(moved.verdict, Some(moved.cut.offset)),
         accept_loss: moved.accept_loss,
         automatic: moved.automatic,
         began_ms: moved.began_ms,
@@ -89,8 +89,8 @@ fn kind(kind: Kind) -> MoveKind {
     }
 }
 
-/// `cut`: the offset after the last record that is kept.
-fn verdict(verdict: Verdict, cut: Offset) -> api::Verdict {
+/// `cut`: the offset after the last record that is kept, where it is known.
+fn verdict(verdict: Verdict, cut: Option<Offset>) -> api::Verdict {
     match verdict {
         Verdict::Lossless => api::Verdict::Lossless,
         Verdict::UnboundedSince { ms } => api::Verdict::UnboundedSince { since_ms: ms },
@@ -99,7 +99,7 @@ fn verdict(verdict: Verdict, cut: Offset) -> api::Verdict {
             records: records.map(u64::from),
             bytes,
             span_ms: span.map(|span| span.as_millis() as u64),
-            first_offset: Some(cut.0),
+            first_offset: cut.map(|cut| cut.0),
         },
     }
 }
@@ -324,17 +324,13 @@ impl Plan<'_> {
             self.standing(at, r.node)?.known_until_ms.filter(|_| counts)
         });
         let ms = known.max().unwrap_or(0);
-        let mut dcs = placed.replicas.iter().filter_map(|r| self.topology.dc_of(r.node));
-        let all_said = dcs.all(|dc| *dc == placed.home || found.sealed.contains(dc));
-        let cut = placed.replicas.iter().filter_map(|r| {
+        let cut = placed.replicas.iter().find_map(|r| {
             let standing = self.standing(at, r.node)?;
             let last = LastEntry { term: standing.term, index: standing.last_index };
-            (found.cut == Some(last)).then_some(Offset(standing.log_end))
+            standing.log_end.filter(|_| found.cut == Some(last)).map(Offset)
         });
-        match (placed.budget.filter(|_| all_said), cut.max()) {
-            (Some(bound), Some(cut)) => verdict(Verdict::AtMost { bound, ms }, cut),
-            _ => api::Verdict::UnboundedSince { since_ms: ms },
-        }
+        let bound = budgets::to_claim(self.image, placed);
+        verdict(Verdict::unproven(found, &placed.home, bound, ms), cut)
     }
 
     fn refuses(&self, placed: &Partition, to: &DcName, found: &Found) -> Option<String> {

@@ -10,7 +10,8 @@ use super::confirm::confirmed;
 use super::groups;
 use super::modes;
 use super::output::{self, Table};
-use crate::admin::api::{self, MoveKind, Verdict};
+use super::verdict::claim;
+use crate::admin::api::{self, MoveKind};
 
 /// Between two looks at moves that are under way.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -335,29 +336,6 @@ fn table_of(plan: &api::MovePlan) -> String {
     out
 }
 
-fn claim(verdict: Verdict) -> String {
-    match verdict {
-        Verdict::Lossless => "lossless, proven".to_owned(),
-        Verdict::UnboundedSince { since_ms: 0 } => "unbounded, since when is not known".to_owned(),
-        Verdict::UnboundedSince { since_ms } => format!("unbounded since {}", utc(since_ms)),
-        Verdict::AtMost { since_ms, records, bytes, span_ms, first_offset } => {
-            let number = records.map(|most| output::count(most as usize, "record"));
-            let span = span_ms.map(|ms| format!("{} of writes", output::seconds(ms as f64 / 1e3)));
-            let bounds = number.into_iter().chain(bytes.map(output::bytes)).chain(span);
-            let offsets = first_offset.zip(records).map(|(first, most)| {
-                format!(", offsets {first}-{}", first.saturating_add_unsigned(most) - 1)
-            });
-            format!(
-                "at most {}{} (since {})",
-                bounds.collect::<Vec<_>>().join(" and "),
-                offsets.unwrap_or_default(),
-                utc(since_ms)
-            )
-        }
-        Verdict::Undecided => "undecided".to_owned(),
-    }
-}
-
 fn history(moves: &[api::MoveEnded]) -> String {
     if moves.is_empty() {
         return "no home has moved yet\n".to_owned();
@@ -433,6 +411,7 @@ pub(super) fn utc(unix_ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::api::Verdict;
 
     #[test]
     fn times_are_written_in_utc() {

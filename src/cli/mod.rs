@@ -25,6 +25,7 @@ mod start;
 mod telemetry;
 mod topic;
 mod topology;
+mod verdict;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 

@@ -20,6 +20,7 @@ use isobar_topology::policy::OnLag;
 
 use super::config::{self, Effective};
 use super::image::{Image, Partition, Phase};
+use super::moves::Verdict;
 use crate::model::TopicId;
 
 /// What may be at stake at most: each for itself, and at least one of them.
@@ -134,6 +135,11 @@ pub(super) fn begin(image: &mut Image, id: TopicId, from: usize) {
     for partition in &mut Arc::make_mut(topic).partitions[from..] {
         Arc::make_mut(partition).budget = bound;
     }
+}
+
+/// What a verdict may name: while there is a node that could not read one with a number, nothing.
+pub fn to_claim(image: &Image, placed: &Partition) -> Option<Bound> {
+    placed.budget.filter(|_| image.feature_level() >= Verdict::AT_MOST_FEATURE_LEVEL)
 }
 
 /// What a replica goes by: its topic's policy, and while its home is moving nothing looser than what stands here,

@@ -13,7 +13,8 @@ use super::moves::{Moved, Moving};
 use super::recovery::Recovery;
 use crate::log::Fork;
 use crate::model::{
-    DcName, HomeEpoch, LogIndex, Mode, NodeId, Offset, ReplicaId, TopicId, TopicPartition,
+    DcName, HomeEpoch, LeaderEpoch, LogIndex, Mode, NodeId, Offset, ReplicaId, TopicId,
+    TopicPartition,
 };
 
 /// The uuid of a data directory, written when it was first used.
@@ -188,6 +189,12 @@ impl Partition {
     /// node may take it out for good; an image that is further behind catches up, and is asked again.
     pub fn may_promise(&self, epoch: HomeEpoch) -> bool {
         epoch.as_u32() <= self.newest_epoch().as_u32() + EPOCHS_AHEAD_MAX
+    }
+
+    /// Where a leader epoch of an earlier home ended (R25, R26), as [`Fork::end_of_epoch`] has it. `None` for one of
+    /// the present home, and for one that is not known, which Kafka writes as -1.
+    pub fn end_of_epoch(&self, epoch: LeaderEpoch) -> Option<Offset> {
+        self.fork.as_ref().filter(|_| epoch >= 0)?.end_of_epoch(epoch)
     }
 
     pub fn voters(&self) -> impl Iterator<Item = &Replica> {

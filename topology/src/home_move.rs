@@ -67,6 +67,12 @@ impl Found {
     pub fn can_take_over(&self, to: &DcName) -> bool {
         self.sealed.contains(to)
     }
+
+    /// Whether no more than the home's exposure budget can be beyond `cut` (R16): what was at stake is what no other
+    /// DC had, so with one of them missing nothing is bounded. It may have been the best.
+    pub fn is_bounded_by_budget(&self, home: &DcName) -> bool {
+        self.missing.iter().all(|dc| dc == home)
+    }
 }
 
 /// Counts the seals of one partition.
@@ -180,6 +186,21 @@ mod tests {
         let home = found(0, &home);
         assert!(home.proven);
         assert_eq!(home.cut, last(1, 9));
+    }
+
+    #[test]
+    fn a_budget_bounds_the_loss_where_every_datacenter_but_the_home_has_said() {
+        let some = [last(1, 5), last(1, 4), None];
+        let minority = [last(1, 5), None, None];
+        for (sealed, is_bounded) in [
+            ([[None; 3], some, some], true),
+            ([some, some, some], true),
+            ([[None; 3], some, minority], false),
+            ([some, some, [None; 3]], false),
+        ] {
+            let found = found(0, &seats(sealed));
+            assert_eq!(found.is_bounded_by_budget(&dc("fra")), is_bounded, "{found:?}");
+        }
     }
 
     #[test]

@@ -30,7 +30,8 @@ pub enum Verdict {
         bytes: Option<u64>,
         /// From the oldest record to the newest.
         span_ms: Option<u64>,
-        /// Of the records that may be gone the lowest offset; `null` for several partitions at once.
+        /// Of the records that may be gone the lowest offset; `null` for several partitions at once, and where those
+        /// who have the cut are of a release that did not tell.
         first_offset: Option<i64>,
     },
     /// Not to be decided: too few have answered.

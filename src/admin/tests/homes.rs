@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::log;
+use crate::metadata::budgets::Bound;
 use crate::metadata::moves::{Aim, Kind, Moved, Moving, Suffix, Verdict};
 use crate::model::Term;
 
@@ -21,6 +22,60 @@ async fn a_plan_counts_only_who_answers_and_says_why_it_cannot_be() {
     assert_eq!((&*topic.topic, &*topic.to), ("payments", "iad"));
     assert!(topic.refused.as_ref().unwrap().contains("replicas in iad must answer"), "{topic:?}");
     assert_eq!(topic.verdict, api::Verdict::Undecided);
+}
+
+/// What a failover of a partition to iad would claim: iad answers, which is all that there is beside the home.
+async fn claimed(
+    feature_level: u32,
+    lacks: &'static str,
+    change: impl FnOnce(&mut Partition),
+) -> api::Verdict {
+    let mut image = image();
+    for node in image.nodes.values_mut() {
+        Arc::make_mut(node).feature_level = feature_level;
+    }
+    let topic = Arc::make_mut(image.topics.get_mut(&TOPIC).unwrap());
+    let placed = Arc::make_mut(&mut topic.partitions[0]);
+    placed.budget = Some(Bound { span: None, bytes: None, records: Some(10) });
+    change(placed);
+    let there = Paper { node: node(4), leader: node(4), ..paper() };
+    let other = Some(Arc::new(there));
+    let asked = Paper {
+        image: Some(Arc::new(image)),
+        alive: vec![1, 4],
+        lacks,
+        leader: node(4),
+        other,
+        ..paper()
+    };
+    let body = r#"{"kind":"failover","dc":"fra","plan_only":true}"#;
+    let (_, body) = call(asked, LOCAL, post("/v1/moves", body)).await;
+    let plan: api::MovePlan = serde_json::from_str(&body).unwrap();
+    assert_eq!((&*plan.answered, &*plan.topics[0].to), (&[1, 4][..], "iad"), "{body}");
+    plan.topics[0].verdict
+}
+
+#[tokio::test]
+async fn a_plan_claims_a_number_where_the_move_will() {
+    let at_most = |first_offset| api::Verdict::AtMost {
+        since_ms: 0,
+        records: Some(10),
+        bytes: None,
+        span_ms: None,
+        first_offset,
+    };
+    let since = api::Verdict::UnboundedSince { since_ms: 0 };
+    let level = Verdict::AT_MOST_FEATURE_LEVEL;
+    assert_eq!(claimed(level, "", |_| {}).await, at_most(Some(6)));
+    assert_eq!(claimed(level - 1, "", |_| {}).await, since, "a node could not read it");
+    assert_eq!(claimed(level, "", |placed| placed.budget = None).await, since);
+    let in_sin = |placed: &mut Partition| {
+        let replica = Replica { id: ReplicaId(5), node: node(7), ..placed.replicas[3] };
+        placed.replicas.push(replica);
+    };
+    assert_eq!(claimed(level, "", in_sin).await, since, "sin has not said");
+    let lacks = r#""log_end":6,"#;
+    assert_eq!(claimed(level, lacks, |_| {}).await, at_most(None), "an older release");
 }
 
 #[tokio::test]

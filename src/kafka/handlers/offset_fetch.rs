@@ -237,10 +237,8 @@ fn clamped(
         (end < view.progress().high_watermark).then_some(end)
     };
     let end = cluster::find(image, &partition.topic, partition.partition)
-        .filter(|_| committed.leader_epoch >= 0)
         .and_then(|at| {
-            let fork = image.partition(at)?.fork.as_ref();
-            fork.and_then(|fork| fork.end_of_epoch(committed.leader_epoch)).or_else(|| here(at))
+            image.partition(at)?.end_of_epoch(committed.leader_epoch).or_else(|| here(at))
         })
         .map(|end| end.0);
     let clamped = clamp(committed.offset, end);

@@ -27,6 +27,8 @@ pub mod wire;
 
 use std::sync::Arc;
 
+use isobar_topology::home_move::Found;
+
 use super::budgets::Bound;
 use crate::log::{Fork, Position};
 use crate::model::{DcName, HomeEpoch, NodeId, ReplicaId, TopicPartition};
@@ -98,6 +100,14 @@ pub enum Verdict {
 impl Verdict {
     /// Of every node, before one is claimed that is a number.
     pub const AT_MOST_FEATURE_LEVEL: u32 = 6;
+
+    /// Of seals that prove nothing. `bound` as [`super::budgets::to_claim`] has it, `ms` as the variants do.
+    pub fn unproven(found: &Found, home: &DcName, bound: Option<Bound>, ms: i64) -> Self {
+        match bound.filter(|_| found.is_bounded_by_budget(home)) {
+            Some(bound) => Self::AtMost { bound, ms },
+            None => Self::UnboundedSince { ms },
+        }
+    }
 
     /// That a node needs to apply it.
     pub(super) fn feature_level(self) -> u32 {

@@ -44,17 +44,9 @@ impl Carrier {
         self.counted(found).filter_map(|told| told.seal.known_until_ms).max().unwrap_or(0)
     }
 
-    /// What is beyond the cut, of an async topic: no more than its budget, where every other datacenter was asked.
-    /// What was at stake is what none of them had.
     pub(super) fn unproven(&self, found: &Found) -> Verdict {
-        let ms = self.known_until_ms(found);
-        let Course { placed, dcs, bound, .. } = &self.course;
-        let mut others = dcs.values().filter(|dc| **dc != placed.home);
-        let all_said = others.all(|dc| found.sealed.contains(dc));
-        match bound.filter(|_| all_said) {
-            Some(bound) => Verdict::AtMost { bound, ms },
-            None => Verdict::UnboundedSince { ms },
-        }
+        let Course { placed, bound, .. } = &self.course;
+        Verdict::unproven(found, &placed.home, *bound, self.known_until_ms(found))
     }
 
     pub(super) fn count(&self) -> Found {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use isobar_topology::policy::OnIsolation;
 
 use crate::log::{EpochStart, Fork, Position, Sealed};
-use crate::metadata::budgets::Bound;
+use crate::metadata::budgets::{self, Bound};
 use crate::metadata::config;
 use crate::metadata::image::{Image, Partition, Replica};
 use crate::metadata::lease;
-use crate::metadata::moves::{Activation, Aim, Choice, Chosen, Moving, Verdict};
+use crate::metadata::moves::{Activation, Aim, Choice, Chosen, Moving};
 use crate::model::{DcName, HomeEpoch, NodeId, ReplicaId, TopicPartition};
 
 /// What it is told of the move.
@@ -30,8 +30,7 @@ pub struct Course {
     /// The topic's policy is `on_isolation = "fence"`: an old home that is alive and cut off goes on
     /// acknowledging until its leases are over, and no longer (R17).
     pub fences: bool,
-    /// What the old home enforced, whichever policy of this home epoch it went by; a bound of what it had that no
-    /// other datacenter has.
+    /// What the old home enforced, whichever policy of this home epoch it went by, if a verdict may name it.
     pub bound: Option<Bound>,
 }
 
@@ -50,8 +49,7 @@ impl Course {
         let gone = placed.replicas.iter().filter(has_other).map(|r| r.id).collect();
         let effective = config::effective(image, image.topics.get(&at.topic)?);
         let fences = effective.is_some_and(|e| e.policy.on_isolation == OnIsolation::Fence);
-        let speaks = image.feature_level() >= Verdict::AT_MOST_FEATURE_LEVEL;
-        let bound = placed.budget.filter(|_| speaks);
+        let bound = budgets::to_claim(image, &placed);
         Some(Self { at, placed, aim, next: epoch, chosen, dcs, gone, fences, bound })
     }
 

@@ -87,6 +87,9 @@ fn a_home_moves_by_two_steps_and_the_replicas_change_their_roles() {
     assert_eq!(voters, [5, 4], "those that hold F; the first is the preferred leader");
     assert_eq!((now.replicas.len(), now.placement_generation), (9, 2));
     assert_eq!(now.fork.as_ref().unwrap().at, cut());
+    let of = |term: Term| now.end_of_epoch(term.leader_epoch());
+    let ends = (of(cut().term), of(epoch(2).first_term()), now.end_of_epoch(-1));
+    assert_eq!(ends, (Some(cut().offset), None, None), "of an earlier home only, and if known");
     assert_eq!(now.lossy_cut, Some(LogIndex(8)));
 }
 
