@@ -116,6 +116,11 @@ async fn nodes_of(source: &dyn Source, image: &Image) -> Vec<api::Node> {
     all(asked).await
 }
 
+/// Whether it is worth asking: who is known to be silent is not waited for.
+pub(super) fn speaks(source: &dyn Source, node: NodeId) -> bool {
+    source.is_alive(node) && source.is_heard(node)
+}
+
 /// Runs futures side by side on this task, and gives their results in order.
 pub(super) async fn all<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
     let mut running: Vec<_> = futures.map(|f| (Box::pin(f), None)).collect();

@@ -13,7 +13,7 @@ use isobar_topology::{Topology, meta_voters, timing};
 
 use super::api::{self, MoveKind};
 use super::ask::{self, Standing};
-use super::cluster::{all, image};
+use super::cluster::{all, image, speaks};
 use super::routes::Refusal;
 use super::source::Source;
 use super::topics::by_name;
@@ -160,8 +160,8 @@ fn parse_dc(topology: &Topology, key: &str, name: &str) -> Result<DcName, Refusa
 }
 
 async fn ask_all(source: &dyn Source, topology: &Topology) -> Standings {
-    // Who is known to be silent is not waited for: time counts when a home is gone.
-    let speak = topology.nodes().filter(|n| source.is_alive(n.id) && source.is_heard(n.id));
+    // Time counts when a home is gone.
+    let speak = topology.nodes().filter(|node| speaks(source, node.id));
     let asked = speak.map(|node| async { (node.id, ask::standings(source, node.id).await.ok()) });
     let told = all(asked).await;
     told.into_iter().filter_map(|(node, standings)| Some((node, standings?))).collect()

@@ -1,6 +1,7 @@
 //! The routes over a node of paper: node 1 of the built-in topology, which leads `payments-0`.
 
 mod budget;
+mod groups;
 mod homes;
 mod image;
 mod questions;
@@ -24,6 +25,7 @@ use super::server::Shared;
 use super::{
     Answer, Counts, Recorder, Server, Silent, Source, api, ask, exposition, metrics, routes,
 };
+use crate::coordinator::group::{Error, LedBack};
 use crate::metadata::image::{Image, Node, Partition, Phase, Replica, Topic};
 use crate::metadata::refusal::{Reason, Refusal};
 use crate::metadata::request::{self, Response, TopologyApplied};
@@ -51,6 +53,7 @@ struct Paper {
     alive: Vec<u32>,
     /// Other nodes are of a release whose answers lack this.
     lacks: &'static str,
+    led_back: Vec<LedBack>,
 }
 
 fn node(id: u64) -> NodeId {
@@ -112,6 +115,7 @@ fn paper() -> Paper {
         other: None,
         alive: vec![1, 2],
         lacks: "",
+        led_back: Vec::new(),
     }
 }
 
@@ -160,6 +164,10 @@ impl Source for Paper {
 
     fn peers(&self) -> Vec<PeerStats> {
         Vec::new()
+    }
+
+    fn led_back(&self) -> Answer<'_, Result<Vec<LedBack>, Error>> {
+        Box::pin(async { Ok(self.led_back.clone()) })
     }
 
     fn wan(&self) -> Option<Arc<Wan>> {

@@ -158,9 +158,8 @@ impl Source for Told {
             let Some(image) = self.image() else { return Ok(Vec::new()) };
             let end_of = move |of: &coordinator::group::TopicPartition, at: &CommittedOffset| {
                 let topic = image.topic(&of.topic)?.id;
-                let fork = image.partition(TopicPartition { topic, partition: of.partition })?;
-                let end = fork.fork.as_ref()?.end_of_epoch(at.leader_epoch);
-                end.filter(|_| at.leader_epoch >= 0).map(|end| end.0)
+                let placed = image.partition(TopicPartition { topic, partition: of.partition })?;
+                placed.end_of_epoch(at.leader_epoch).map(|end| end.0)
             };
             self.groups.led_back(end_of).await
         })

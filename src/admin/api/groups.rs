@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedBack {
     pub led_back: Vec<GroupLedBack>,
-    /// Nodes that did not answer: groups whose coordinator is there are not in the list.
+    /// Nodes that did not answer, or are known to be silent and were not asked: groups whose coordinator is there are
+    /// not in the list.
     pub silent: Vec<u32>,
 }
 
