@@ -30,7 +30,7 @@ pub struct Manifest {
     pub replica: ReplicaId,
     /// The replica was installing a snapshot or refetching: it had lost its standing (R23).
     pub installing: bool,
-    /// The epoch that wrote these entries, or the last that did.
+    /// That the replica was in. What it has may be of earlier ones alone.
     pub old_home_epoch: HomeEpoch,
     pub new_home_epoch: HomeEpoch,
     /// F. The suffix may begin below it, where the two logs parted.

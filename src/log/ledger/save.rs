@@ -283,7 +283,7 @@ impl Partition {
             node,
             replica: state.replica,
             installing: state.installing,
-            old_home_epoch: last.1.home_epoch(),
+            old_home_epoch: state.home_epoch.max(last.1.home_epoch()),
             new_home_epoch: fork.home_epoch,
             fork: fork.at,
             first_index: first,

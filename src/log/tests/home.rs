@@ -266,6 +266,12 @@ fn a_log_that_is_not_to_be_compared_is_set_aside_whole_and_begins_anew() {
     assert_eq!(store.reader(partition(0)).unwrap().start(), LogStart::default());
     assert!(store.extend(partition(0), &fork, &theirs).unwrap().holds);
     store.begin_epoch(partition(0), begun(&fork)).unwrap();
+    // Ours ends before the next one begins. That the move to epoch 2 had cut it off must not be said of it.
+    store.seal(partition(0), epoch(3)).unwrap();
+    let cut = store.set_aside(partition(0), &fork_at_end_of(&ours[10..], 3)).unwrap();
+    let m = cut.suffix.unwrap().manifest;
+    assert_eq!((m.old_home_epoch, m.new_home_epoch), (epoch(2), epoch(3)));
+    assert_eq!(m.last.1.home_epoch(), epoch(1), "nothing was written in epoch 2");
 }
 
 /// Seed 1882951022280880 of the simulator.
