@@ -8,6 +8,9 @@ from conftest import LONG
 from harness import kafka, wait, wire
 from harness.dev import NODES, Dev
 
+# Of one core.
+IDLE_CPU_MAX = 0.15
+
 
 @pytest.mark.alone
 def test_it_is_ready_soon_says_where_and_ends_in_order(own_dev):
