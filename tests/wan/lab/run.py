@@ -6,7 +6,7 @@ import json
 import time
 
 from confluent_kafka import Consumer, TopicPartition
-from harness import cli, dumps, kafka, moves, wait
+from harness import cli, dumps, kafka, wait
 
 from lab.judge import judge
 from lab.lab import Lab
