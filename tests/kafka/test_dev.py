@@ -78,15 +78,16 @@ def test_idle_it_is_cheap(own_dev, topic, figure):
         wait.for_seconds(10)
         return (dev.process.cpu_seconds() - before) / 10
 
-    # What shares the machine makes the same work dearer by half, never cheaper: the least is what it costs.
     costs = [cpu_of_a_window()]
     while len(costs) < windows and (LONG or min(costs) > IDLE_CPU_MAX):
         costs.append(cpu_of_a_window())
-    cpu = min(costs)
+    # What shares the machine makes the same work dearer by half, never cheaper: the least is what it costs. What it
+    # costs now and then, the long run finds, which is for a quiet machine.
+    cpu = sum(costs) / windows if LONG else min(costs)
     memory = dev.process.resident_bytes() / (1 << 20)
     figure(
         f"idle dev cluster, {len(NODES)} nodes, 100 partitions: {memory:.0f} MiB resident, "
-        f"{cpu:.1%} of a core in the cheapest of {len(costs)} windows, {max(costs):.1%} in the dearest"
+        f"{cpu:.1%} of a core, {min(costs):.1%} to {max(costs):.1%} in {len(costs)} windows of 10 s"
     )
     assert memory <= 400
     assert cpu <= IDLE_CPU_MAX
