@@ -162,6 +162,8 @@ def test_everybody_reads_what_one_wrote(writer, broker, topic):
 def test_a_client_may_ask_for_all_topics(broker, topic):
     """librdkafka's question for them is malformed (its issue 5049), and any Kafka answers it."""
     kafka.create_topic(broker.bootstrap(), topic)
+    # It asks whichever node it has a connection to; one in another datacenter hears of a topic a little later.
+    kafka.wait_led(",".join(broker.bootstrap(dc) for dc in ("fra", "iad", "sin")), topic, 1)
     admin = kafka.admin(broker.bootstrap())
     assert topic in admin.list_topics(timeout=30).topics
     assert f"topic \"{topic}\"" in clients.kcat("-b", broker.bootstrap(), "-L").stdout
