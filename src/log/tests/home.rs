@@ -8,12 +8,12 @@ use crate::log::disk::Disk;
 use crate::log::{Cut, EpochStart, Fork, HighWatermark, Ledger, LogStart, Position, Suffix};
 use crate::model::HomeEpoch;
 
-pub(super) fn epoch(n: u32) -> HomeEpoch {
+pub(crate) fn epoch(n: u32) -> HomeEpoch {
     HomeEpoch::new(n).unwrap()
 }
 
 /// The fork that lets epoch `n` go on from where this log ends.
-pub(super) fn fork_at_end(store: &Store, n: u32) -> Fork {
+pub(crate) fn fork_at_end(store: &Store, n: u32) -> Fork {
     let reader = store.reader(partition(0)).unwrap();
     let (index, term) = reader.last();
     let at = Position { index, term, offset: reader.next_offset() };
@@ -21,7 +21,7 @@ pub(super) fn fork_at_end(store: &Store, n: u32) -> Fork {
 }
 
 /// How epoch `n` begins at `fork`.
-pub(super) fn begun(fork: &Fork) -> ReplicaState {
+pub(crate) fn begun(fork: &Fork) -> ReplicaState {
     ReplicaState {
         home_epoch: fork.home_epoch,
         term: fork.home_epoch.first_term(),

@@ -4,7 +4,7 @@ mod basics;
 mod beside;
 mod crash;
 mod damage;
-mod home;
+pub(crate) mod home;
 mod home_crash;
 mod lifecycle;
 mod mend;

@@ -35,9 +35,12 @@ impl Replicas {
         Some(spec)
     }
 
-    /// What the disk has after another look.
-    pub(super) fn put_back(&mut self, recovered: Recovered, reader: Reader) {
+    /// What the disk has after another look, with what was promised since it looked.
+    pub(super) fn put_back(&mut self, mut recovered: Recovered, reader: Reader) {
         let at = recovered.partition;
+        if let Some(promised) = self.promised.get(&at) {
+            recovered.state.promised = recovered.state.promised.max(*promised);
+        }
         self.recovered.insert(at, recovered);
         self.readers.insert(at, reader);
     }

@@ -49,8 +49,10 @@ impl Replicas {
         {
             return Err(Refused::MovedOn { partition: at, here });
         }
+        // As its state will be: it must not be opened for what it was.
+        let promised = self.promised.entry(at).or_insert(epoch);
+        *promised = epoch.max(*promised);
         if let Some(recovered) = self.recovered.get_mut(&at) {
-            // As its state will be: it must not be opened for what it was.
             recovered.state.promised = recovered.state.promised.max(epoch);
         }
         let known_until_ms = self.host.core(at).and_then(|core| core.known_until_ms(now));
@@ -82,8 +84,15 @@ impl Replicas {
             watermark_known: true,
             log_end: recovered.next_offset,
         };
-        let epochs = recovered.epochs.iter().map(|e| (e.term, e.index, e.offset)).collect();
-        let view = Arc::new(View::new(at, progress, epochs, reader.clone()));
+        let epochs: Vec<_> = recovered.epochs.iter().map(|e| (e.term, e.index, e.offset)).collect();
+        let view = match self.sealed.get(&at) {
+            // Sealed again before it was opened.
+            Some(view) => {
+                view.begin_anew(progress, &epochs, reader.clone());
+                Arc::clone(view)
+            }
+            None => Arc::new(View::new(at, progress, epochs, reader.clone())),
+        };
         self.sealed.insert(at, Arc::clone(&view));
         Some(view)
     }
@@ -230,15 +239,17 @@ impl Mover {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::disk::Writer;
+    use super::super::spec::Policy;
     use super::*;
     use crate::log::disk::sim::SimDisk;
-    use crate::log::tests::{append_batches, files, open, partition, store_with};
-
-    /// The next home's epoch.
-    fn next() -> HomeEpoch {
-        HomeEpoch::new(2).unwrap()
-    }
+    use crate::log::tests::home::{begun, epoch, fork_at_end};
+    use crate::log::tests::{append_batches, files, node, open, partition, store_with};
+    use crate::model::{DcName, GroupId, Mode, ReplicaId};
+    use crate::replica::core::budget::Budget;
+    use crate::replica::core::config::{AckPolicy, Member, Timing};
 
     /// A node that starts with a promise on its disk opens no core, so nobody tells it the topic's policy.
     #[tokio::test]
@@ -247,14 +258,14 @@ mod tests {
         let (mut store, mut whole) = (store_with(&disk, 400), store_with(&peer, 400));
         append_batches(&mut whole, 12, &[b'v'; 60]);
         append_batches(&mut store, 3, &[b'v'; 60]);
-        store.seal(partition(0), next()).unwrap();
+        store.seal(partition(0), epoch(2)).unwrap();
         drop(store);
         let (store, _) = open(&disk);
 
         let reader = whole.reader(partition(0)).unwrap();
         let (index, term) = reader.last();
         let at = Position { index, term, offset: reader.next_offset() };
-        let fork = Arc::new(Fork { home_epoch: next(), at, epochs: reader.epochs() });
+        let fork = Arc::new(Fork { home_epoch: epoch(2), at, epochs: reader.epochs() });
         let (mover, Desk { commands, .. }) = Mover::apart([partition(0)].into_iter());
         let writing = std::thread::spawn(move || {
             let mut writer = Writer::new(store);
@@ -270,5 +281,82 @@ mod tests {
         writing.join().unwrap();
         assert!(files(&peer, ".log").len() > 3);
         assert_eq!(files(&disk, ".log"), files(&peer, ".log"));
+    }
+
+    /// The replica of the store's partition in one of its home epochs; alone in its group.
+    fn spec(home_epoch: HomeEpoch) -> Spec {
+        let (me, home) = (ReplicaId(1), "fra".parse::<DcName>().unwrap());
+        let member = Member { node: node(), dc: home.clone(), voter: true };
+        let ack = AckPolicy {
+            sync_to: 0,
+            degrade_after: None,
+            min_in_sync: 1,
+            fence: false,
+            log_append_time: false,
+            budget: Budget::NONE,
+        };
+        Spec {
+            group: GroupId { partition: partition(0), home_epoch },
+            topic_name: "orders".to_owned(),
+            me,
+            home,
+            members: BTreeMap::from([(me, member)]),
+            preferred: true,
+            placement_generation: 1,
+            fork: None,
+            lossy_cut: None,
+            stands_in: false,
+            began: Mode::default(),
+            recorded: Mode::default(),
+            timing: Timing { heartbeat_ticks: 1, election_ticks_min: 5, election_ticks_max: 10 },
+            policy: Policy {
+                ack,
+                flush: true,
+                log: log::Config::default(),
+                retention: log::Retention::default(),
+            },
+        }
+    }
+
+    /// The disk has begun an epoch, the loop has not heard of it, and the seal for the one after comes.
+    #[test]
+    fn a_replica_that_is_sealed_while_its_epoch_begins_does_not_open() {
+        let (now, at) = (Now { mono: Duration::ZERO, wall_ms: 0 }, partition(0));
+        for sealed_meanwhile in [false, true] {
+            let disk = SimDisk::new(1);
+            append_batches(&mut store_with(&disk, 400), 3, b"v");
+            let (mut store, recovered) = open(&disk);
+            let readers = recovered.into_iter().map(|r| (r, store.reader(at).unwrap()));
+            let logger = slog::Logger::root(slog::Discard, slog::o!());
+            let mut replicas = Replicas::new(node(), 1, logger, readers.collect());
+            let first = spec(HomeEpoch::default());
+            let opening = replicas.resume(&first).unwrap().unwrap();
+            let view = replicas.open(now, first, opening);
+
+            replicas.seal(now, at, epoch(2)).unwrap();
+            store.seal(at, epoch(2)).unwrap();
+            let fork = fork_at_end(&store, 2);
+            store.set_aside(at, &fork).unwrap();
+            let (recovered, reader) = store.begin_epoch(at, begun(&fork)).unwrap();
+            if sealed_meanwhile {
+                replicas.seal(now, at, epoch(3)).unwrap();
+            }
+            replicas.put_back(recovered, reader);
+
+            let resumed = replicas.resume(&spec(epoch(2)));
+            if sealed_meanwhile {
+                let refused = resumed.err().unwrap().to_string();
+                assert!(refused.contains("home epoch 3"), "{refused}");
+                assert!(
+                    Arc::ptr_eq(&replicas.open_sealed(at).unwrap(), &view),
+                    "its readers go on"
+                );
+            } else {
+                let again = replicas.open(now, spec(epoch(2)), resumed.unwrap().unwrap());
+                assert!(Arc::ptr_eq(&again, &view));
+                replicas.seal(now, at, epoch(3)).unwrap();
+            }
+            assert!(!replicas.is_open(at) && replicas.sealed_view(at).is_some());
+        }
     }
 }

@@ -44,6 +44,9 @@ pub struct Replicas {
     pub(super) closed: BTreeMap<TopicPartition, Spec>,
     /// Sealed for their next home epoch, and what they go on showing (R10).
     pub(super) sealed: BTreeMap<TopicPartition, Arc<View>>,
+    /// What the loop has promised of replicas that it has not opened since: the disk may yet give back
+    /// what it read of one before it heard of that.
+    pub(super) promised: BTreeMap<TopicPartition, HomeEpoch>,
     /// Replicas opened so far: no two draw the same random numbers.
     opened: u64,
     /// By disk; one that has not said yet has room.
@@ -127,6 +130,7 @@ impl Replicas {
             readers,
             closed: BTreeMap::new(),
             sealed: BTreeMap::new(),
+            promised: BTreeMap::new(),
             opened: 0,
             spaces: BTreeMap::new(),
             append_bytes_max: config::APPEND_BYTES_MAX,
@@ -196,6 +200,7 @@ impl Replicas {
             append_bytes_max: self.append_bytes_max,
         };
         self.opened += 1;
+        self.promised.remove(&at);
         let seed =
             self.seed ^ self.opened.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ hash(at, self.node);
         let start = restart.log.start;
@@ -226,6 +231,7 @@ impl Replicas {
         self.recovered.remove(&at);
         self.closed.remove(&at);
         self.sealed.remove(&at);
+        self.promised.remove(&at);
         self.host.remove(at)
     }
 
