@@ -330,7 +330,7 @@ impl Plan<'_> {
             standing.log_end.filter(|_| found.cut == Some(last)).map(Offset)
         });
         let bound = budgets::to_claim(self.image, placed);
-        verdict(Verdict::unproven(found, &placed.home, bound, ms), cut)
+        verdict(Verdict::unproven(found, placed, bound, ms), cut)
     }
 
     fn refuses(&self, placed: &Partition, to: &DcName, found: &Found) -> Option<String> {

@@ -13,7 +13,7 @@ use super::moves::{Moved, Moving};
 use super::recovery::Recovery;
 use crate::log::Fork;
 use crate::model::{
-    DcName, HomeEpoch, LeaderEpoch, LogIndex, Mode, NodeId, Offset, ReplicaId, TopicId,
+    DcName, HomeEpoch, LeaderEpoch, LogIndex, Mode, NodeId, Offset, ReplicaId, Term, TopicId,
     TopicPartition,
 };
 
@@ -195,6 +195,13 @@ impl Partition {
     /// the present home, and for one that is not known, which Kafka writes as -1.
     pub fn end_of_epoch(&self, epoch: LeaderEpoch) -> Option<Offset> {
         self.fork.as_ref().filter(|_| epoch >= 0)?.end_of_epoch(epoch)
+    }
+
+    /// Whether a log that ends with this entry has all that the present home epoch began with: one that has
+    /// an entry of it does, as does one that ends in the same term at or after the cut.
+    pub fn holds_beginning(&self, (term, index): (Term, LogIndex)) -> bool {
+        let ends = |fork: &Fork| term == fork.at.term && index >= fork.at.index;
+        term >= self.home_epoch.first_term() || self.fork.as_deref().is_none_or(ends)
     }
 
     pub fn voters(&self) -> impl Iterator<Item = &Replica> {

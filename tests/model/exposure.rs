@@ -14,8 +14,12 @@
 //! has persisted an entry of the leader's own term at or after it; otherwise an entry of a middle
 //! term in the other DC beats it, and the loss is more than the verdict said.
 //!
-//! Bounds: records, elections, changes of policy. Not here: modes, more than one failover, time (a budget in seconds is
-//! one in records of an unknown rate).
+//! A home that is not the first begins with records that were shown before it, some of which other DCs lack: the home
+//! before may have counted on this one to have them. So its budget bounds the loss only when the cut has what it began
+//! with. Found by the simulator: a home that had just begun had more at stake than its budget.
+//!
+//! Bounds: records, those that the home begins with, elections, changes of policy. Not here: modes, the failover by which
+//! the home began (`failover`), time (a budget in seconds is one in records of an unknown rate).
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -32,6 +36,8 @@ const REMOTE: usize = 2;
 struct Exposure {
     budget: u8,
     records: u8,
+    /// That the home begins with; none in the first home epoch.
+    inherited: u8,
     elections: u8,
     /// Of the policy, between `budget` and one more.
     changes: u8,
@@ -50,6 +56,8 @@ enum Rule {
     Loosest,
     /// While the home is moving it enforces no more than the verdict may have been chosen by.
     Still,
+    /// The verdict is the budget only if the cut has all that the home began with.
+    Begun,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq)]
@@ -90,8 +98,12 @@ enum Action {
     Hear(u8),
 }
 
+/// What a verdict claims that names no budget.
+const UNBOUNDED: u8 = u8::MAX;
+
 const BOUND: &str = "R16 no more acknowledged records are lost than the verdict says";
 const LOST: &str = "an acknowledged record is lost, within the budget";
+const ALONE: &str = "what the home began with is lost";
 
 fn dc(at: usize) -> char {
     ['B', 'C'][at]
@@ -100,6 +112,15 @@ fn dc(at: usize) -> char {
 impl Exposure {
     fn keeps(&self, rule: Rule) -> bool {
         self.off != Some(rule)
+    }
+
+    fn first_term(&self) -> Term {
+        Term::new(if self.inherited == 0 { 1 } else { 2 }, 0)
+    }
+
+    /// As `Partition::holds_beginning`; an older leader's entries are not here.
+    fn holds_beginning(&self, cut: &Log) -> bool {
+        cut.last_term() >= self.first_term() || cut.len() >= self.inherited
     }
 
     /// The last index that may be acknowledged: committed, and within the budget (k = 1).
@@ -135,14 +156,20 @@ impl Model for Exposure {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        vec![State {
-            log: Log::default(),
-            term: Term::new(1, 0),
-            commit: 0,
+        let mut log = Log::default();
+        for value in 1..=self.inherited {
+            log.push(Entry { term: Term::new(1, 0), value });
+        }
+        let dc = |len| log.prefix(len);
+        let pairs = (0..=self.inherited).flat_map(|b| (0..=self.inherited).map(move |c| [b, c]));
+        let state = |lens: [u8; REMOTE]| State {
+            log,
+            term: self.first_term(),
+            commit: self.inherited,
             dropped: BTreeSet::new(),
-            next: 1,
-            acked: 0,
-            dcs: [Log::default(); REMOTE],
+            next: self.inherited + 1,
+            acked: self.inherited,
+            dcs: lens.map(dc),
             safe: [0; REMOTE],
             sealed: [false; REMOTE],
             cut: None,
@@ -151,11 +178,12 @@ impl Model for Exposure {
             loosest: self.budget,
             claim: 0,
             enforced: self.budget,
-        }]
+        };
+        pairs.map(state).collect()
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        if state.next <= self.records && !state.log.is_full() {
+        if state.next <= self.inherited + self.records && !state.log.is_full() {
             actions.push(Action::Append);
         }
         if state.commit < state.log.len() && state.log.last_term() == state.term {
@@ -227,7 +255,12 @@ impl Model for Exposure {
                 let sealed = state.dcs.iter().zip(state.sealed).filter(|(_, sealed)| *sealed);
                 state.cut = sealed.map(|(log, _)| *log).max_by_key(Log::last);
                 let loosest = self.keeps(Rule::Loosest);
-                state.claim = if loosest { state.loosest } else { state.policy };
+                let holds = state.cut.is_some_and(|cut| self.holds_beginning(&cut));
+                state.claim = match holds || !self.keeps(Rule::Begun) {
+                    true if loosest => state.loosest,
+                    true => state.policy,
+                    false => UNBOUNDED,
+                };
             }
             Action::Change(to) => {
                 state.changes += 1;
@@ -244,7 +277,12 @@ impl Model for Exposure {
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
             Property::<Self>::always(BOUND, |_, state| lost(state) <= state.claim),
-            Property::<Self>::sometimes(LOST, |_, state| lost(state) > 0),
+            Property::<Self>::sometimes(LOST, |_, state| {
+                lost(state) > 0 && state.claim != UNBOUNDED
+            }),
+            Property::<Self>::sometimes(ALONE, |_, state| {
+                lost(state) > 0 && state.claim == UNBOUNDED
+            }),
         ]
     }
 }
@@ -277,9 +315,11 @@ impl fmt::Display for Action {
 }
 
 pub fn cases() -> Vec<Case> {
-    let base = Exposure { budget: 1, records: 3, elections: 1, changes: 0, off: None };
+    let base =
+        Exposure { budget: 1, records: 3, inherited: 0, elections: 1, changes: 0, off: None };
     let elections = Exposure { records: 2, elections: 2, ..base.clone() };
     let policy = Exposure { elections: 0, changes: 2, ..base.clone() };
+    let next_home = Exposure { records: 2, inherited: 2, ..base.clone() };
     let off = |name: &str, rule, text, bounds: &Exposure| {
         let model = Exposure { off: Some(rule), ..bounds.clone() };
         Case::caught(&format!("exposure/off/{name}"), text, BOUND, model)
@@ -288,11 +328,13 @@ pub fn cases() -> Vec<Case> {
         Case::clean("exposure/records", base.clone(), &[LOST]),
         Case::clean("exposure/elections", elections.clone(), &[LOST]),
         Case::clean("exposure/policy", policy.clone(), &[LOST]),
+        Case::clean("exposure/next-home", next_home.clone(), &[LOST, ALONE]),
         off("budget", Rule::Budget, "R16 the home stops past its budget", &base),
         off("own-term", Rule::OwnTerm, "R16+ safe by the leader's own term", &elections),
         off("enough", Rule::EnoughDcs, "R16+ a bound needs n - k + 1 DCs", &base),
         off("loosest", Rule::Loosest, "R16+ the loosest budget of the home epoch", &policy),
         off("still", Rule::Still, "R16+ a budget stands still while its home moves", &policy),
+        off("begun", Rule::Begun, "R16+ a budget bounds what its home epoch accepted", &next_home),
         Case::walks("exposure/walk", Exposure { records: 5, elections: 3, changes: 2, ..base }),
     ]
 }

@@ -1,7 +1,7 @@
 //! Moves of homes, planned and looked at.
 
 use super::*;
-use crate::log;
+use crate::log::{self, Fork, Position};
 use crate::metadata::budgets::Bound;
 use crate::metadata::moves::{Aim, Kind, Moved, Moving, Suffix, Verdict};
 use crate::model::Term;
@@ -74,6 +74,12 @@ async fn a_plan_claims_a_number_where_the_move_will() {
         placed.replicas.push(replica);
     };
     assert_eq!(claimed(level, "", in_sin).await, since, "sin has not said");
+    let begun_beyond = |placed: &mut Partition| {
+        let at = Position { index: LogIndex(1 << 40), ..Position::default() };
+        let fork = Fork { home_epoch: HomeEpoch::new(2).unwrap(), at, epochs: vec![] };
+        (placed.home_epoch, placed.fork) = (fork.home_epoch, Some(fork.into()));
+    };
+    assert_eq!(claimed(level, "", begun_beyond).await, since, "nobody has what it began with");
     let lacks = r#""log_end":6,"#;
     assert_eq!(claimed(level, lacks, |_| {}).await, at_most(None), "an older release");
 }

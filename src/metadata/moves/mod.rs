@@ -27,11 +27,12 @@ pub mod wire;
 
 use std::sync::Arc;
 
-use isobar_topology::home_move::Found;
+use isobar_topology::home_move::{Found, LastEntry};
 
 use super::budgets::Bound;
+use super::image::Partition;
 use crate::log::{Fork, Position};
-use crate::model::{DcName, HomeEpoch, NodeId, ReplicaId, TopicPartition};
+use crate::model::{DcName, HomeEpoch, LogIndex, NodeId, ReplicaId, Term, TopicPartition};
 
 pub use owed::{owed, word};
 
@@ -102,8 +103,13 @@ impl Verdict {
     pub const AT_MOST_FEATURE_LEVEL: u32 = 6;
 
     /// Of seals that prove nothing. `bound` as [`super::budgets::to_claim`] has it, `ms` as the variants do.
-    pub fn unproven(found: &Found, home: &DcName, bound: Option<Bound>, ms: i64) -> Self {
-        match bound.filter(|_| found.is_bounded_by_budget(home)) {
+    ///
+    /// A budget bounds what its home epoch has accepted. What the epoch began with may be in its home alone too, as
+    /// much as there is, until another datacenter has something of the epoch.
+    pub fn unproven(found: &Found, placed: &Partition, bound: Option<Bound>, ms: i64) -> Self {
+        let holds = |cut: LastEntry| placed.holds_beginning((Term(cut.term), LogIndex(cut.index)));
+        let is_bounded = found.is_bounded_by_budget(&placed.home) && found.cut.is_some_and(holds);
+        match bound.filter(|_| is_bounded) {
             Some(bound) => Self::AtMost { bound, ms },
             None => Self::UnboundedSince { ms },
         }

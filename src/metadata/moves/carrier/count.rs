@@ -46,7 +46,7 @@ impl Carrier {
 
     pub(super) fn unproven(&self, found: &Found) -> Verdict {
         let Course { placed, bound, .. } = &self.course;
-        Verdict::unproven(found, &placed.home, *bound, self.known_until_ms(found))
+        Verdict::unproven(found, placed, *bound, self.known_until_ms(found))
     }
 
     pub(super) fn count(&self) -> Found {
