@@ -15,6 +15,10 @@
 //! all come back that is under way, and offers again from its lowest on. The lowest that was offered is taken
 //! when it comes again.
 //!
+//! The gap need not be before the first batch that comes: 42 may have had no answer and come again, while 43 and 44 were
+//! acknowledged. So each gap is taken like this until a producer has as many batches beyond the cut as can be
+//! under way at once.
+//!
 //! Invariant: nothing below a producer's last sequence in the log is taken by this way, so no record
 //! comes twice.
 

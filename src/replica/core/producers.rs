@@ -89,6 +89,15 @@ pub enum Verdict {
     },
 }
 
+impl Producer {
+    /// Whether a batch that a client still counts on may have gone at the cut. Of those that were under way
+    /// together any may have been acknowledged there, and any be sent again here: the gap need not come first.
+    /// When as many have come since as can be under way at once, all of that is over.
+    fn may_lack(&self, cut: LogIndex) -> bool {
+        self.batches.len() < BATCHES_KEPT || self.batches.iter().any(|b| b.index <= cut.0)
+    }
+}
+
 /// The sequence after `last`; sequences wrap to 0 (KIP-98).
 fn following(last: i32) -> i32 {
     last.checked_add(1).unwrap_or(0)
@@ -112,7 +121,7 @@ impl Producers {
             };
         };
         let newest = producer.batches.last();
-        let lost = self.lossy_cut.is_some_and(|cut| newest.is_none_or(|b| b.index <= cut.0));
+        let lost = self.lossy_cut.is_some_and(|cut| producer.may_lack(cut));
         let epoch = i32::from(batch.producer_epoch);
         if epoch < producer.epoch {
             return Verdict::StaleEpoch { known: producer.epoch as i16 };
@@ -307,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_lossy_cut_a_producer_goes_on_with_its_next_and_only_once() {
+    fn after_a_lossy_cut_a_producer_goes_on_with_its_next() {
         let mut producers = Producers::default();
         producers.apply(&batch(0, 0, 3, 40), LogIndex(2), 10);
         producers.set_lossy_cut(Some(LogIndex(2)));
@@ -320,8 +329,26 @@ mod tests {
         assert!(matches!(producers.check(&next), Verdict::Duplicate { .. }));
         assert!(matches!(producers.check(&batch(0, 0, 3, 0)), Verdict::Duplicate { .. }));
         assert_eq!(producers.check(&batch(0, 46, 1, 0)), Verdict::Append);
-        let gap = Verdict::OutOfOrder { expected: 46, found: 47 };
-        assert_eq!(producers.check(&batch(0, 47, 1, 0)), gap, "no cut made this one");
+    }
+
+    /// 3 had no answer and is sent again, 4 was acknowledged and lost; so was 6.
+    #[test]
+    fn a_gap_of_the_cut_may_come_as_long_as_requests_of_before_may_be_sent_again() {
+        let mut producers = Producers::default();
+        producers.apply(&batch(0, 0, 3, 40), LogIndex(2), 10);
+        producers.set_lossy_cut(Some(LogIndex(2)));
+        producers.appended(&batch(0, 3, 1, 43), LogIndex(4), 20);
+        for (index, lacks) in [(5, 4), (6, 6)] {
+            let found = lacks + 1;
+            let next = batch(0, found, 1, 0);
+            assert_eq!(producers.check(&next), Verdict::AfterLoss { expected: lacks, found });
+            producers.appended(&next, LogIndex(index), 20);
+        }
+        for sequence in [8, 9] {
+            producers.appended(&batch(0, sequence, 1, 50), LogIndex(sequence as u64), 20);
+        }
+        let gap = Verdict::OutOfOrder { expected: 10, found: 11 };
+        assert_eq!(producers.check(&batch(0, 11, 1, 0)), gap, "no cut made this one");
     }
 
     #[test]
@@ -333,7 +360,9 @@ mod tests {
         producers.set_lossy_cut(Some(LogIndex(7)));
         assert!(matches!(producers.check(&batch(0, 1, 1, 0)), Verdict::OutOfOrder { .. }));
         assert!(matches!(producers.check(&batch(1, 5, 1, 0)), Verdict::AfterLoss { .. }));
-        producers.set_lossy_cut(Some(LogIndex(6)));
+        producers.set_lossy_cut(Some(LogIndex(3)));
+        assert!(matches!(producers.check(&batch(0, 9, 1, 0)), Verdict::AfterLoss { .. }));
+        producers.set_lossy_cut(Some(LogIndex(2)));
         assert!(matches!(producers.check(&batch(0, 9, 1, 0)), Verdict::OutOfOrder { .. }));
         let unknown = Header { producer_id: 6, ..batch(0, 9, 1, 0) };
         assert!(matches!(producers.check(&unknown), Verdict::AfterLoss { .. }));
