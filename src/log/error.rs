@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::model::{HomeEpoch, LogIndex, NodeId, Offset, Term, TopicPartition};
 
+use super::disk;
 use super::entry::Discontinuity;
 use super::fork::BadFork;
 
@@ -91,6 +92,16 @@ pub enum Error {
 
     #[error("the disk of {dir} failed earlier; nothing more is written (R20)")]
     Poisoned { dir: PathBuf },
+}
+
+impl Error {
+    /// The disk has no room for what was to be written; nothing else is wrong with it.
+    pub fn is_out_of_space(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => disk::is_out_of_space(source),
+            error => matches!(error, Self::OutOfSpace(_)),
+        }
+    }
 }
 
 /// The disk failed, and what reached it is unknown: the process ends, without an acknowledgement

@@ -217,7 +217,10 @@ impl Store {
             return Err(Error::Exists(partition));
         }
         let dir = partition_dir(&self.dir, partition);
-        make_partition_dir(&*self.disk, &dir, topic_name)?;
+        let made = make_partition_dir(&*self.disk, &dir, topic_name);
+        // Without room nothing has happened; otherwise nobody knows what is on the disk (R20).
+        self.is_poisoned |= made.as_ref().is_err_and(|error| !error.is_out_of_space());
+        made?;
         let kept = Kept {
             topic_name: topic_name.to_owned(),
             state,

@@ -8,7 +8,7 @@ use super::{CUTTING, MANIFEST, Suffix, UNBORN};
 use super::{cut_off_at, dirs_of, name_of, partition_dir, unfinished};
 use crate::log::active::Active;
 use crate::log::cut;
-use crate::log::disk::{self, DiskFile, is_out_of_space};
+use crate::log::disk::{self, DiskFile};
 use crate::log::entry::Discontinuity;
 use crate::log::error::{Context, Error, OutOfSpace};
 use crate::log::fork::{Cut, Fork};
@@ -120,7 +120,7 @@ impl Store {
         let parent = partition_dir(&self.dir, id);
         let written = self.write_suffix(&parent, &manifest, head, &text);
         match written {
-            Err(Error::Io { source, .. }) if is_out_of_space(&source) => {
+            Err(error) if error.is_out_of_space() => {
                 let cleared = self.clear_unborn(&parent);
                 self.poison_on_error(cleared)?;
                 Err(full.into())

@@ -205,6 +205,22 @@ fn a_failed_sync_of_the_journal_ends_the_store() {
 }
 
 #[test]
+fn a_failed_sync_of_a_log_that_is_made_ends_the_store_and_a_full_disk_does_not() {
+    let disk = SimDisk::new(1);
+    let mut store = store_with(&disk, 1 << 20);
+    let make = |store: &mut Store, n| store.create(partition(n), "t", state(), Config::default());
+    disk.set_capacity(disk.used_bytes());
+    assert!(make(&mut store, 1).unwrap_err().is_out_of_space());
+    disk.set_capacity(1 << 30);
+    make(&mut store, 1).unwrap();
+    disk.fail_sync("partition.toml");
+    make(&mut store, 2).unwrap_err();
+    let again = make(&mut store, 2).unwrap_err();
+    assert!(matches!(again, Error::Poisoned { .. }), "its name may never be durable: {again}");
+    assert!(store.check_disk().is_err());
+}
+
+#[test]
 fn a_full_disk_refuses_appends_and_leaves_the_log_as_it_was() {
     for segment_bytes in [700, 1 << 20] {
         for room in (0..3000).step_by(97) {
