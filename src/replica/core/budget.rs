@@ -144,17 +144,18 @@ impl Held {
         Some(waits)
     }
 
-    /// Answers those whose time is over: nothing of them was appended.
-    pub fn expire(&mut self, now: Duration, effects: &mut VecDeque<Effect>) {
-        let refused = ProduceError::OverBudget { pause: PAUSE_MAX };
+    /// Lets those go whose time is over.
+    fn expire(&mut self, now: Duration) -> Vec<Queued> {
+        let mut expired = Vec::new();
         for waits in std::mem::take(&mut self.queue) {
             if waits.produce.deadline <= now {
                 self.bytes -= waits.produce.bytes();
-                effects.push_back(Effect::Reply(waits.produce.ticket, Err(refused)));
+                expired.push(waits.produce);
             } else {
                 self.queue.push_back(waits);
             }
         }
+        expired
     }
 
     pub fn fail_all(&mut self, effects: &mut VecDeque<Effect>) {
@@ -171,7 +172,7 @@ pub enum Ruling {
     Take(Queued, Duration),
     /// It waits among the held.
     Held,
-    Refuse(ProduceError),
+    Refuse(Queued, ProduceError),
 }
 
 impl Core {
@@ -219,7 +220,7 @@ impl Core {
             return Ruling::Take(produce, Duration::ZERO);
         };
         if let Err(refused) = self.admit() {
-            return Ruling::Refuse(refused);
+            return Ruling::Refuse(produce, refused);
         }
         // A retry of what is in the log adds nothing to it.
         if self.is_known_already(&produce) {
@@ -229,13 +230,13 @@ impl Core {
         if budget.bytes.is_some_and(|most| bytes as u64 > most)
             || budget.records.is_some_and(|most| records > i64::from(most))
         {
-            return Ruling::Refuse(ProduceError::LargerThanBudget);
+            return Ruling::Refuse(produce, ProduceError::LargerThanBudget);
         }
         let admits = budget.admits(&at_stake);
         if budget.on_lag != OnLag::Throttle {
             return match admits {
                 true => Ruling::Take(produce, Duration::ZERO),
-                false => self.refuse(&at_stake, Duration::ZERO),
+                false => Ruling::Refuse(produce, self.over_budget(&at_stake, Duration::ZERO)),
             };
         }
         let pause = budget.pause(&at_stake);
@@ -243,18 +244,25 @@ impl Core {
             return Ruling::Take(produce, pause);
         }
         if self.held.bytes + bytes > HELD_BYTES_MAX || self.held.len() == HELD_MAX {
-            return self.refuse(&at_stake, PAUSE_MAX);
+            return Ruling::Refuse(produce, self.over_budget(&at_stake, PAUSE_MAX));
         }
         self.held.push(Waits { produce, due: now.mono + pause, pause });
         Ruling::Held
     }
 
-    fn refuse(&mut self, at_stake: &AtStake, pause: Duration) -> Ruling {
+    fn over_budget(&mut self, at_stake: &AtStake, pause: Duration) -> ProduceError {
         // A new leader knows in a round trip: that is nothing to wake anybody for.
         if at_stake.is_known {
             self.alarm();
         }
-        Ruling::Refuse(ProduceError::OverBudget { pause })
+        ProduceError::OverBudget { pause }
+    }
+
+    /// Answers those that have waited as long as their clients do.
+    pub(super) fn expire_held(&mut self, now: Now) {
+        for produce in self.held.expire(now.mono) {
+            self.refuse(&produce, ProduceError::OverBudget { pause: PAUSE_MAX });
+        }
     }
 
     /// The first that waits, if it need not wait any more.

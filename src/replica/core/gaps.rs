@@ -12,8 +12,8 @@
 //! Which one is the next? With several requests under way a later one may come first, for the
 //! one before it was sent to the old home, or when this leader was not ready yet; taken first it would shut the other one
 //! out. So what comes after a gap is refused when it is first offered, with a retriable error: a client then lets
-//! all come back that is under way, and offers again from its lowest on. The lowest that was offered is taken
-//! when it comes again.
+//! all come back that is under way, and offers again from its lowest on. The lowest that was offered, or refused for
+//! another reason, is taken when it comes again.
 //!
 //! The gap need not be before the first batch that comes: 42 may have had no answer and come again, while 43 and 44 were
 //! acknowledged. So each gap is taken like this until a producer has as many batches beyond the cut as can be
@@ -32,8 +32,8 @@ const OFFERED_MAX: usize = 10_000;
 /// Sequences wrap to 0 after this (KIP-98), so they have 31 bits.
 const SEQUENCE_MASK: i32 = i32::MAX;
 
-/// The lowest batch that each producer has offered to this leader after a gap, by producer id: its epoch
-/// and first sequence.
+/// The lowest batch that each producer has offered to this leader and has not in its log, by producer id: its
+/// epoch and first sequence.
 #[derive(Debug, Default)]
 pub(super) struct Gaps {
     offered: BTreeMap<i64, (i16, i32)>,
@@ -49,11 +49,18 @@ impl Gaps {
     /// Whether a batch after a gap is to be taken now: it was offered before, and nothing below it was.
     pub fn offer(&mut self, batch: &Header) -> bool {
         let this = (batch.producer_epoch, batch.base_sequence);
-        let known = self.offered.get(&batch.producer_id).copied();
-        if known == Some(this) {
+        if self.offered.get(&batch.producer_id) == Some(&this) {
             self.offered.remove(&batch.producer_id);
             return true;
         }
+        self.refused(batch);
+        false
+    }
+
+    /// A batch that may come again, and is then the next if nothing below it is known.
+    pub fn refused(&mut self, batch: &Header) {
+        let this = (batch.producer_epoch, batch.base_sequence);
+        let known = self.offered.get(&batch.producer_id).copied();
         let is_lowest = known.is_none_or(|(epoch, sequence)| {
             epoch < this.0 || epoch == this.0 && is_after(this.1, sequence)
         });
@@ -63,7 +70,17 @@ impl Gaps {
             }
             self.offered.insert(batch.producer_id, this);
         }
-        false
+    }
+
+    /// Nothing below this batch is taken any more.
+    pub fn appended(&mut self, batch: &Header) {
+        let is_over = |(epoch, sequence): &(i16, i32)| {
+            let (of, next) = (batch.producer_epoch, batch.base_sequence);
+            *epoch < of || *epoch == of && !is_after(next, *sequence)
+        };
+        if self.offered.get(&batch.producer_id).is_some_and(is_over) {
+            self.offered.remove(&batch.producer_id);
+        }
     }
 
     pub fn clear(&mut self) {
@@ -101,6 +118,19 @@ mod tests {
         assert!(!gaps.offer(&batch(5, 0, 46)), "45 is to come first");
         assert!(!gaps.offer(&batch(6, 0, 45)), "another producer's");
         assert!(gaps.offer(&batch(5, 0, 45)));
+    }
+
+    #[test]
+    fn what_was_refused_for_another_reason_comes_first() {
+        let mut gaps = Gaps::default();
+        gaps.refused(&batch(5, 0, 45));
+        assert!(!gaps.offer(&batch(5, 0, 46)) && !gaps.offer(&batch(5, 0, 46)));
+        gaps.appended(&batch(6, 0, 45));
+        gaps.appended(&batch(5, 0, 44));
+        assert!(!gaps.offer(&batch(5, 0, 46)), "45 may still come");
+        gaps.appended(&batch(5, 0, 45));
+        assert!(!gaps.offer(&batch(5, 0, 48)));
+        assert!(gaps.offer(&batch(5, 0, 48)));
     }
 
     #[test]

@@ -332,7 +332,7 @@ impl Core {
             self.watch_mode(now);
         }
         if !self.held.is_empty() {
-            self.held.expire(now.mono, &mut self.effects);
+            self.expire_held(now);
             self.flush(now);
         }
         if self.raw.has_ready() || looks || asks {

@@ -81,15 +81,12 @@ impl Core {
             self.take_or_refuse(now, held, pause, &mut entries);
         }
         for produce in queued {
-            let ticket = produce.ticket;
             match self.rule(now, produce, &entries) {
                 Ruling::Take(produce, pause) => {
                     self.take_or_refuse(now, produce, pause, &mut entries);
                 }
                 Ruling::Held => {}
-                Ruling::Refuse(refused) => {
-                    self.effects.push_back(Effect::Reply(ticket, Err(refused)));
-                }
+                Ruling::Refuse(produce, refused) => self.refuse(&produce, refused),
             }
         }
         if let Some(last) = entries.last() {
@@ -109,10 +106,20 @@ impl Core {
         pause: Duration,
         entries: &mut Vec<Entry>,
     ) {
-        let ticket = produce.ticket;
-        if let Err(refused) = self.take(now, produce, pause, entries) {
-            self.effects.push_back(Effect::Reply(ticket, Err(refused)));
+        if let Err(refused) = self.take(now, &produce, pause, entries) {
+            self.refuse(&produce, refused);
         }
+    }
+
+    /// Answers that nothing of it was appended.
+    pub(super) fn refuse(&mut self, produce: &Queued, refused: ProduceError) {
+        if self.is_leader() {
+            for bytes in &produce.batches {
+                let header = batch::Header::parse(bytes).expect("the caller has checked it");
+                self.producers.refused(&header);
+            }
+        }
+        self.effects.push_back(Effect::Reply(produce.ticket, Err(refused)));
     }
 
     /// Whether all of it is in the log.
@@ -173,7 +180,7 @@ impl Core {
     fn take(
         &mut self,
         now: Now,
-        produce: Queued,
+        produce: &Queued,
         pause: Duration,
         entries: &mut Vec<Entry>,
     ) -> Result<(), ProduceError> {
@@ -218,7 +225,7 @@ impl Core {
         let (mut answer, index) = produced.expect("a produce has at least one batch");
         answer.throttle = pause;
         answer.log_append_time_ms = self.config.ack.log_append_time.then_some(now.wall_ms);
-        let Queued { ticket, deadline, acks, .. } = produce;
+        let Queued { ticket, deadline, acks, .. } = *produce;
         let waiter = Waiter { ticket, index, deadline, answer: Answer::Produced(answer) };
         self.waiters.add(waiter, acks, self.config.ack.sync_to);
         Ok(())

@@ -160,6 +160,14 @@ impl Producers {
         self.gaps.offer(batch)
     }
 
+    /// A batch was not taken, whatever for: it may come again, and nothing that comes after it goes before it.
+    pub fn refused(&mut self, batch: &Header) {
+        let may_come = |verdict| matches!(verdict, Verdict::Append | Verdict::AfterLoss { .. });
+        if self.lossy_cut.is_some() && batch.is_idempotent() && may_come(self.check(batch)) {
+            self.gaps.refused(batch);
+        }
+    }
+
     pub fn set_lossy_cut(&mut self, cut: Option<LogIndex>) {
         self.lossy_cut = cut;
     }
@@ -167,6 +175,7 @@ impl Producers {
     /// A leader appended a checked and placed batch at `index`.
     pub fn appended(&mut self, batch: &Header, index: LogIndex, append_time_ms: i64) {
         if batch.is_idempotent() {
+            self.gaps.appended(batch);
             let id = batch.producer_id;
             let known = self.appended.get(&id).or_else(|| self.applied.get(&id));
             let mut producer = known.cloned().unwrap_or_default();

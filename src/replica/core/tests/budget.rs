@@ -135,6 +135,25 @@ fn a_retry_of_what_is_in_the_log_is_answered_at_the_end_of_the_budget_too() {
     assert_eq!(cluster.answer(next), Some(OVER));
 }
 
+/// After a lossy cut a producer may leave a gap, but not where a batch is that was only refused.
+#[test]
+fn what_a_budget_has_refused_is_no_gap_of_a_cut() {
+    let mut cluster = Cluster::new(bytes(300));
+    cluster.cores.get_mut(&r(1)).unwrap().producers.set_lossy_cut(Some(LogIndex::ZERO));
+    cluster.cut_off_home();
+    let produce = |cluster: &mut Cluster, sequence, bytes| {
+        let ticket = cluster.produce(r(1), sized(1, Some(sequence), bytes), Acks::All);
+        cluster.answer(ticket).unwrap()
+    };
+    assert!(produce(&mut cluster, 0, 0).is_ok());
+    assert_eq!(produce(&mut cluster, 1, 200), OVER);
+    let later = Err(ProduceError::AfterLoss { expected: 1, found: 2 });
+    assert_eq!([2, 2, 2].map(|sequence| produce(&mut cluster, sequence, 0)), [later; 3]);
+    cluster.heal();
+    assert!(produce(&mut cluster, 1, 200).is_ok());
+    assert!(produce(&mut cluster, 2, 0).is_ok());
+}
+
 #[test]
 fn a_new_leader_takes_nothing_before_another_datacenter_has_all_that_it_inherited() {
     let mut cluster = Cluster::new(bound(OnLag::Reject));
