@@ -36,7 +36,8 @@ const VERSION: u32 = 1;
 /// 4: sync topics degrade.
 /// 5: `__meta` is begun anew without its majority.
 /// 6: a verdict may be a number.
-pub const FEATURE_LEVEL: u32 = 6;
+/// 7: a cut that counts on the operator's word says so.
+pub const FEATURE_LEVEL: u32 = 7;
 
 /// Longest encoded command, in bytes: a topology at its limit of 1 MiB, with room. Everything else
 /// is smaller (topics of many partitions come in several commands), and an entry of this size passes
@@ -143,8 +144,8 @@ impl Command {
         match self {
             Self::AdmitDisk(_) => 2,
             Self::BeginMove(_) | Self::ReportSuffix(_) => 3,
-            Self::ChooseCut(choice) => choice.verdict.feature_level(),
-            Self::ActivateHome(activation) => activation.verdict.feature_level(),
+            Self::ChooseCut(choice) => choice.verdict.feature_level(choice.by_word),
+            Self::ActivateHome(activation) => activation.verdict.feature_level(activation.by_word),
             Self::ChangeMode(_) => 4,
             Self::RecoverMeta(_) => 5,
             Self::ReplacePlacement(p) if p.partition == TopicPartition::META => 2,

@@ -72,10 +72,11 @@ pub fn begin(image: &mut Image, begin: Begin) -> Outcome {
 }
 
 pub fn choose(image: &mut Image, choice: Choice) -> Outcome {
-    let Choice { at, home_epoch, fork, verdict } = choice;
+    let Choice { at, home_epoch, fork, verdict, by_word } = choice;
     let slot = placed(image, at)?;
     compare("home epoch", home_epoch, slot.home_epoch)?;
     let moving = fits(at, slot, &fork)?;
+    check_word(at, moving, by_word)?;
     if moving.chosen.is_none() {
         let chosen = Some(Chosen { fork: Arc::new(fork), verdict });
         let moving = Moving { chosen, ..moving.clone() };
@@ -103,6 +104,15 @@ fn fits<'a>(at: TopicPartition, now: &'a Partition, fork: &Fork) -> Result<&'a M
     }
 }
 
+/// A word that was given for one move does not stand for the one that has taken its place (R11).
+fn check_word(at: TopicPartition, moving: &Moving, by_word: bool) -> Outcome {
+    if by_word && !moving.aim.accept_loss {
+        let message = format!("nobody accepts a loss any more for the move of {at}");
+        return Err(Refusal::new(Reason::Stale, message));
+    }
+    Ok(())
+}
+
 pub fn activate(image: &mut Image, activation: Activation) -> Outcome {
     let at = activation.at;
     let topic = image.topics.get(&at.topic).map(|t| t.name.clone());
@@ -123,9 +133,10 @@ fn activated(
     activation: Activation,
     topic: Arc<str>,
 ) -> Result<(Moved, Partition), Refusal> {
-    let Activation { at, home_epoch, home, voters, fork, verdict, ended_ms } = activation;
+    let Activation { at, home_epoch, home, voters, fork, verdict, by_word, ended_ms } = activation;
     compare("home epoch", home_epoch, old.home_epoch)?;
     let moving = fits(at, old, &fork)?;
+    check_word(at, moving, by_word)?;
     compare("target", &home, &moving.aim.to)?;
     let invalid = |message| Err(Refusal::new(Reason::InvalidReplicaAssignment, message));
     let mut seats = Vec::with_capacity(old.replicas.len());

@@ -99,6 +99,9 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Of every node, before a command counts on a word that must still stand.
+    pub const WORD_FEATURE_LEVEL: u32 = 7;
+
     /// Of every node, before one is claimed that is a number.
     pub const AT_MOST_FEATURE_LEVEL: u32 = 6;
 
@@ -116,8 +119,9 @@ impl Verdict {
     }
 
     /// That a node needs to apply it.
-    pub(super) fn feature_level(self) -> u32 {
+    pub(super) fn feature_level(self, by_word: bool) -> u32 {
         match self {
+            _ if by_word => Self::WORD_FEATURE_LEVEL,
             Self::Lossless | Self::UnboundedSince { .. } => 3,
             Self::AtMost { .. } => Self::AT_MOST_FEATURE_LEVEL,
         }
@@ -209,6 +213,8 @@ pub struct Choice {
     pub home_epoch: HomeEpoch,
     pub fork: Fork,
     pub verdict: Verdict,
+    /// Nobody could prove that nothing is lost of what was sync: it counts on the operator's word, which must still stand.
+    pub by_word: bool,
 }
 
 /// Ends a move: the next home epoch begins (R13).
@@ -222,6 +228,8 @@ pub struct Activation {
     pub voters: Vec<ReplicaId>,
     pub fork: Fork,
     pub verdict: Verdict,
+    /// Nobody could prove that nothing is lost of what was sync: it counts on the operator's word, which must still stand.
+    pub by_word: bool,
     pub ended_ms: i64,
 }
 

@@ -60,6 +60,8 @@ pub struct ChoiceWire {
     fork: ForkWire,
     #[prost(message, required, tag = "4")]
     verdict: VerdictWire,
+    #[prost(bool, tag = "5")]
+    by_word: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -103,6 +105,8 @@ pub struct ActivationWire {
     verdict: VerdictWire,
     #[prost(int64, tag = "7")]
     ended_ms: i64,
+    #[prost(bool, tag = "8")]
+    by_word: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -284,6 +288,7 @@ impl From<&Choice> for ChoiceWire {
             home_epoch: choice.home_epoch.as_u32(),
             fork: (&choice.fork).into(),
             verdict: choice.verdict.into(),
+            by_word: choice.by_word,
         }
     }
 }
@@ -297,6 +302,7 @@ impl TryFrom<ChoiceWire> for Choice {
             home_epoch: wire::home_epoch(wire.home_epoch)?,
             fork: wire.fork.try_into()?,
             verdict: wire.verdict.try_into()?,
+            by_word: wire.by_word,
         })
     }
 }
@@ -382,6 +388,7 @@ impl From<&Activation> for ActivationWire {
             fork: (&a.fork).into(),
             verdict: a.verdict.into(),
             ended_ms: a.ended_ms,
+            by_word: a.by_word,
         }
     }
 }
@@ -397,6 +404,7 @@ impl TryFrom<ActivationWire> for Activation {
             voters: wire.voters.into_iter().map(ReplicaId).collect(),
             fork: wire.fork.try_into()?,
             verdict: wire.verdict.try_into()?,
+            by_word: wire.by_word,
             ended_ms: wire.ended_ms,
         })
     }

@@ -406,6 +406,7 @@ impl Carrier {
             home_epoch: placed.home_epoch,
             fork: Fork::clone(&plan.chosen.fork),
             verdict: plan.chosen.verdict,
+            by_word: self.course.by_word && plan.chosen.verdict != Verdict::Lossless,
         });
         self.stage = Stage::Choosing(plan);
         self.effects.push_back(Effect::Choose(self.attempt, choice));
@@ -471,6 +472,7 @@ impl Carrier {
             voters: holders,
             fork: Fork::clone(&fork),
             verdict,
+            by_word: self.course.by_word && verdict != Verdict::Lossless,
             ended_ms: 0,
         });
         let wait = self.leases();

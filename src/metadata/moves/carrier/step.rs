@@ -10,7 +10,7 @@ use crate::metadata::budgets::{self, Bound};
 use crate::metadata::config;
 use crate::metadata::image::{Image, Partition, Replica};
 use crate::metadata::lease;
-use crate::metadata::moves::{Activation, Aim, Choice, Chosen, Moving};
+use crate::metadata::moves::{Activation, Aim, Choice, Chosen, Moving, Verdict};
 use crate::model::{DcName, HomeEpoch, NodeId, ReplicaId, TopicPartition};
 
 /// What it is told of the move.
@@ -30,6 +30,8 @@ pub struct Course {
     /// The topic's policy is `on_isolation = "fence"`: an old home that is alive and cut off goes on
     /// acknowledging until its leases are over, and no longer (R17).
     pub fences: bool,
+    /// Whether what is not proven counts on the operator's word, and may say so.
+    pub by_word: bool,
     /// What the old home enforced, whichever policy of this home epoch it went by, if a verdict may name it.
     pub bound: Option<Bound>,
 }
@@ -50,7 +52,10 @@ impl Course {
         let effective = config::effective(image, image.topics.get(&at.topic)?);
         let fences = effective.is_some_and(|e| e.policy.on_isolation == OnIsolation::Fence);
         let bound = budgets::to_claim(image, &placed);
-        Some(Self { at, placed, aim, next: epoch, chosen, dcs, gone, fences, bound })
+        let by_word = aim.accept_loss
+            && placed.ever_sync
+            && image.feature_level() >= Verdict::WORD_FEATURE_LEVEL;
+        Some(Self { at, placed, aim, next: epoch, chosen, dcs, gone, fences, by_word, bound })
     }
 
     /// Whether it still is that move; that its cut has been chosen since does not make it another

@@ -41,6 +41,7 @@ fn course(kind: Kind, sync: bool, fences: bool) -> Course {
         chosen: None,
         placed,
         fences,
+        by_word: false,
         bound: None,
     }
 }
@@ -244,13 +245,15 @@ fn without_the_proof_a_sync_topic_stays_where_it_is_until_somebody_gives_the_wor
     assert_eq!(script.effects(), []);
     assert!(script.carrier.stuck().unwrap().contains("--accept-loss"));
     let mut word = course(Kind::Failover, true, false);
-    word.aim.accept_loss = true;
+    (word.aim.accept_loss, word.by_word) = (true, true);
     let mut script = Script::of(word);
     let of = script.expect_seals();
     script.sealed(of, &of_three);
     script.silent(of, &[1, 2, 3, 7, 8, 9]);
+    let activation = script.activated();
     // What replica 4 said.
-    assert_eq!(script.activated().verdict, Verdict::UnboundedSince { ms: 600 });
+    assert_eq!(activation.verdict, Verdict::UnboundedSince { ms: 600 });
+    assert!(activation.by_word);
 }
 
 #[test]

@@ -63,6 +63,7 @@ fn activation(at: TopicPartition, home: &str, voters: &[u64]) -> Activation {
         voters: voters.iter().copied().map(ReplicaId).collect(),
         fork: Fork { home_epoch: epoch(2), at: cut(), epochs },
         verdict: Verdict::UnboundedSince { ms: 3 },
+        by_word: false,
         ended_ms: 9,
     }
 }
@@ -132,12 +133,50 @@ fn a_step_that_comes_late_or_twice_changes_nothing() {
 }
 
 fn choose(world: &mut World, from: Activation) -> Result<(), Reason> {
-    let Activation { at, home_epoch, fork, verdict, .. } = from;
-    let choice = Choice { at, home_epoch, fork, verdict };
+    let Activation { at, home_epoch, fork, verdict, by_word, .. } = from;
+    let choice = Choice { at, home_epoch, fork, verdict, by_word };
     match world.ask(Request::ChooseCuts { choices: vec![choice] }).unwrap() {
         Response::CutsChosen(mut results) => results.remove(0).map_err(|r| r.reason),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn who_carries_a_move_counts_on_the_word_where_a_topic_was_sync() {
+    let mut world = World::new();
+    for replication in ["sync", "async"] {
+        world.create(topic(replication, 1, &[("isobar.replication", replication)])).unwrap();
+        let topic = world.image.topic(replication).unwrap().id;
+        let at = TopicPartition { topic, partition: 0 };
+        for accept_loss in [true, false] {
+            let mut begin = begin(at, Kind::Failover, "iad");
+            begin.aim.accept_loss = accept_loss;
+            ask(&mut world, begin).unwrap();
+            let counts = replication == "sync" && accept_loss;
+            assert_eq!(Course::of(&world.image, at).unwrap().by_word, counts);
+        }
+    }
+}
+
+/// By who carries the move and has not heard that it was taken back.
+#[test]
+fn a_word_that_was_taken_back_moves_nothing() {
+    let (mut world, at) = world();
+    let of = |accept_loss| {
+        let begin = begin(at, Kind::Failover, "iad");
+        Begin { aim: Aim { accept_loss, ..begin.aim }, ..begin }
+    };
+    let by_word = Activation { by_word: true, ..activation(at, "iad", &[4, 5]) };
+    ask(&mut world, of(true)).unwrap();
+    ask(&mut world, of(false)).unwrap();
+    assert_eq!(choose(&mut world, by_word.clone()), Err(Reason::Stale));
+    assert_eq!(activate(&mut world, by_word.clone()), Err(Reason::Stale));
+    assert_eq!(partition(&world, at).moving().unwrap().chosen, None);
+    ask(&mut world, of(true)).unwrap();
+    choose(&mut world, by_word.clone()).unwrap();
+    activate(&mut world, by_word).unwrap();
+    assert!(world.image.moved[0].accept_loss);
+    assert!(world.commands.iter().any(|c| c.feature_level() == Verdict::WORD_FEATURE_LEVEL));
 }
 
 /// With another cut.
