@@ -1,7 +1,6 @@
 //! Leases between this node and the leader of `__meta`, over the RPC lane, which takes a hop
 //! through a third DC where the direct path is cut.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,10 +13,9 @@ use tokio::time::Instant;
 
 use super::inbound::{Answer, method};
 use crate::metadata::image::Image;
-use crate::metadata::lease::{Granted, Grantor, Holder, Renew, Wait};
-use crate::metadata::moves::Kind;
+use crate::metadata::lease::{Granted, Grantor, Holder, Renew, Wait, left};
 use crate::metadata::service;
-use crate::model::{HomeEpoch, LeaderEpoch, NodeId, TopicPartition};
+use crate::model::{LeaderEpoch, NodeId, TopicPartition};
 use crate::replica::driver::Orders;
 use crate::replica::{self, Role};
 
@@ -164,21 +162,6 @@ pub async fn hold(
     }
 }
 
-/// Partitions whose home has moved, or is being moved by force, and the epoch from which on a lease is one for them.
-fn left(image: &Image) -> BTreeMap<TopicPartition, HomeEpoch> {
-    let mut left = BTreeMap::new();
-    for (topic, of) in &image.topics {
-        for (partition, placed) in (0..).zip(&of.partitions) {
-            let forced = placed.moving().filter(|m| m.aim.kind == Kind::Failover);
-            let from = forced.map_or(placed.home_epoch, |moving| moving.epoch);
-            if from > HomeEpoch::FIRST {
-                left.insert(TopicPartition { topic: *topic, partition }, from);
-            }
-        }
-    }
-    left
-}
-
 async fn ask(
     transport: &Transport,
     leader: NodeId,
@@ -188,32 +171,4 @@ async fn ask(
     let body = Bytes::from(renew.encode_to_vec());
     let answer = transport.call(leader, method::RENEW, body, timeout).await.ok()?;
     Granted::parse(&answer).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::metadata::command::Command;
-    use crate::metadata::fixture::{World, topic};
-    use crate::metadata::moves::{Aim, Begin};
-
-    #[test]
-    fn a_lease_is_none_for_a_home_that_is_moved_by_force() {
-        let mut world = World::new();
-        world.create(topic("t", 2, &[])).unwrap();
-        let at = |partition| {
-            let topic = world.image.topic("t").unwrap().id;
-            TopicPartition { topic, partition }
-        };
-        let (first, second) = (at(0), at(1));
-        assert_eq!(left(&world.image), BTreeMap::new());
-        for (at, kind) in [(first, Kind::Failover), (second, Kind::Switchover)] {
-            let to = "iad".parse().unwrap();
-            let aim = Aim { kind, to, accept_loss: false, automatic: false, began_ms: 1 };
-            let begin = Begin { at, home_epoch: HomeEpoch::FIRST, aim };
-            world.apply(Command::BeginMove(begin)).unwrap();
-        }
-        let next = HomeEpoch::new(2).unwrap();
-        assert_eq!(left(&world.image), BTreeMap::from([(first, next)]), "the other hands off");
-    }
 }

@@ -22,7 +22,9 @@ use std::time::Duration;
 use isobar_topology::timing::Lease;
 use prost::Message;
 
-use crate::model::{LeaderEpoch, NodeId, Offset};
+use super::image::Image;
+use super::moves::Kind;
+use crate::model::{HomeEpoch, LeaderEpoch, NodeId, Offset, TopicPartition};
 
 /// How much longer than L the grantor waits, in percent: the two clocks may run at rates that
 /// differ by a tenth.
@@ -214,6 +216,21 @@ impl Grantor {
     }
 }
 
+/// Partitions whose home has moved, or is being moved by force, and the epoch from which on a lease is one for them.
+pub fn left(image: &Image) -> BTreeMap<TopicPartition, HomeEpoch> {
+    let mut left = BTreeMap::new();
+    for (topic, of) in &image.topics {
+        for (partition, placed) in (0..).zip(&of.partitions) {
+            let forced = placed.moving().filter(|m| m.aim.kind == Kind::Failover);
+            let from = forced.map_or(placed.home_epoch, |moving| moving.epoch);
+            if from > HomeEpoch::FIRST {
+                left.insert(TopicPartition { topic: *topic, partition }, from);
+            }
+        }
+    }
+    left
+}
+
 /// What a move waits for before its verdict may be one with a loss.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wait {
@@ -250,6 +267,9 @@ fn with_drift(length: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metadata::command::Command;
+    use crate::metadata::fixture::{World, topic};
+    use crate::metadata::moves::{Aim, Begin};
 
     fn s(seconds: f64) -> Duration {
         Duration::from_secs_f64(seconds)
@@ -395,5 +415,25 @@ mod tests {
         let newer = Renew { version: 2, ..renew };
         assert_eq!(Renew::parse(&newer.encode_to_vec()), Err(Error::Version(2)));
         assert!(Granted::parse(b"\xff\xff").is_err());
+    }
+
+    #[test]
+    fn a_lease_is_none_for_a_home_that_is_moved_by_force() {
+        let mut world = World::new();
+        world.create(topic("t", 2, &[])).unwrap();
+        let at = |partition| {
+            let topic = world.image.topic("t").unwrap().id;
+            TopicPartition { topic, partition }
+        };
+        let (first, second) = (at(0), at(1));
+        assert_eq!(left(&world.image), BTreeMap::new());
+        for (at, kind) in [(first, Kind::Failover), (second, Kind::Switchover)] {
+            let to = "iad".parse().unwrap();
+            let aim = Aim { kind, to, accept_loss: false, automatic: false, began_ms: 1 };
+            let begin = Begin { at, home_epoch: HomeEpoch::FIRST, aim };
+            world.apply(Command::BeginMove(begin)).unwrap();
+        }
+        let next = HomeEpoch::new(2).unwrap();
+        assert_eq!(left(&world.image), BTreeMap::from([(first, next)]), "the other hands off");
     }
 }

@@ -155,15 +155,15 @@ fn version(found: u32) -> Result<(), Error> {
 }
 
 pub fn sealed((sealed, gone): &(Sealed, LetGo)) -> Bytes {
-    let last = Position { index: sealed.last.0, term: sealed.last.1, offset: sealed.next_offset };
+    let seal = Seal::of(sealed, gone.known_until_ms);
     let begins = |e: &EpochStart| Position { index: e.index, term: e.term, offset: e.offset };
     let wire = SealedWire {
         version: VERSION,
-        replica: sealed.replica.0,
-        last: Some(last.into()),
-        epochs: sealed.epochs.iter().map(|e| begins(e).into()).collect(),
-        uncounted: sealed.installing || sealed.damaged,
-        known_until_ms: gone.known_until_ms,
+        replica: seal.replica.0,
+        last: Some(seal.last.into()),
+        epochs: seal.epochs.iter().map(|e| begins(e).into()).collect(),
+        uncounted: seal.uncounted,
+        known_until_ms: seal.known_until_ms,
     };
     wire.encode_to_vec().into()
 }

@@ -36,7 +36,7 @@ impl Replicas {
     }
 
     /// What the disk has after another look, with what was promised since it looked.
-    pub(super) fn put_back(&mut self, mut recovered: Recovered, reader: Reader) {
+    pub fn put_back(&mut self, mut recovered: Recovered, reader: Reader) {
         let at = recovered.partition;
         if let Some(promised) = self.promised.get(&at) {
             recovered.state.promised = recovered.state.promised.max(*promised);
