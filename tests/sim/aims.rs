@@ -10,8 +10,9 @@
 
 use rand::Rng;
 
+use crate::event::Event;
 use crate::scenario::{MILLI, NODES_PER_DC, SECOND, dc_of};
-use crate::world::{Event, World};
+use crate::world::World;
 
 /// What a node has just done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

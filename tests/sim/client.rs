@@ -45,7 +45,7 @@ pub struct Batch {
     pub ids: Vec<u64>,
     pub bytes: Bytes,
     pub invoked: Micros,
-    number: u64,
+    pub number: u64,
     in_flight: Option<u64>,
 }
 
@@ -65,6 +65,9 @@ pub struct Producer {
     attempts: u64,
     /// For the report of a producer that never gets its answer.
     last_error: Option<ProduceError>,
+    /// It has left a gap, and lets all come back that is under way before it offers again from its lowest on, as
+    /// clients do after a retriable error.
+    drains: bool,
 }
 
 /// What came of a response.
@@ -95,6 +98,7 @@ impl Producer {
             next_id: 0,
             attempts: 0,
             last_error: None,
+            drains: false,
         }
     }
 
@@ -113,6 +117,7 @@ impl Producer {
             next_id: 0,
             attempts: 0,
             last_error: None,
+            drains: false,
         }
     }
 
@@ -145,20 +150,25 @@ impl Producer {
             records.push(Record { key: None, value: Some(value.into()) });
             ids.push(id);
         }
-        let mut bytes = BytesMut::from(&record::build(&records, wall_ms(now))[..]);
-        if self.is_idempotent {
-            bytes[43..51].copy_from_slice(&(self.index as i64 + 1_000).to_be_bytes());
-            bytes[51..53].copy_from_slice(&0i16.to_be_bytes());
-            bytes[53..57].copy_from_slice(&self.sequence.to_be_bytes());
-            self.sequence += ids.len() as i32;
-            let crc = batch::crc_of(&bytes);
-            bytes[17..21].copy_from_slice(&crc.to_be_bytes());
-        }
-        let bytes = bytes.freeze();
+        let bytes = record::build(&records, wall_ms(now));
+        let bytes = if self.is_idempotent { self.sign(&bytes, ids.len()) } else { bytes };
         batch::check(&bytes).expect("a batch that a broker takes");
         let number = self.made;
         self.made += 1;
         self.unacked.push_back(Batch { ids, bytes, invoked: now, number, in_flight: None });
+    }
+
+    /// With the producer's id and the next sequence in it.
+    fn sign(&mut self, bytes: &[u8], records: usize) -> Bytes {
+        let mut bytes = BytesMut::from(bytes);
+        let id = self.index as i64 + 1_000;
+        bytes[43..51].copy_from_slice(&id.to_be_bytes());
+        bytes[51..53].copy_from_slice(&0i16.to_be_bytes());
+        bytes[53..57].copy_from_slice(&self.sequence.to_be_bytes());
+        self.sequence += records as i32;
+        let crc = batch::crc_of(&bytes);
+        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+        bytes.freeze()
     }
 
     /// What keeps it waiting, in words; `None` if it has all its answers.
@@ -177,6 +187,11 @@ impl Producer {
         self.unacked.iter().any(|b| b.in_flight.is_none())
     }
 
+    /// Whether all that was under way has come back, after a gap.
+    pub fn has_drained(&self) -> bool {
+        self.drains && self.unacked.iter().all(|b| b.in_flight.is_none())
+    }
+
     /// Where to send, by what `leads` says of the partition's leader; anywhere if nobody knows.
     pub fn find_leader(&mut self, leads: Option<usize>, rng: &mut SmallRng) -> usize {
         *self.leader.get_or_insert_with(|| leads.unwrap_or_else(|| rng.gen_range(0..NODES)))
@@ -185,6 +200,10 @@ impl Producer {
     pub fn take_waiting(&mut self, at: TopicPartition, rng: &mut SmallRng) -> Vec<Request> {
         let mut requests = Vec::new();
         let (client, acks) = (Some(self.index), self.acks);
+        if self.drains && self.unacked.iter().any(|b| b.in_flight.is_some()) {
+            return requests;
+        }
+        self.drains = false;
         for batch in self.unacked.iter_mut().filter(|b| b.in_flight.is_none()) {
             self.attempts += 1;
             batch.in_flight = Some(self.attempts);
@@ -213,6 +232,8 @@ impl Producer {
         };
         self.leader = None;
         self.last_error = error;
+        // What is under way to an old leader may come before it: it is waited for, as by librdkafka.
+        self.drains |= self.is_idempotent;
         if self.is_idempotent {
             self.unacked[position].in_flight = None;
             return Outcome::Retry;

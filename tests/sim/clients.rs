@@ -1,14 +1,16 @@
 //! The world's side of the clients: requests on their way, answers, and what readers get.
 
-use isobar::model::batch;
+use bytes::Bytes;
+use isobar::model::{Term, batch, record};
 use isobar::replica::ReadError;
 use rand::Rng;
 
 use crate::client::{Outcome, Request, Response};
+use crate::event::Event;
 use crate::invariants::{Violation, same_bytes};
-use crate::oracle::{Acked, hash_of};
+use crate::oracle::{Acked, hash_of_bytes};
 use crate::scenario::{MILLI, Micros, NODES, NODES_PER_DC, SECOND, dc_of, node_of};
-use crate::world::{Event, World};
+use crate::world::World;
 
 /// Requests or answers that a broken client connection swallows.
 const LOST: f64 = 0.005;
@@ -47,10 +49,14 @@ impl World {
         let leads = running.and_then(|r| r.leaders.of(at)).map(|l| node_of(l.node));
         let node = self.producers[producer].find_leader(leads, &mut self.rng);
         let delay = self.client_delay(producer, node);
+        let mut is_broken = false;
         for request in self.producers[producer].take_waiting(at, &mut self.rng) {
             let patience = request.timeout.as_micros() as Micros + PATIENCE;
             self.after(patience, Event::GiveUp(producer, request.attempt));
-            if !self.rng.gen_bool(LOST) {
+            // What a broken connection swallows, it swallows with all that follows.
+            is_broken &= self.scenario.moves.is_some();
+            is_broken |= self.rng.gen_bool(LOST);
+            if !is_broken {
                 // One connection: requests arrive in the order in which they were sent.
                 self.after(delay, Event::Request(node, Box::new(request)));
             }
@@ -58,6 +64,7 @@ impl World {
     }
 
     pub fn request(&mut self, node: usize, request: Request) {
+        crate::show::request(self.now, node, &request);
         if self.nodes[node].running.is_some() {
             self.with(node, |running| running.inbox.requests.push(request));
         } else if let Some(client) = request.client {
@@ -67,26 +74,37 @@ impl World {
     }
 
     pub fn respond(&mut self, client: usize, attempt: u64, response: Response) {
+        crate::show::response(self.now, client, attempt, &response);
         let producer = &mut self.producers[client];
         let partition = producer.partition;
         let is_promised = producer.is_promised(&self.scenario);
         let outcome = producer.hear(attempt, response);
         let history = &mut self.oracle.partitions[partition];
         match outcome {
-            Outcome::Late => {}
-            Outcome::Acked(batch, produced) => history.acked.push(Acked {
-                ids: batch.ids,
-                base: produced.base_offset.0,
-                invoked: batch.invoked,
-                acked: self.now,
-                is_promised,
-            }),
+            Outcome::Late => return,
+            Outcome::Acked(batch, produced) => {
+                let term = Term(produced.leader_epoch as u64);
+                let epoch = term.home_epoch();
+                history.acked.push(Acked {
+                    ids: batch.ids,
+                    epoch,
+                    base: produced.base_offset.0,
+                    invoked: batch.invoked,
+                    acked: self.now,
+                    is_promised,
+                });
+            }
             Outcome::Refused(batch) => history.refused.extend(batch.ids),
             Outcome::Unknown(batch) => history.unknown.extend(batch.ids),
             Outcome::Retry => {
                 let backoff = self.rng.gen_range(20 * MILLI..300 * MILLI);
                 self.after(backoff, Event::Retry(client));
+                return;
             }
+        }
+        // It may have been the last that was waited for.
+        if self.producers[client].has_drained() {
+            self.pump(client);
         }
     }
 
@@ -114,8 +132,15 @@ impl World {
             }
             Err(ReadError::Log(error)) => panic!("n{} cannot read {from}: {error}", node + 1),
         };
+        let epoch = self.core(node, partition).map(|core| core.config().group.home_epoch);
         for bytes in &records.batches {
             let header = batch::check(bytes).expect("a batch whose CRC is true");
+            let (last, term) = (header.next_offset().0 - 1, Some(header.leader_epoch as u64));
+            let history = &self.oracle.partitions[partition];
+            if epoch.is_some_and(|epoch| !history.is_kept(epoch, last, term)) {
+                // Of a home that has ended before it, and has not heard of it.
+                break;
+            }
             let hash = self.trace_read(node, header.base_offset.0, bytes);
             let read = &mut self.oracle.partitions[partition].read;
             same_bytes::check_read(node, read, header.base_offset.0, hash)?;
@@ -127,8 +152,17 @@ impl World {
     }
 
     fn trace_read(&mut self, node: usize, base: i64, bytes: &[u8]) -> u64 {
-        let hash = hash_of(bytes);
+        let hash = hash_of_bytes(bytes);
         self.trace.note((self.now, node, base, hash));
         hash
     }
+}
+
+/// The ids of all records in batches as producers made them.
+pub fn ids_of(batches: &[Bytes]) -> Vec<u64> {
+    let records = batches.iter().flat_map(|bytes| {
+        let placed = record::parse(bytes).expect("a batch that a client made");
+        placed.into_iter().map(|one| one.record.value.expect("every record has one"))
+    });
+    records.map(|value| u64::from_be_bytes(value[..8].try_into().expect("eight bytes"))).collect()
 }

@@ -3,16 +3,53 @@
 use isobar::log::{self, Write};
 use isobar::model::TopicPartition;
 use isobar::replica::core::raft_log::Wanted;
+use isobar::replica::driver::disk::Command;
 use rand::Rng;
 
+use crate::event::Event;
 use crate::invariants::Violation;
-use crate::node::Node;
+use crate::node::{Node, Running, Task, Work};
+use crate::oracle::Log;
 use crate::scenario::{MILLI, SECOND};
 use crate::show;
-use crate::world::{Event, World};
+use crate::world::World;
 
 /// A read of a lagging replica's entries.
 pub type Read = (TopicPartition, Wanted, log::Reader);
+
+/// Of what a move asks of the disk.
+pub fn partition_of(command: &Command) -> TopicPartition {
+    match command {
+        Command::SetConfig(at, ..)
+        | Command::Ledger(at, ..)
+        | Command::Seal(at, ..)
+        | Command::Cut(at, ..)
+        | Command::SetAside(at, ..)
+        | Command::Extend(at, ..)
+        | Command::BeginEpoch(at, ..) => *at,
+        _ => unreachable!("nothing else is asked of the disk here"),
+    }
+}
+
+impl Running {
+    /// All writes up to the next order, or that order.
+    fn next_work(&mut self) -> Option<Work> {
+        let mut writes = Vec::new();
+        while let Some(task) = self.to_write.pop_front() {
+            match task {
+                Task::Write(write, note) => writes.push((write, note)),
+                Task::Order(command) if writes.is_empty() => {
+                    return Some(Work::Order(Box::new(command)));
+                }
+                order @ Task::Order(_) => {
+                    self.to_write.push_front(order);
+                    break;
+                }
+            }
+        }
+        (!writes.is_empty()).then_some(Work::Commit(writes))
+    }
+}
 
 impl World {
     /// Begins a commit of all that waits, unless one is under way.
@@ -24,7 +61,7 @@ impl World {
         if running.committing.is_some() || running.to_write.is_empty() {
             return;
         }
-        running.committing = Some(std::mem::take(&mut running.to_write));
+        running.committing = running.next_work();
         let life = *life;
         let mut delay = self.rng.gen_range(fast..=slow);
         if is_slow {
@@ -43,7 +80,10 @@ impl World {
         self.trace.note((self.now, node, "commit"));
         show::line(self.now, node, || "commits".to_owned());
         let Some(running) = self.alive(node, life) else { return Ok(()) };
-        let writes = running.committing.take().expect("a commit ends once");
+        let writes = match running.committing.take().expect("a commit ends once") {
+            Work::Commit(writes) => writes,
+            Work::Order(command) => return self.obeyed(node, *command),
+        };
         match running.writer.commit(writes.clone()) {
             Ok(done) => {
                 running.inbox.done.extend(done);
@@ -55,11 +95,37 @@ impl World {
             // The process ends (R20).
             Err(_) => {
                 if let Some(running) = &mut self.nodes[node].running {
-                    running.committing = Some(writes);
+                    running.committing = Some(Work::Commit(writes));
                 }
                 self.end_process(node, false, None);
             }
         }
+        Ok(())
+    }
+
+    /// The disk has done what a move asked of it.
+    fn obeyed(&mut self, node: usize, command: Command) -> Result<(), Violation> {
+        let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
+        let at = partition_of(&command);
+        let asks = matches!(command, Command::SetConfig(..) | Command::Ledger(..));
+        running.writer.obey(command);
+        if running.writer.store.check_disk().is_err() {
+            // The process ends (R20).
+            self.oracle.rewritten(node, at, None)?;
+            self.end_process(node, false, None);
+            return Ok(());
+        }
+        if !asks {
+            let log = running.writer.store.reader(at).ok().and_then(|reader| Log::read(&reader));
+            self.oracle.rewritten(node, at, log)?;
+            for task in &running.to_write {
+                if let Task::Write(write, _) = task {
+                    self.oracle.still_given(node, at, write);
+                }
+            }
+        }
+        self.poll_jobs(node);
+        self.commit_soon(node);
         Ok(())
     }
 

@@ -1,13 +1,19 @@
 //! The end of a run: whether all is as it should be, and what the logs say then.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
 
-use isobar::log::Reader;
+use isobar::log::{Ledger, Reader};
+use isobar::metadata::moves::Moved;
 use isobar::model::{Offset, TopicPartition, record};
 use isobar::replica::core::Core;
 
-use crate::invariants::{Violation, acked, converged, exposed_stays, same_files};
-use crate::oracle::Log;
+use crate::clients::ids_of;
+use crate::invariants::{Violation, acked, converged, exposed_stays, ledger, same_files};
+use crate::meta::{Proposal, Proposer};
+use crate::node::DIR;
+use crate::oracle::{Log, hash_of_bytes};
 use crate::scenario::NODES;
 use crate::world::World;
 
@@ -23,7 +29,10 @@ impl World {
     }
 
     pub fn has_converged(&self) -> bool {
-        self.producers.iter().all(|p| p.unacked.is_empty())
+        self.meta_is_quiet()
+            && self.reports_are_heard()
+            && self.is_all_told()
+            && self.producers.iter().all(|p| p.unacked.is_empty())
             && (0..self.scenario.partitions.len()).all(|n| self.is_level(n))
     }
 
@@ -32,17 +41,21 @@ impl World {
         let cores: Vec<&Core> = (0..NODES).filter_map(|n| self.core(n, partition)).collect();
         let mut leaders = cores.iter().filter(|core| core.is_leader());
         let (Some(leader), None) = (leaders.next(), leaders.next()) else { return false };
-        let stands = |core: &Core| {
-            (core.watermark(), core.log().last(), core.log().persisted(), core.progress().log_start)
-        };
+        let stands = |core: &Core| (core.watermark(), core.log().last(), core.log().persisted());
+        let start = |core: &Core| core.progress().log_start.0;
+        let starts: Vec<_> = cores.iter().map(|core| start(core)).enumerate().collect();
         let (watermark, last, ..) = stands(leader);
+        let newest = self.oracle.partitions[partition].epoch();
         cores.len() == NODES
+            && cores.iter().all(|core| core.config().group.home_epoch == newest)
             && watermark.0 == last
             && cores.iter().all(|c| stands(c) == stands(leader))
+            && self.oracle.partitions[partition].begin_alike(&starts)
     }
 
     pub fn not_converged(&self) -> Violation {
         let mut what: String = self.producers.iter().filter_map(|p| p.waits()).collect();
+        what += &self.moves_wait();
         for partition in (0..self.scenario.partitions.len()).filter(|n| !self.is_level(*n)) {
             for node in 0..NODES {
                 let Some(core) = self.core(node, partition) else {
@@ -80,14 +93,55 @@ impl World {
                 let (watermark, end) = core.watermark();
                 let start = core.progress().log_start;
                 let history = &self.oracle.partitions[partition];
-                let log = Log::read(&reader);
+                let log = Log::read(&reader).expect("a log that can be read");
                 exposed_stays::check_end(node, watermark.0, &history.exposed, &log)?;
                 let records = records(&reader, start, end);
                 acked::check(history, start.0, &records)?;
             }
             same_files::check(&shapes)?;
+            let found = self.suffixes(at);
+            let moved: Vec<&Moved> = self.meta.truth().moved.iter().map(|m| &**m).collect();
+            let moved: Vec<&Moved> = moved.into_iter().filter(|m| m.at == at).collect();
+            ledger::check(&self.oracle.partitions[partition], &moved, &found)?;
         }
         Ok(())
+    }
+
+    /// Whether no report of a suffix is under way.
+    fn reports_are_heard(&self) -> bool {
+        let reports = |p: &Proposal| matches!(p.who, Proposer::Reporter(..));
+        !self.meta.proposals.values().any(reports)
+    }
+
+    /// Everything in the ledgers of all nodes, read from their disks.
+    fn suffixes(&self, at: TopicPartition) -> Vec<ledger::Found> {
+        let mut found = Vec::new();
+        for node in 0..NODES {
+            let disk: Arc<dyn isobar::log::disk::Disk> = Arc::new(self.nodes[node].disk.clone());
+            let all = Ledger::list(&disk, Path::new(DIR)).expect("a ledger that can be read");
+            for suffix in all.into_iter().filter(|s| s.manifest.partition == at) {
+                suffix.verify().expect("a suffix that is what its manifest says");
+                let batches = suffix.batches().expect("a suffix that is whole");
+                let (mut ids, mut seen) = (BTreeSet::new(), Vec::new());
+                for stored in batches {
+                    let stored = stored.expect("a batch that can be read");
+                    ids.extend(ids_of(std::slice::from_ref(&stored.batch)));
+                    seen.push((stored.term.0, stored.base_offset.0, hash_of_bytes(&stored.batch)));
+                }
+                let (index, term) = suffix.manifest.last;
+                found.push(ledger::Found {
+                    node,
+                    replica: suffix.manifest.replica,
+                    old_epoch: suffix.manifest.old_home_epoch,
+                    new_epoch: suffix.manifest.new_home_epoch,
+                    last: (term.0, index.0),
+                    records: suffix.manifest.content.records,
+                    ids,
+                    batches: seen,
+                });
+            }
+        }
+        found
     }
 }
 

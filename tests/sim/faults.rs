@@ -3,10 +3,13 @@
 use rand::Rng;
 
 use crate::client::Request;
+use crate::disk::partition_of;
+use crate::event::Event;
 use crate::invariants::Violation;
-use crate::scenario::{MILLI, Micros, NODES, NODES_PER_DC, SECOND};
+use crate::node::Work;
+use crate::scenario::{DCS, MILLI, Micros, NODES, NODES_PER_DC, SECOND};
 use crate::show;
-use crate::world::{Event, World};
+use crate::world::World;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -156,7 +159,7 @@ impl World {
             running.is_some_and(|r| r.replicas.host.leads_anything())
         };
         let leaders: Vec<usize> = (0..NODES).filter(leads).collect();
-        let home = self.scenario.partitions[0].home * NODES_PER_DC;
+        let home = self.home_of(0) * NODES_PER_DC;
         match self.rng.gen_range(0..4) {
             0 | 1 if !leaders.is_empty() => leaders[self.rng.gen_range(0..leaders.len())],
             2 => home + self.rng.gen_range(0..NODES_PER_DC),
@@ -223,7 +226,7 @@ impl World {
         let n = self.rng.gen_range(0..self.scenario.partitions.len());
         let partition = &self.scenario.partitions[n];
         let at = partition.at;
-        let node = partition.home * NODES_PER_DC + self.rng.gen_range(0..NODES_PER_DC);
+        let node = self.home_of(n) * NODES_PER_DC + self.rng.gen_range(0..NODES_PER_DC);
         let running = self.nodes[node].running.as_ref();
         let Some(view) = running.and_then(|r| r.replicas.view(at)) else { return };
         let progress = view.progress();
@@ -245,8 +248,16 @@ impl World {
     }
 
     fn set_lease(&mut self, node: usize, valid: bool) {
-        self.nodes[node].lease = valid;
-        self.with(node, |running| running.inbox.lease = Some(valid));
+        self.meta.lapsed[node] = !valid;
+        if self.scenario.moves.is_none() {
+            self.tell_lease(node, valid);
+        }
+    }
+
+    /// Where a partition's home is, by what `__meta` has decided.
+    pub fn home_of(&self, partition: usize) -> usize {
+        let placed = self.meta.placed(self.scenario.partitions[partition].at);
+        DCS.iter().position(|dc| *dc == placed.home.as_str()).expect("a DC of the scenario")
     }
 
     pub fn undo(&mut self, undo: Undo) {
@@ -273,18 +284,32 @@ impl World {
         self.trace.note((self.now, node, "end", power));
         show::line(self.now, node, || format!("ends, with its machine: {power}"));
         let disk = self.nodes[node].disk.clone();
-        if let Some(writes) = running.committing.take() {
-            let given: Vec<_> = writes.iter().map(|(write, _)| write.clone()).collect();
-            self.oracle.interrupted(node, &given);
-            // It was cut off before it wrote anything, half-way, or before it could say so.
-            match self.rng.gen_range(0..3) {
-                0 => {}
-                1 => {
-                    disk.crash_after(self.rng.gen_range(0..12));
-                    let _ = running.writer.commit(writes);
+        // It was cut off before it wrote anything, half-way, or before it could say so.
+        match running.committing.take() {
+            None => {}
+            Some(Work::Commit(writes)) => {
+                let given: Vec<_> = writes.iter().map(|(write, _)| write.clone()).collect();
+                self.oracle.interrupted(node, &given);
+                match self.rng.gen_range(0..3) {
+                    0 => {}
+                    1 => {
+                        disk.crash_after(self.rng.gen_range(0..12));
+                        let _ = running.writer.commit(writes);
+                    }
+                    _ => {
+                        let _ = running.writer.commit(writes);
+                    }
                 }
-                _ => {
-                    let _ = running.writer.commit(writes);
+            }
+            Some(Work::Order(command)) => {
+                self.oracle.rewriting(node, partition_of(&command));
+                match self.rng.gen_range(0..3) {
+                    0 => {}
+                    1 => {
+                        disk.crash_after(self.rng.gen_range(0..40));
+                        running.writer.obey(*command);
+                    }
+                    _ => running.writer.obey(*command),
                 }
             }
         }

@@ -10,26 +10,41 @@
 //!
 //! With `ISOBAR_SIM_SHOW=1` a seed's whole history goes to standard error.
 //!
-//! A run has a phase of faults and one of healing, after which everything must converge.
+//! A run has a phase of faults and one of healing, after which everything must converge. In most of them
+//! operators move homes, and `__meta` changes its leader meanwhile.
 //!
-//! Deliberately missing: `__meta`, coordinators, placement changes, home moves, full disks, bit rot
-//! and `flush = "os"`; they come with the next issue.
+//! Deliberately missing: how `__meta` agrees on its order, which is given here (its Raft group is the
+//! same core that the partitions have), coordinators, changes between sync and async, full disks, bit
+//! rot and `flush = "os"`.
 
 mod aims;
+mod calls;
+mod carry;
 mod client;
 mod clients;
 mod disk;
 mod end;
+mod event;
 mod faults;
+mod followed;
+mod homes;
+mod image;
 mod invariants;
+mod jobs;
+mod logs;
+mod meta;
 mod network;
 mod node;
+mod operator;
 mod oracle;
 mod progress;
 mod ranges;
+mod rounds;
 mod scenario;
 mod show;
+mod tell;
 mod trace;
+mod wipe;
 mod world;
 
 use std::collections::BTreeMap;
@@ -42,18 +57,17 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use world::{Report, World};
 
 /// Fresh seeds of a run without a time of its own: those of every change together search far, and a
-/// red one, which may be older than the change, is told with what repeats it. They take 15 s on two
-/// cores, and end after
+/// red one, which may be older than the change, is told with what repeats it. None begins after
 const FRESH: usize = 100;
-/// so long in any case.
-const FRESH_TIME: Duration = Duration::from_secs(40);
+/// so long: on two cores some forty to seventy do.
+const FRESH_TIME: Duration = Duration::from_secs(150);
 
 /// Failed seeds after which a run ends: the second tells whether it is the same find.
 const FAILURES_MAX: usize = 3;
 
 /// Always run. The first ones are any (3 found entries shown before they had replaced others on the
 /// disk); then come those that once failed, with what they found.
-const FIXED: [u64; 17] = [
+const FIXED: [u64; 40] = [
     1,
     2,
     3,
@@ -77,6 +91,55 @@ const FIXED: [u64; 17] = [
     1882644570702271,
     // Two runs that differed: an election timeout that Raft had drawn by itself.
     1882644570702404,
+    // Homes move in most of these.
+    101,
+    102,
+    103,
+    104,
+    105,
+    106,
+    107,
+    108,
+    109,
+    110,
+    111,
+    112,
+    // A replica that was sealed when its node started cut its segments elsewhere.
+    116,
+    // Five forced moves in a row, and nobody promised any more: too far ahead of the home's epoch.
+    1882930475434024,
+    // Asked by who had not heard that its move had ended, the new home stopped for good.
+    1882930475434074,
+    // A replica that was away during two moves told of the second only.
+    1882931250331699,
+    // A move that waited for ever for leases of a home that had come back.
+    1882951022280856,
+    // What a move had cut off lay in the ledger for a later one, and the oracle did not count it.
+    1882951022280865,
+    // A log start beyond the cut stayed, and hid what the next home wrote there.
+    1882951022280880,
+    // A target whose logs end before those of all others begin: the operator names another one.
+    1882957799227547,
+    // Log start moved by an entry that no other datacenter had, and that the next home began without.
+    1882957799227647,
+    // A word that was taken back, and a carrier that had not heard of that.
+    1883059613859923,
+    // Sealed for the next home between the new one's first byte on disk and its opening.
+    1883060531363882,
+];
+
+/// What moves of homes come to over the fixed seeds, at least: a simulator in which none ends shows
+/// nothing of them. About half of what they came to when this was written.
+const MOVES_MIN: [(&str, u64); 9] = [
+    (followed::BEGUN, 40),
+    (followed::ENDED, 40),
+    ("failovers, proven", 16),
+    ("failovers, not proven", 4),
+    ("switchovers", 12),
+    ("given up, at home", 2),
+    ("failovers after a failover", 5),
+    ("back to the home before", 9),
+    ("across leaders of __meta", 9),
 ];
 
 /// One in so many seeds runs twice, and must do the same.
@@ -88,6 +151,11 @@ struct Totals {
     seeds: u64,
     twice: u64,
     report: Report,
+    /// Seeds in which a move began, and those in which one ended.
+    began: u64,
+    ended: u64,
+    /// Of the fixed seeds alone.
+    fixed_moves: BTreeMap<&'static str, u64>,
     busy: Duration,
     slowest: (Duration, u64),
     failures: Vec<(u64, String)>,
@@ -128,19 +196,25 @@ fn main() -> ExitCode {
                     if failures >= FAILURES_MAX || !is_fixed && begun.elapsed() > budget {
                         return;
                     }
-                    try_seed(
-                        seed,
-                        one.is_some() || n < FIXED.len() || n.is_multiple_of(TWICE_EVERY),
-                        &totals,
-                    );
+                    try_seed(seed, is_fixed, is_fixed || n.is_multiple_of(TWICE_EVERY), &totals);
                 }
             });
         }
     });
-    tell(totals.into_inner().expect("no panic while held"))
+    let mut totals = totals.into_inner().expect("no panic while held");
+    if one.is_none() && totals.failures.is_empty() {
+        let of = |name| totals.fixed_moves.get(name).copied().unwrap_or_default();
+        let few = MOVES_MIN.iter().filter(|(name, least)| of(name) < *least);
+        let few: Vec<String> =
+            few.map(|(name, least)| format!("{name}: {} of {least}", of(name))).collect();
+        if !few.is_empty() {
+            totals.failures.push((0, format!("all fixed seeds move too little: {few:?}")));
+        }
+    }
+    tell(totals)
 }
 
-fn try_seed(seed: u64, twice: bool, totals: &Mutex<Totals>) {
+fn try_seed(seed: u64, is_fixed: bool, twice: bool, totals: &Mutex<Totals>) {
     let begun = Instant::now();
     let result = run(seed).and_then(|first| {
         if twice && run(seed)? != first {
@@ -161,6 +235,15 @@ fn try_seed(seed: u64, twice: bool, totals: &Mutex<Totals>) {
             totals.report.acked += report.acked;
             totals.report.terms += report.terms;
             totals.report.waiting = totals.report.waiting.max(report.waiting);
+            let of = |name| report.moves.get(name).copied().unwrap_or_default();
+            totals.began += u64::from(of(followed::BEGUN) > 0);
+            totals.ended += u64::from(of(followed::ENDED) > 0);
+            for (what, count) in &report.moves {
+                *totals.report.moves.entry(what).or_default() += count;
+                if is_fixed {
+                    *totals.fixed_moves.entry(what).or_default() += count;
+                }
+            }
             for (fault, count) in report.faults {
                 *totals.report.faults.entry(fault).or_default() += count;
             }
@@ -187,7 +270,8 @@ fn run(seed: u64) -> Result<Report, String> {
 }
 
 fn tell(totals: Totals) -> ExitCode {
-    let Totals { seeds, twice, report, busy, slowest, failures } = totals;
+    let Totals { seeds, twice, report, busy, slowest, failures, began, ended, fixed_moves } =
+        totals;
     let simulated = report.simulated as f64 / 1e6;
     let rate = simulated / busy.as_secs_f64().max(1e-9);
     println!(
@@ -205,6 +289,8 @@ fn tell(totals: Totals) -> ExitCode {
     );
     let faults: BTreeMap<_, _> = report.faults;
     println!("faults: {faults:?}");
+    println!("moves in {} seeds, ended in {}: {:?}", began, ended, report.moves);
+    println!("moves in fixed seeds: {:?}", fixed_moves);
     for (seed, why) in &failures {
         println!("seed {seed} failed {why}");
         println!("reproduce: ISOBAR_SIM_SEED={seed} cargo test --release --test sim");

@@ -125,7 +125,8 @@ impl Network {
         };
         let mut arrivals = vec![Arrival { at, from, to, connection, frame: frame.clone() }];
         if twice {
-            arrivals.push(Arrival { at: now + delay * 3, from, to, connection, frame });
+            let at = now + delay * 3;
+            arrivals.push(Arrival { at, from, to, connection, frame });
         }
         arrivals
     }

@@ -3,31 +3,41 @@
 //! Mirrors `replica::driver`: inputs gather, a round takes them all, and ends with what it wants
 //! done. The disk does one commit at a time, of whatever waited when it began.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use isobar::log::disk::sim::SimDisk;
 use isobar::log::{self, Options, Reader, Recovered, Store, Write};
-use isobar::model::{NodeId, Term, TopicPartition};
+use isobar::metadata::image::{DiskId, Image};
+use isobar::metadata::lease;
+use isobar::metadata::reconciler::{Action, Local, LocalReplica, reconcile};
+use isobar::model::{HomeEpoch, NodeId, Term, TopicPartition};
 use isobar::replica::core::effect::{RangeWanted, Ticket};
 use isobar::replica::core::raft_log::Wanted;
 use isobar::replica::core::{Now, Queued};
-use isobar::replica::driver::disk::{Done, Note, Writer};
+use isobar::replica::driver::disk::{Command, Done, Note, Writer};
 use isobar::replica::driver::replicas::{Opening, Outcome, Replicas};
-use isobar::replica::driver::restart;
+use isobar::replica::driver::{Desk, Mover, Order, Refused, restart};
+use isobar::replica::host::Answers;
 use isobar::replica::wire::Lead;
-use isobar::replica::{Leader, Leaders};
+use isobar::replica::{Leader, Leaders, ProduceError};
 use isobar_transport::Frame;
 
+use crate::calls::{Answer, Answered, Call};
 use crate::client::Request;
+use crate::image::disk_id;
+use crate::jobs::{self, Job, Ranges};
 use crate::scenario::{Micros, Scenario, node_id, wall_ms};
 
 /// As the driver's inbox.
 const FRAMES_MAX: usize = 4096;
 
-const DIR: &str = "/data";
+pub const DIR: &str = "/data";
+
+/// A call to hand off, and what came of it.
+pub type HandedOff = (Call, Answered);
 
 /// What waits for the next round.
 #[derive(Default)]
@@ -41,8 +51,23 @@ pub struct Inbox {
     pub requests: Vec<Request>,
     pub tick: bool,
     pub retain: bool,
-    pub lease: Option<bool>,
+    /// Whether it has one, and for which homes it is none.
+    pub lease: Option<(bool, BTreeMap<TopicPartition, HomeEpoch>)>,
     pub step_down: bool,
+    pub orders: Vec<Order>,
+    pub hand_offs: Vec<Call>,
+}
+
+/// What waits for the disk, in the order in which it came.
+pub enum Task {
+    Write(Write, Note),
+    Order(Command),
+}
+
+/// What the disk does at present: one commit, or one thing between two.
+pub enum Work {
+    Commit(Vec<(Write, Note)>),
+    Order(Box<Command>),
 }
 
 /// A node that runs.
@@ -54,10 +79,28 @@ pub struct Running {
     pub has_lease: bool,
     pub inbox: Inbox,
     pub round_is_due: bool,
-    /// Wait for the commit under way.
-    pub to_write: Vec<(Write, Note)>,
-    pub committing: Option<Vec<(Write, Note)>>,
+    /// Wait for what is under way.
+    pub to_write: VecDeque<Task>,
+    pub committing: Option<Work>,
     pub asked: BTreeMap<Ticket, Request>,
+    /// Who carries out moves here, and where his words arrive.
+    pub mover: Mover,
+    pub desk: Desk,
+    pub jobs: BTreeMap<u64, Job>,
+    pub ranges: Ranges,
+    pub handing_off: BTreeMap<Ticket, Call>,
+    /// As the reconciler keeps them: open in an epoch, and on the disk since an earlier life.
+    pub local: BTreeMap<TopicPartition, LocalReplica>,
+    pub asleep: BTreeMap<TopicPartition, LocalReplica>,
+    pub actions: VecDeque<Action>,
+    /// One of them is under way.
+    pub follows: bool,
+    /// All is looked at again soon, for one that could not be done.
+    pub retries: bool,
+    /// Moves that `__meta` is being told of, or has been, in this life.
+    pub told: BTreeSet<(TopicPartition, HomeEpoch)>,
+    /// The image has changed meanwhile.
+    pub changed: bool,
     tickets: u64,
     begun: Micros,
     skew_ms: i64,
@@ -66,6 +109,9 @@ pub struct Running {
 pub struct Node {
     pub index: usize,
     pub disk: SimDisk,
+    pub disk_id: DiskId,
+    /// Disks that it has had before this one.
+    pub disks_lost: u8,
     /// Counts its starts; events of an earlier life are void.
     pub life: u64,
     pub running: Option<Running>,
@@ -81,7 +127,19 @@ impl Node {
         let disk = SimDisk::new(seed ^ (index as u64 + 1).wrapping_mul(0x9e37_79b9));
         let (running, paused_until, slow_until) = (None, 0, 0);
         let (life, lease, touched) = (0, true, 0);
-        Self { index, disk, life, running, paused_until, slow_until, lease, touched }
+        let (disk_id, disks_lost) = (disk_id(index, 0), 0);
+        Self {
+            index,
+            disk,
+            disk_id,
+            disks_lost,
+            life,
+            running,
+            paused_until,
+            slow_until,
+            lease,
+            touched,
+        }
     }
 
     /// Opens the disk and whatever replicas the scenario gives this node. An error is the disk
@@ -89,7 +147,7 @@ impl Node {
     pub fn start(
         &mut self,
         now: Micros,
-        scenario: &Scenario,
+        (scenario, image): (&Scenario, &Image),
         seed: u64,
     ) -> Result<Vec<(Recovered, Reader)>, log::Error> {
         let disk = Arc::new(self.disk.clone());
@@ -99,13 +157,8 @@ impl Node {
             journal_bytes: scenario.journal_bytes,
             ..Options::default()
         };
-        let (mut store, recovered) = Store::open(
-            disk,
-            Path::new(DIR),
-            node_id(self.index),
-            [self.index as u8; 16],
-            options,
-        )?;
+        let (mut store, recovered) =
+            Store::open(disk, Path::new(DIR), node_id(self.index), self.disk_id, options)?;
         let mut with_readers = Vec::new();
         for one in recovered {
             let reader = store.reader(one.partition)?;
@@ -121,23 +174,38 @@ impl Node {
             // Whatever memory does not have travels as ranges.
             replicas.catch_up_bytes_min = 0;
         }
-        replicas.host.lease(clock, self.lease);
-        for partition in 0..scenario.partitions.len() {
-            let spec = scenario.spec(partition, self.index);
-            let at = spec.group.partition;
-            let opening = match replicas.resume(&spec).expect("a disk without corruption") {
-                Some(resumed) => {
+        replicas.host.lease_but(clock, self.lease, lease::left(image));
+        let mut asleep = jobs::on_disk(&with_readers);
+        let mut open = BTreeMap::new();
+        let none = BTreeMap::new();
+        let (node, disk) = (node_id(self.index), self.disk_id);
+        let local = Local { node, disk, replicas: &none, is_current: false };
+        for action in reconcile(image, &local) {
+            let Action::Create(create) = action else { unreachable!("nothing is open yet") };
+            let (at, spec) = (create.partition, jobs::spec(scenario, &create));
+            if asleep.get(&at).is_some_and(|found| found.home_epoch != create.home_epoch) {
+                continue;
+            }
+            match replicas.resume(&spec) {
+                Ok(Some(resumed)) => {
                     store.set_config(at, spec.policy.log)?;
-                    resumed
+                    replicas.open(clock, spec, resumed);
                 }
-                None => {
+                Ok(None) => {
                     let state = restart::new_state(&spec);
                     store.create(at, &spec.topic_name, state.clone(), spec.policy.log)?;
-                    Opening::fresh(state, store.reader(at)?)
+                    let opening = Opening::fresh(state, store.reader(at)?);
+                    replicas.open(clock, spec, opening);
                 }
-            };
-            replicas.open(clock, spec, opening);
+                Err(Refused::Sealed { .. }) => {
+                    replicas.open_sealed(at);
+                }
+                Err(error) => panic!("n{} cannot open {at}: {error}", self.index + 1),
+            }
+            asleep.remove(&at);
+            open.insert(at, jobs::local(&create));
         }
+        let (mover, desk) = Mover::apart(scenario.partitions.iter().map(|p| p.at));
         self.life += 1;
         self.running = Some(Running {
             replicas,
@@ -146,9 +214,21 @@ impl Node {
             has_lease: self.lease,
             inbox: Inbox::default(),
             round_is_due: false,
-            to_write: Vec::new(),
+            to_write: VecDeque::new(),
             committing: None,
             asked: BTreeMap::new(),
+            mover,
+            desk,
+            jobs: BTreeMap::new(),
+            ranges: Ranges::default(),
+            handing_off: BTreeMap::new(),
+            local: open,
+            asleep,
+            actions: VecDeque::new(),
+            follows: false,
+            retries: false,
+            told: BTreeSet::new(),
+            changed: false,
             tickets: 0,
             begun: now,
             skew_ms: scenario.skew_ms[self.index],
@@ -173,12 +253,19 @@ impl Running {
     }
 
     /// One round of the loop over everything that came in.
-    pub fn round(&mut self, me: NodeId, now: Micros) -> (Outcome, Vec<usize>) {
+    pub fn round(&mut self, me: NodeId, now: Micros) -> (Outcome, Vec<usize>, Vec<HandedOff>) {
         let inbox = std::mem::take(&mut self.inbox);
         let clock = self.now(now);
-        if let Some(valid) = inbox.lease {
+        let mut early = Answers::default();
+        for order in inbox.orders {
+            let answers = self.obey(now, order);
+            early.replies.extend(answers.replies);
+            early.deleted.extend(answers.deleted);
+            early.handed_off.extend(answers.handed_off);
+        }
+        if let Some((valid, left)) = inbox.lease {
             self.has_lease = valid;
-            self.replicas.host.lease(clock, valid);
+            self.replicas.host.lease_but(clock, valid, left);
         }
         if inbox.step_down {
             self.replicas.host.step_down(clock);
@@ -209,29 +296,48 @@ impl Running {
             self.replicas.host.unreachable(node_id(peer));
         }
         for request in inbox.requests {
-            self.take_request(clock, request);
+            if let Some((ticket, refused)) = self.take_request(clock, request) {
+                early.replies.push((ticket, Err(refused)));
+            }
         }
-        let outcome = self.replicas.end_round(clock);
+        let mut handed_off = Vec::new();
+        for call in inbox.hand_offs {
+            handed_off.extend(self.hand_off(now, call));
+        }
+        let mut outcome = self.replicas.end_round(clock);
         for lead in &outcome.leads {
             self.learn(me, lead);
         }
-        (outcome, inbox.up)
+        let Answers { replies, deleted, handed_off: handed } = &mut outcome.answers;
+        replies.splice(0..0, early.replies);
+        deleted.splice(0..0, early.deleted);
+        handed.splice(0..0, early.handed_off);
+        for (ticket, done) in std::mem::take(handed) {
+            let Some(call) = self.handing_off.remove(&ticket) else { continue };
+            let done = done.map(|_| Answer::HandedOff).map_err(|why| why.to_string());
+            handed_off.push((call, done));
+        }
+        (outcome, inbox.up, handed_off)
     }
 
-    fn take_request(&mut self, clock: Now, request: Request) {
+    pub fn ticket(&mut self) -> Ticket {
         self.tickets += 1;
-        let ticket = Ticket(self.tickets);
+        Ticket(self.tickets)
+    }
+
+    fn take_request(&mut self, clock: Now, request: Request) -> Option<(Ticket, ProduceError)> {
+        let ticket = self.ticket();
         let deadline = clock.mono + request.timeout;
         let at = request.partition;
         if let Some(before) = request.delete_before {
             self.asked.insert(ticket, request);
             self.replicas.host.delete_records(clock, at, ticket, before, deadline);
-            return;
+            return None;
         }
         let (batches, acks) = (request.batches.clone(), request.acks);
         self.asked.insert(ticket, request);
         let queued = Queued { ticket, batches, acks, deadline };
-        self.replicas.produce(at, queued).expect("a partition with a replica here, and room");
+        self.replicas.produce(at, queued).err().map(|refused| (ticket, refused))
     }
 
     fn learn(&self, from: NodeId, lead: &Lead) {

@@ -3,37 +3,23 @@
 //! commits and frames, and asks it nothing but where its watermark stands.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
-use isobar::log::{Entry, Kind, Reader, Recovered, Write};
-use isobar::model::{LogIndex, TopicPartition};
+use isobar::log::{Fork, Kind, Reader, Recovered, Write};
+use isobar::metadata::moves::Moved;
+use isobar::model::{HomeEpoch, LogIndex, ReplicaId, TopicPartition};
 use isobar::replica::core::Core;
 use isobar::replica::wire::Envelope;
 use isobar_transport::Frame;
 
+use crate::homes::{self, Began};
 use crate::invariants::{
-    Violation, budget, durable, exposed_stays, log_start, one_entry, one_leader, own_disk,
-    own_term, same_bytes, term, watermark, watermark_known,
+    Violation, budget, cut, durable, exposed_stays, holds_cut, log_start, one_entry, one_home,
+    one_leader, own_disk, own_term, promised, same_bytes, sealed_home, term, watermark,
+    watermark_known,
 };
-use crate::scenario::{DCS, Micros, NODES, Scenario};
-
-/// An entry, as far as comparisons need it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seen {
-    pub term: u64,
-    pub base: i64,
-    pub next: i64,
-    pub is_batch: bool,
-    /// Of kind, base offset, append time and payload.
-    pub hash: u64,
-}
-
-/// One log, by index; everything at or below `start` has left it.
-#[derive(Debug, Clone, Default)]
-pub struct Log {
-    pub start: u64,
-    pub entries: BTreeMap<u64, Seen>,
-}
+pub use crate::logs::{Log, Seen, hash_of_bytes};
+use crate::scenario::{DCS, Micros, NODES, Partition, Scenario, node_of, replica_of};
 
 /// What is known of one replica.
 #[derive(Debug, Default)]
@@ -49,16 +35,65 @@ pub struct Replica {
     pub log_start: i64,
     /// The largest that commits have reported to be on disk.
     pub durable_log_start: i64,
+    /// Where its log began when a home ended without a proof: the next one may not know of what was deleted.
+    pub kept_log_start: Option<i64>,
     /// The largest that any message of it has carried.
     pub term_sent: u64,
+    /// The highest epoch that it has said it is sealed for.
+    pub promised: HomeEpoch,
     /// Votes that left it, by term.
     pub votes: BTreeMap<u64, u64>,
+    /// As it last stood in its group.
+    pub conf: Conf,
+    /// What its disk had until a move cut it off, or it was lost: it may have answered for that, and the
+    /// answer may be under way.
+    pub had: BTreeSet<(u64, u64)>,
+}
+
+impl Replica {
+    /// Whether its disk has an entry, or had it when it answered.
+    pub fn has_had(&self, index: u64, term: u64) -> bool {
+        self.durable.has(index, term) || self.had.contains(&(index, term))
+    }
+
+    /// Its disk is to have no more than `log`.
+    fn lose(&mut self, log: &Log) {
+        let lost = self.durable.entries.iter().filter(|(index, seen)| !log.has(**index, seen.term));
+        self.had.extend(lost.map(|(index, seen)| (*index, seen.term)));
+    }
+}
+
+/// A replica's group, as it knows it.
+#[derive(Debug, Clone, Default)]
+pub struct Conf {
+    pub epoch: HomeEpoch,
+    pub me: ReplicaId,
+    pub home: usize,
+    pub voters: Vec<Seat>,
+    /// Those that the placement names which it follows: a promoted one votes once the log says so.
+    pub placed: Vec<Seat>,
+}
+
+/// A replica, and where it is: another one may be there by now (R22).
+pub type Seat = (ReplicaId, usize);
+
+/// An acknowledgement that leaves a node and is a promise.
+#[derive(Debug, Clone)]
+pub struct Ack {
+    pub node: usize,
+    pub epoch: HomeEpoch,
+    /// The offset after it, and the term of the entry that ends there, if the log still has it.
+    pub end: i64,
+    pub term: Option<u64>,
+    pub at: Micros,
+    pub ids: Vec<u64>,
 }
 
 /// A batch that was acknowledged to a client.
 #[derive(Debug, Clone)]
 pub struct Acked {
     pub ids: Vec<u64>,
+    pub epoch: HomeEpoch,
     pub base: i64,
     pub invoked: Micros,
     pub acked: Micros,
@@ -69,7 +104,12 @@ pub struct Acked {
 /// One partition's history.
 #[derive(Debug, Default)]
 pub struct History {
+    pub is_sync: bool,
     pub replicas: Vec<Replica>,
+    /// Where each replica is that ever was.
+    pub nodes: BTreeMap<ReplicaId, usize>,
+    /// When nodes lost their disks.
+    pub wiped: BTreeMap<usize, Micros>,
     /// Every entry that ever was, by term and index.
     pub names: BTreeMap<(u64, u64), u64>,
     /// When each batch first appeared anywhere, which is where it was accepted, and its bytes; by term
@@ -88,6 +128,18 @@ pub struct History {
     pub refused: BTreeSet<u64>,
     /// Sent once, and not answered.
     pub unknown: BTreeSet<u64>,
+    /// Homes after the first, oldest first.
+    pub began: Vec<Began>,
+    /// Every promise that a node has given.
+    pub acks: Vec<Ack>,
+    /// Records that were acknowledged in a home and are beyond where it was cut, with the home that
+    /// cut them off.
+    pub lost: BTreeMap<(u64, HomeEpoch), HomeEpoch>,
+    /// How far records of a home had been deleted where a cut took the deletion back: they may be on no
+    /// disk any more.
+    pub deleted: BTreeMap<HomeEpoch, i64>,
+    /// Batches that ever were, by term and base offset.
+    pub batches: BTreeMap<(u64, i64), u64>,
 }
 
 pub struct Oracle {
@@ -95,70 +147,23 @@ pub struct Oracle {
     at: BTreeMap<TopicPartition, usize>,
 }
 
-pub fn hash_of(what: impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    what.hash(&mut hasher);
-    hasher.finish()
-}
-
-impl Seen {
-    fn of(entry: &Entry) -> Self {
-        let Entry { kind, base_offset, append_time_ms, payload, .. } = entry;
-        Self {
-            term: entry.term.0,
-            base: base_offset.0,
-            next: entry.next_offset().0,
-            is_batch: *kind == Kind::Batch,
-            hash: hash_of((kind, base_offset, append_time_ms, payload)),
-        }
-    }
-}
-
-impl Log {
-    pub fn last(&self) -> u64 {
-        self.entries.last_key_value().map_or(self.start, |(index, _)| *index)
-    }
-
-    /// Whether it holds the entry of that index and term, or held it before the log began here.
-    pub fn has(&self, index: u64, term: u64) -> bool {
-        index <= self.start || self.entries.get(&index).is_some_and(|seen| seen.term == term)
-    }
-
-    fn apply(&mut self, write: &Write) {
-        if let Some(reset) = write.reset {
-            self.entries.clear();
-            self.start = reset.index.0;
-        }
-        if let Some(from) = write.truncate_from {
-            self.entries.split_off(&from.0);
-        }
-        self.entries.extend(write.entries.iter().map(|e| (e.index.0, Seen::of(e))));
-    }
-
-    /// All that a reader finds on its disk.
-    pub fn read(reader: &Reader) -> Self {
-        let start = reader.start().index;
-        let (mut from, end) = (start.next(), reader.last().0.next());
-        let mut log = Self { start: start.0, entries: BTreeMap::new() };
-        while from < end {
-            let some = reader.entries(from, end, 1 << 20).expect("a log that can be read");
-            let Some(last) = some.last() else { break };
-            from = last.index.next();
-            log.entries.extend(some.iter().map(|e| (e.index.0, Seen::of(e))));
-        }
-        log
-    }
+/// The DC of a replica's home.
+pub fn home_of(core: &Core) -> usize {
+    let home = DCS.iter().position(|dc| *dc == core.config().home.as_str());
+    home.expect("a DC of the scenario")
 }
 
 impl Oracle {
     pub fn new(scenario: &Scenario) -> Self {
-        let history = || History {
+        let history = |partition: &Partition| History {
+            is_sync: partition.policy.ack.sync_to > 0,
             replicas: (0..NODES).map(|_| Replica::default()).collect(),
+            nodes: (0..NODES).map(|node| (replica_of(node), node)).collect(),
             ..History::default()
         };
         let partitions = scenario.partitions.iter();
         let at = partitions.clone().enumerate().map(|(n, p)| (p.at, n)).collect();
-        Self { partitions: partitions.map(|_| history()).collect(), at }
+        Self { partitions: partitions.map(history).collect(), at }
     }
 
     pub fn partition(&mut self, at: TopicPartition) -> &mut History {
@@ -174,6 +179,10 @@ impl Oracle {
                 history.accepted.entry(name).or_insert((now, entry.payload.len() as u64));
             }
             one_entry::check(&mut history.names, entry.index.0, Seen::of(entry))?;
+            if entry.kind == Kind::Batch {
+                let name = (entry.term.0, entry.base_offset.0);
+                history.batches.entry(name).or_insert_with(|| hash_of_bytes(&entry.payload));
+            }
         }
         let replica = &mut history.replicas[node];
         if let Some(from) = write.truncate_from {
@@ -208,6 +217,115 @@ impl Oracle {
         }
     }
 
+    /// A move is about to change a log on a disk, and may be cut off half-way: nothing is known of it.
+    pub fn rewriting(&mut self, node: usize, at: TopicPartition) {
+        let replica = &mut self.partition(at).replicas[node];
+        replica.lose(&Log::default());
+        replica.durable.entries.clear();
+    }
+
+    /// A move has sealed, cut or extended a log, or begun a home with it: what the disk has now. Nothing
+    /// if it failed.
+    pub fn rewritten(
+        &mut self,
+        node: usize,
+        at: TopicPartition,
+        log: Option<Log>,
+    ) -> Result<(), Violation> {
+        let history = self.partition(at);
+        let Some(log) = log else {
+            history.replicas[node].lose(&Log::default());
+            history.replicas[node].durable.entries.clear();
+            return Ok(());
+        };
+        for (index, seen) in &log.entries {
+            one_entry::check(&mut history.names, *index, *seen)?;
+        }
+        let unproven = history.unproven_since(history.replicas[node].conf.epoch);
+        let replica = &mut history.replicas[node];
+        if let Some(cut) = unproven {
+            let deleted = history.deleted.entry(replica.conf.epoch).or_default();
+            *deleted = (*deleted).max(replica.durable_log_start);
+            // What was deleted beyond the cut is not.
+            replica.durable_log_start = replica.durable_log_start.min(cut);
+            replica.kept_log_start = Some(replica.durable_log_start);
+        }
+        if log.start == 0 && log.entries.is_empty() {
+            // It begins anew, and is nobody until it has got what it lacks (R14).
+            replica.durable_log_start = 0;
+            replica.kept_log_start = None;
+        }
+        replica.log_start = replica.log_start.min(replica.durable_log_start);
+        replica.lose(&log);
+        (replica.given, replica.durable) = (log.clone(), log);
+        Ok(())
+    }
+
+    /// What waits behind an order goes onto what the order leaves.
+    pub fn still_given(&mut self, node: usize, at: TopicPartition, write: &Write) {
+        if write.partition == at {
+            self.partition(at).replicas[node].given.apply(write);
+        }
+    }
+
+    /// `__meta` has decided that the next home begins. Returns the offset up to which what was shown
+    /// stays.
+    pub fn moved(
+        &mut self,
+        moved: &Moved,
+        fork: &Arc<Fork>,
+        skew_ms: i64,
+    ) -> Result<i64, Violation> {
+        let history = self.partition(moved.at);
+        let (epoch, verdict) = (moved.home_epoch, moved.verdict);
+        cut::check_word(history, moved)?;
+        cut::check_shown(&history.exposed, fork, verdict)?;
+        cut::check_acks(history, fork, moved, skew_ms)?;
+        let lost = history.acks.iter().filter(|ack| !homes::keeps(fork, ack.end - 1, ack.term));
+        let lost: Vec<_> = lost.flat_map(|ack| ack.ids.iter().map(|id| (*id, ack.epoch))).collect();
+        for id in lost {
+            history.lost.entry(id).or_insert(epoch);
+        }
+        let (index, offset) = homes::shown_end(&history.exposed, fork);
+        history.exposed.split_off(&(index + 1));
+        history.exposed_by_end.split_off(&(offset + 1));
+        history.read.split_off(&offset);
+        history.acked_end = history.acked_end.min(offset);
+        history.began.push(Began { epoch, fork: Arc::clone(fork), verdict });
+        Ok(offset)
+    }
+
+    /// A promise leaves a node.
+    pub fn acked(&mut self, partition: &Partition, ack: Ack) -> Result<(), Violation> {
+        let history = self.partition(partition.at);
+        if history.is_kept(ack.epoch, ack.end - 1, ack.term) {
+            history.acked_end = history.acked_end.max(ack.end);
+        } else {
+            sealed_home::check_ack(partition, history, &ack)?;
+            let next = history.began.iter().find(|began| began.epoch > ack.epoch);
+            let next = next.expect("it is of a home that has ended").epoch;
+            history.lost.extend(ack.ids.iter().map(|id| ((*id, ack.epoch), next)));
+        }
+        history.acks.push(ack);
+        Ok(())
+    }
+
+    /// A node comes with an empty disk: whoever was there is nobody any more (R22).
+    pub fn wiped(&mut self, now: Micros, node: usize) {
+        for history in &mut self.partitions {
+            history.replicas[node].lose(&Log::default());
+            let had = std::mem::take(&mut history.replicas[node].had);
+            history.replicas[node] = Replica { had, ..Replica::default() };
+            history.wiped.insert(node, now);
+        }
+    }
+
+    /// A replica has answered that it is sealed.
+    pub fn promised(&mut self, node: usize, at: TopicPartition, epoch: HomeEpoch) {
+        let promised = &mut self.partition(at).replicas[node].promised;
+        *promised = (*promised).max(epoch);
+    }
+
     /// A node came back with what its disk has.
     pub fn restarted(
         &mut self,
@@ -222,11 +340,14 @@ impl Oracle {
             found.insert(recovered.partition);
             let history = self.partition(recovered.partition);
             let replica = &mut history.replicas[node];
-            let log = Log::read(reader);
+            let log = Log::read(reader).expect("a log that can be read");
             durable::check(node, &replica.durable, &log)?;
             log_start::check_restart(node, replica.durable_log_start, recovered.start.offset.0)?;
             term::check_restart(node, replica.term_sent, recovered.state.term.0)?;
+            let found = recovered.state.promised.max(recovered.state.home_epoch);
+            promised::check_restart(node, replica.promised, found)?;
             replica.log_start = recovered.start.offset.0;
+            replica.durable_log_start = replica.log_start;
             replica.given = log.clone();
             replica.durable = log;
         }
@@ -241,17 +362,34 @@ impl Oracle {
     /// A round has ended: looks where the replica stands now. `true` if it leads a new term.
     pub fn look(&mut self, node: usize, core: &Core) -> Result<bool, Violation> {
         let history = self.partition(core.config().group.partition);
+        let epoch = core.config().group.home_epoch;
+        one_home::check(node, core, history.epoch())?;
+        holds_cut::check(node, core, history)?;
+        if history.replicas[node].conf.epoch != epoch {
+            // Each home's watermark begins anew, below where it was cut (R5).
+            let replica = &mut history.replicas[node];
+            (replica.watermark, replica.led) = (0, false);
+            replica.log_start = replica.log_start.min(core.progress().log_start.0);
+        }
+        let voters = core.log().conf_state().voters.iter();
+        let voters = voters.map(|id| (ReplicaId(*id), history.nodes[&ReplicaId(*id)])).collect();
+        let placed = core.config().members.iter().filter(|(_, member)| member.voter);
+        let placed = placed.map(|(id, member)| (*id, node_of(member.node))).collect();
+        let (me, home) = (core.config().me, home_of(core));
+        history.replicas[node].conf = Conf { epoch, me, home, voters, placed };
+        let is_home = history.epoch() == epoch;
         let mut is_elected = false;
         if core.is_leader() {
             let before = history.leaders.get(&core.term().0).copied();
             one_leader::check(&mut history.leaders, core.term().0, node)?;
             is_elected = before.is_none();
-            if is_elected {
+            // Of a home that has ended it may lack what the next one has shown.
+            if is_elected && is_home {
                 let log = &history.replicas[node].given;
                 exposed_stays::check_leader(node, core.term().0, &history.exposed, log)?;
             }
             let newest = history.leaders.last_key_value().map(|(term, _)| *term);
-            if newest == Some(core.term().0) {
+            if newest == Some(core.term().0) && is_home {
                 watermark_known::check(node, &core.progress(), history.acked_end)?;
             }
         }
@@ -271,6 +409,11 @@ impl Oracle {
     /// A replica's watermark has moved.
     fn show(&mut self, node: usize, core: &Core, from: u64, to: u64) -> Result<(), Violation> {
         let history = self.partition(core.config().group.partition);
+        let epoch = core.config().group.home_epoch;
+        let end = history.kept_of(epoch, &history.replicas[node].given, to);
+        if to > end && history.is_proven_since(epoch) {
+            sealed_home::check_shown(node, core, to, end)?;
+        }
         let is_new = history.exposed.last_key_value().is_none_or(|(last, _)| *last < to);
         let log = &history.replicas[node].given;
         if core.is_leader() && is_new {
@@ -278,7 +421,7 @@ impl Oracle {
         }
         // A leader shows what other disks have; it may have lost the lead in this very round.
         let (leads, led) = (core.is_leader(), history.replicas[node].led);
-        for index in (from + 1).max(log.start + 1)..=to {
+        for index in (from + 1).max(log.start + 1)..=to.min(end) {
             let shown = same_bytes::check(node, &mut history.exposed, index, log)?;
             if !leads && !led {
                 own_disk::check(node, index, &shown, &history.replicas[node].durable)?;
@@ -288,11 +431,9 @@ impl Oracle {
             }
         }
         history.replicas[node].watermark = to;
-        if leads {
+        if leads && to <= end {
             let config = core.config();
-            let home = DCS.iter().position(|dc| *dc == config.home.as_str());
-            let home = home.expect("a DC of the scenario");
-            budget::check(node, home, config.ack.budget, history, to)?;
+            budget::check(node, (epoch, home_of(core)), config.ack.budget, history, to)?;
         }
         Ok(())
     }

@@ -3,9 +3,10 @@
 use isobar::replica::core::Core;
 
 use crate::client::Producer;
+use crate::event::Event;
 use crate::invariants::{Violation, progress};
-use crate::scenario::{Micros, NODES_PER_DC, SECOND, dc_of};
-use crate::world::{Event, World};
+use crate::scenario::{Micros, NODES_PER_DC, SECOND, dc_of, node_of};
+use crate::world::World;
 
 impl World {
     /// Something happens to a node: what it does for a while proves nothing.
@@ -24,9 +25,9 @@ impl World {
     pub fn watch(&mut self) -> Result<(), Violation> {
         self.after(SECOND, Event::Watch);
         for partition in 0..self.scenario.partitions.len() {
-            let home = self.scenario.partitions[partition].home;
-            let voters = home * NODES_PER_DC..(home + 1) * NODES_PER_DC;
-            let term = self.quiet_term(partition, voters.clone().collect())?;
+            let placed = self.meta.placed(self.scenario.partitions[partition].at);
+            let voters = placed.voters().map(|r| node_of(r.node)).collect();
+            let term = self.quiet_term(partition, voters)?;
             let before = std::mem::replace(&mut self.quiet_terms[partition], term);
             if let (Some(before), Some(now)) = (before, term) {
                 progress::check_kept(partition, before, now)?;
@@ -37,7 +38,12 @@ impl World {
 
     /// The term in which a partition is led, if all of its voters have been left alone for long.
     fn quiet_term(&self, partition: usize, voters: Vec<usize>) -> Result<Option<u64>, Violation> {
+        let placed = self.meta.placed(self.scenario.partitions[partition].at);
+        if placed.moving().is_some() || voters.len() != NODES_PER_DC {
+            return Ok(None);
+        }
         let touched = voters.iter().map(|node| self.touched(*node)).max();
+        let touched = touched.max(Some(self.meta.changed[partition]));
         if touched.is_none_or(|at| self.now < at + progress::QUIET) {
             return Ok(None);
         }
@@ -52,6 +58,10 @@ impl World {
             return Ok(None);
         }
         let cores = || voters.iter().filter_map(|node| self.core(*node, partition));
+        // A third one may be placed that the group has had no leader to take in yet.
+        if cores().any(|core| core.log().conf_state().voters.len() != NODES_PER_DC) {
+            return Ok(None);
+        }
         let led = cores().find(|core| leads(core)).map(|core| core.term().0);
         progress::check_led(partition, led.is_some(), || {
             cores().map(|core| format!("{:?} ", (core.term().0, core.progress()))).collect()

@@ -4,8 +4,9 @@
 use isobar::log;
 use isobar::replica::core::effect::RangeWanted;
 
+use crate::event::Event;
 use crate::scenario::{SECOND, dc_of, node_of};
-use crate::world::{Event, World};
+use crate::world::World;
 
 /// A call at its source, or what came of it.
 pub enum Bulk {

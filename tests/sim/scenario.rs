@@ -2,16 +2,13 @@
 //! its own mix, and leaves kinds of fault out altogether (swarm testing, Groce et al. 2012): a run
 //! with everything in it hides what only a long quiet spell would show.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use isobar::log;
-use isobar::model::{
-    DcName, GroupId, HomeEpoch, Mode, NodeId, ReplicaId, TopicId, TopicPartition, batch,
-};
+use isobar::model::{DcName, NodeId, ReplicaId, TopicId, TopicPartition, batch};
 use isobar::replica::core::Budget;
-use isobar::replica::core::config::{APPEND_BYTES_MAX, AckPolicy, Member, Timing};
-use isobar::replica::driver::{Policy, Spec};
+use isobar::replica::core::config::{APPEND_BYTES_MAX, AckPolicy, Timing};
+use isobar::replica::driver::Policy;
 use isobar_topology::policy::OnLag;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -89,6 +86,42 @@ pub struct Aims {
 /// So that aims are no consequence of what else a seed draws.
 const AIMS: u64 = 0x4149_4d53;
 
+/// So are moves of homes.
+const MOVES: u64 = 0x4d4f_5645;
+
+/// Seeds that were found before homes moved keep the history that they were found by.
+fn is_of_old(seed: u64) -> bool {
+    seed < 100 || (1_882_635_000_000_000..1_882_645_000_000_000).contains(&seed)
+}
+
+/// Five minutes for fresh seeds, and those that were found since runs became so long.
+fn faulty_until(seed: u64, short: u64) -> u64 {
+    if seed > 1_882_960_000_000_000 { 300 } else { short }
+}
+
+/// Operators that move homes, and a `__meta` whose leaders come and go.
+#[derive(Debug, Clone, Copy)]
+pub struct Moves {
+    /// Between two things that an operator does, on average.
+    pub every: Micros,
+    /// Between two leaders of `__meta`.
+    pub shift: Option<Micros>,
+    /// Whether a datacenter may lose all of its disks, once.
+    pub wipes: bool,
+}
+
+impl Moves {
+    fn draw(seed: u64) -> Option<Self> {
+        let mut rng = SmallRng::seed_from_u64(seed ^ MOVES);
+        let moves = !is_of_old(seed) && rng.gen_bool(0.8);
+        moves.then(|| Self {
+            every: [2, 5, 10][rng.gen_range(0..3)] * SECOND,
+            shift: [None, Some(4 * SECOND), Some(10 * SECOND)][rng.gen_range(0..3)],
+            wipes: rng.gen_bool(0.3),
+        })
+    }
+}
+
 /// So are budgets.
 const BUDGETS: u64 = 0x4255_4447;
 
@@ -108,6 +141,7 @@ pub struct Scenario {
     pub commit: (Micros, Micros),
     pub faults: Faults,
     pub aims: Aims,
+    pub moves: Option<Moves>,
     /// Small ones let a replica answer in the middle of what it lacks.
     pub append_bytes_max: u64,
     /// What each node's wall clock is ahead of the true time, or behind it.
@@ -177,7 +211,7 @@ impl Scenario {
             step_down: every(10, 0.3),
             slow_disk: every(10, 0.3),
         };
-        Self {
+        let mut drawn = Self {
             partitions,
             delay,
             jitter: rng.gen_range(0.0..0.5),
@@ -187,37 +221,20 @@ impl Scenario {
             commit: (100, [1, 5, 20][rng.gen_range(0..3)] * MILLI),
             faults,
             aims,
+            moves: Moves::draw(seed),
             append_bytes_max,
             skew_ms,
             late,
             journal_bytes,
-            faulty_until: rng.gen_range(20..=60) * SECOND,
+            faulty_until: faulty_until(seed, rng.gen_range(20..=60)) * SECOND,
             producers: rng.gen_range(1..=4),
             value_bytes,
-            // Nine disks in memory.
-            think: [10, 50, 200][rng.gen_range(0..3)].max(value_bytes as Micros / 500) * MILLI,
-        }
-    }
-
-    pub fn spec(&self, partition: usize, node: usize) -> Spec {
-        let Partition { at, home, policy, .. } = &self.partitions[partition];
-        let members: BTreeMap<ReplicaId, Member> = (0..NODES).map(|n| member(n, *home)).collect();
-        Spec {
-            group: GroupId { partition: *at, home_epoch: HomeEpoch::FIRST },
-            topic_name: format!("topic-{partition}"),
-            me: replica_of(node),
-            home: dc_name(*home),
-            members,
-            preferred: node == home * NODES_PER_DC,
-            placement_generation: 1,
-            fork: None,
-            lossy_cut: None,
-            stands_in: false,
-            began: Mode::default(),
-            recorded: Mode::default(),
-            timing: timing(),
-            policy: *policy,
-        }
+            think: [10, 50, 200][rng.gen_range(0..3)] * MILLI,
+        };
+        // Nine disks in memory.
+        let minutes = (drawn.faulty_until / (60 * SECOND)).max(1);
+        drawn.think = drawn.think.max(value_bytes as Micros / 500 * minutes * MILLI);
+        drawn
     }
 
     pub fn is_sync(&self, partition: usize) -> bool {
@@ -242,13 +259,8 @@ pub fn replica_of(node: usize) -> ReplicaId {
     ReplicaId(node as u64 + 1)
 }
 
-fn member(node: usize, home: usize) -> (ReplicaId, Member) {
-    let dc = dc_of(node);
-    (replica_of(node), Member { node: node_id(node), dc: dc_name(dc), voter: dc == home })
-}
-
 /// As production derives it for voters within a DC.
-fn timing() -> Timing {
+pub fn timing() -> Timing {
     let timing = isobar_topology::timing(Duration::ZERO, isobar_topology::timing::ELECTION_TIMEOUT);
     Timing {
         heartbeat_ticks: timing.heartbeat_ticks,

@@ -4,9 +4,11 @@
 use std::sync::OnceLock;
 
 use isobar::log::Write;
+use isobar::model::batch::Header;
 use isobar::replica::wire::Envelope;
 use isobar_transport::Frame;
 
+use crate::client::{Request, Response};
 use crate::scenario::Micros;
 
 pub fn is_on() -> bool {
@@ -32,6 +34,22 @@ pub fn write(now: Micros, node: usize, write: &Write) {
             write.start,
         )
     });
+}
+
+pub fn request(now: Micros, node: usize, request: &Request) {
+    let Request { client: Some(client), attempt, partition, batches, .. } = request else { return };
+    line(now, node, || {
+        let batches = batches.iter().map(|b| Header::parse(b).expect("a batch of ours"));
+        let sequences: Vec<_> = batches.map(|b| (b.base_sequence, b.last_sequence())).collect();
+        let p = partition.partition;
+        format!("p{p} is asked by producer {client}, attempt {attempt}: {sequences:?}")
+    });
+}
+
+pub fn response(now: Micros, client: usize, attempt: u64, response: &Response) {
+    if is_on() {
+        eprintln!("{:.6} producer {client} hears of {attempt}: {response:?}", now as f64 / 1e6);
+    }
 }
 
 pub fn frame(now: Micros, from: usize, to: usize, frame: &Frame) {

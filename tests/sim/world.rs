@@ -8,23 +8,20 @@
 
 use std::collections::BTreeMap;
 
-use isobar::model::{HomeEpoch, TopicPartition};
 use isobar::replica::driver::disk::Note;
-use isobar::replica::driver::replicas::{Outcome, Replicate, lead_frames};
-use isobar_transport::Frame;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use crate::aims::Moment;
-use crate::client::{Producer, Reader, Request, Response};
-use crate::disk::Read;
-use crate::faults::Fault;
-use crate::invariants::{Violation, fence, frame_size, gate, progress};
-use crate::network::{Arrival, Lane, Network};
-use crate::node::{Node, Running};
+use crate::calls::Waiter;
+use crate::carry::Carried;
+use crate::client::{Producer, Reader};
+use crate::event::Event;
+use crate::invariants::{Violation, progress};
+use crate::meta::Meta;
+use crate::network::Network;
+use crate::node::{Node, Running, Task};
 use crate::oracle::Oracle;
-use crate::ranges::Bulk;
-use crate::scenario::{MILLI, Micros, NODES, SECOND, Scenario, dc_of, node_id, node_of};
+use crate::scenario::{MILLI, Micros, NODES, SECOND, Scenario, dc_of};
 use crate::show;
 use crate::trace::Trace;
 
@@ -36,41 +33,6 @@ const RETAIN: Micros = 3 * SECOND;
 /// Simulated time after the last fault in which all must converge. The longest wait in it is a
 /// producer's, whose five batches time out one after another.
 const HEAL_MAX: Micros = 240 * SECOND;
-
-pub enum Event {
-    Tick(usize, u64),
-    Checkpoint(usize, u64),
-    Retain(usize, u64),
-    Round(usize, u64),
-    Frame(Arrival),
-    Lost {
-        at: usize,
-        peer: usize,
-    },
-    Up {
-        at: usize,
-        peer: usize,
-    },
-    Committed(usize, u64),
-    Read(usize, u64, Box<Read>),
-    Bulk(usize, u64, Box<Bulk>),
-    Think(usize),
-    Retry(usize),
-    Request(usize, Box<Request>),
-    Respond(usize, u64, Response),
-    GiveUp(usize, u64),
-    Follow(usize),
-    Fault(Fault),
-    Aimed(usize, u64, Moment),
-    Undo(crate::faults::Undo),
-    Start(usize),
-    Healed,
-    Watch,
-    /// Clients that have waited for this begin.
-    Late,
-    Answered,
-    Look,
-}
 
 pub struct World {
     pub now: Micros,
@@ -92,6 +54,14 @@ pub struct World {
     pub quiet_terms: Vec<Option<u64>>,
     /// Producers from here on came when all was healed.
     pub late_from: usize,
+    pub meta: Meta,
+    pub carriers: BTreeMap<u64, Carried>,
+    pub next_carrier: u64,
+    /// The datacenter that lost its disks.
+    pub wiped: Option<usize>,
+    pub waiters: BTreeMap<u64, Waiter>,
+    pub next_call: u64,
+    pub next_job: u64,
 }
 
 /// What a run came to.
@@ -105,6 +75,8 @@ pub struct Report {
     pub waiting: usize,
     pub trace: u64,
     pub faults: BTreeMap<&'static str, u64>,
+    /// Moves of homes, by what they came to.
+    pub moves: BTreeMap<&'static str, u64>,
 }
 
 impl World {
@@ -138,6 +110,13 @@ impl World {
             faults: BTreeMap::new(),
             quiet_terms: vec![None; scenario.partitions.len()],
             late_from: usize::MAX,
+            meta: Meta::new(seed, &scenario),
+            carriers: BTreeMap::new(),
+            next_carrier: 0,
+            wiped: None,
+            waiters: BTreeMap::new(),
+            next_call: 0,
+            next_job: 0,
             rng,
             scenario,
         };
@@ -153,6 +132,7 @@ impl World {
         }
         world.after(SECOND, Event::Watch);
         world.plan_faults();
+        world.plan_moves();
         let until = world.scenario.faulty_until;
         world.at(until, Event::Healed);
         world
@@ -177,8 +157,7 @@ impl World {
                     self.check_end()?;
                     return Ok(self.report());
                 }
-                let until = self.scenario.faulty_until + HEAL_MAX;
-                if self.now > until {
+                if self.is_late() {
                     return Err(self.not_converged());
                 }
                 self.after(SECOND / 2, Event::Look);
@@ -187,6 +166,10 @@ impl World {
             self.take(event)?;
         }
         unreachable!("a run looks at itself until it ends")
+    }
+
+    fn is_late(&self) -> bool {
+        self.now > self.scenario.faulty_until + HEAL_MAX
     }
 
     fn report(&self) -> Report {
@@ -198,6 +181,7 @@ impl World {
             waiting: self.waiting,
             trace: self.trace.hash(),
             faults: self.faults.clone(),
+            moves: self.meta.moves.clone(),
         }
     }
 
@@ -238,6 +222,10 @@ impl World {
                 self.after(progress::LATE, Event::Late);
             }
             Event::Watch => return self.watch(),
+            // A home that still moves has no leader to answer.
+            Event::Late if !self.meta_is_quiet() && !self.is_late() => {
+                self.after(SECOND, Event::Late);
+            }
             Event::Late => {
                 if self.scenario.late {
                     self.late_producers();
@@ -246,6 +234,24 @@ impl World {
             }
             Event::Answered => return self.check_answered(),
             Event::Look => unreachable!("taken by the loop"),
+            Event::MetaLook => return self.meta_look(),
+            Event::MetaShift => self.meta_shift(),
+            Event::Proposed(id) => self.proposed(id),
+            Event::MetaCommit(id, term) => return self.meta_commit(id, term),
+            Event::Decided(id, done) => self.decided(id, *done),
+            Event::Learn(node, to) => self.learn(node, to),
+            Event::Reconcile(node, life) => {
+                if self.alive(node, life).is_some() {
+                    self.reconcile(node);
+                }
+            }
+            Event::Carry(id) => self.carry(id),
+            Event::Leases(id, of, wait) => self.leases(id, of, wait),
+            Event::Called(call) => self.called(*call),
+            Event::Answer(id, answer) => self.answered(id, *answer),
+            Event::Impatient(node, life, job) => self.impatient(node, life, job),
+            Event::Operate(plan) => self.operate(plan),
+            Event::Admit(node) => self.admit(node),
         }
         Ok(())
     }
@@ -300,140 +306,11 @@ impl World {
         };
         if let Some(running) = self.alive(node, life) {
             let writes = running.replicas.checkpoint();
-            running.to_write.extend(writes.into_iter().map(|w| (w, Note::Checkpoint)));
+            let tasks = writes.into_iter().map(|w| Task::Write(w, Note::Checkpoint));
+            running.to_write.extend(tasks);
         }
         self.commit_soon(node);
         self.after(CHECKPOINT, Event::Checkpoint(node, life));
-    }
-
-    fn round(&mut self, node: usize, life: u64) -> Result<(), Violation> {
-        if self.alive(node, life).is_none() {
-            return Ok(());
-        }
-        if self.is_paused(node, Event::Round(node, life)).is_none() {
-            return Ok(());
-        }
-        let now = self.now;
-        self.trace.note((now, node, "round"));
-        let Some(running) = self.alive(node, life) else { return Ok(()) };
-        running.round_is_due = false;
-        let (outcome, up) = running.round(node_id(node), now);
-        let leads = running.replicas.host.leads();
-        for write in &outcome.writes {
-            show::write(now, node, write);
-            self.oracle.given(now, node, write)?;
-        }
-        let Some(running) = &self.nodes[node].running else { return Ok(()) };
-        let mut is_elected = false;
-        for core in running.replicas.host.cores() {
-            is_elected |= self.oracle.look(node, core)?;
-        }
-        if is_elected {
-            show::line(now, node, || format!("leads {leads:?}"));
-            self.aim(node, Moment::Elected);
-        }
-        for peer in up {
-            for frame in lead_frames(&leads) {
-                self.send(node, peer, Lane::Control, frame)?;
-            }
-        }
-        self.carry_out(node, outcome)
-    }
-
-    fn carry_out(&mut self, node: usize, outcome: Outcome) -> Result<(), Violation> {
-        let Outcome { replication, control, leads, writes, reads, answers, .. } = outcome;
-        for Replicate { to, key, frame, .. } in replication {
-            self.send(node, node_of(to), Lane::of_key(key), frame)?;
-        }
-        for (to, frame) in control {
-            self.send(node, node_of(to), Lane::Control, frame)?;
-        }
-        for frame in lead_frames(&leads) {
-            for peer in (0..NODES).filter(|peer| *peer != node) {
-                self.send(node, peer, Lane::Control, frame.clone())?;
-            }
-        }
-        let life = self.nodes[node].life;
-        for (at, wanted, reader) in reads {
-            let delay = self.rng.gen_range(100..5 * MILLI);
-            self.after(delay, Event::Read(node, life, Box::new((at, wanted, reader))));
-        }
-        self.ask_ranges(node, outcome.ranges);
-        for (ticket, answer) in answers.replies {
-            self.trace.note((self.now, node, format!("{answer:?}")));
-            let asked = self.asked(node, ticket);
-            let Some(request) = asked else { continue };
-            if let Ok(produced) = answer {
-                self.check_ack(node, &request, produced.next_offset.0)?;
-            }
-            if let Some(client) = request.client {
-                let delay = self.client_delay(client, node);
-                let response = answer.map_err(Some);
-                self.after(delay, Event::Respond(client, request.attempt, response));
-            }
-        }
-        for (ticket, answer) in answers.deleted {
-            self.trace.note((self.now, node, format!("{answer:?}")));
-            self.asked(node, ticket);
-        }
-        let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
-        running.to_write.extend(writes.into_iter().map(|w| (w, Note::Persist(HomeEpoch::FIRST))));
-        self.commit_soon(node);
-        Ok(())
-    }
-
-    fn asked(
-        &mut self,
-        node: usize,
-        ticket: isobar::replica::core::effect::Ticket,
-    ) -> Option<Request> {
-        self.nodes[node].running.as_mut()?.asked.remove(&ticket)
-    }
-
-    fn check_ack(&mut self, node: usize, request: &Request, end: i64) -> Result<(), Violation> {
-        let n = self.partition_of(request.partition);
-        let running = self.nodes[node].running.as_ref();
-        let has_lease = running.is_some_and(|running| running.has_lease);
-        fence::check(node, &self.scenario.partitions[n], has_lease)?;
-        let waits = request.acks == isobar::replica::Acks::All || self.scenario.is_sync(n);
-        if !waits {
-            return Ok(());
-        }
-        let history = &mut self.oracle.partitions[n];
-        history.acked_end = history.acked_end.max(end);
-        gate::check(node, &self.scenario.partitions[n], history, end)
-    }
-
-    pub fn partition_of(&self, at: TopicPartition) -> usize {
-        usize::try_from(at.partition).expect("partitions are numbered from 0")
-    }
-
-    fn send(&mut self, from: usize, to: usize, lane: Lane, frame: Frame) -> Result<(), Violation> {
-        show::frame(self.now, from, to, &frame);
-        frame_size::check(from, &frame, self.scenario.append_bytes_max)?;
-        if self.oracle.sent(from, &frame)? {
-            self.aim(from, Moment::Voted);
-        }
-        self.trace.note((self.now, from, to, lane, &frame.header));
-        let arrivals = self.network.send(self.now, (from, to), lane, frame, &mut self.rng);
-        self.will_arrive(arrivals);
-        Ok(())
-    }
-
-    pub fn will_arrive(&mut self, arrivals: Vec<Arrival>) {
-        for arrival in arrivals {
-            self.at(arrival.at, Event::Frame(arrival));
-        }
-    }
-
-    fn arrive(&mut self, arrival: Arrival) {
-        if !self.network.is_current(&arrival) {
-            return;
-        }
-        let Arrival { from, to, frame, .. } = arrival;
-        self.with(to, |running| {
-            running.take_frame(from, frame);
-        });
     }
 
     fn start(&mut self, node: usize) -> Result<(), Violation> {
@@ -446,7 +323,11 @@ impl World {
             let changes = self.rng.gen_range(0..30);
             self.nodes[node].disk.crash_after(changes);
         }
-        let started = self.nodes[node].start(self.now, &self.scenario, self.seed ^ node as u64);
+        if self.scenario.moves.is_some() && self.nodes[node].life > 0 {
+            self.meta_restart(node);
+        }
+        let from = (&self.scenario, &self.meta.images[self.meta.learned[node]]);
+        let started = self.nodes[node].start(self.now, from, self.seed ^ node as u64);
         let recovered = match started {
             Ok(recovered) => recovered,
             Err(error) => {
@@ -491,6 +372,7 @@ impl World {
             self.after(delay, Event::Up { at: peer, peer: node });
             self.after(delay, Event::Up { at: node, peer });
         }
+        self.reconcile(node);
         Ok(())
     }
 }

@@ -23,7 +23,7 @@ pub fn check(history: &History, start: i64, log: &BTreeMap<i64, u64>) -> Result<
     for (id, times) in &times {
         hold(*times == 1, ONCE, || format!("record {id:#x} is there {times} times"))?;
     }
-    for acked in history.acked.iter().filter(|a| a.is_promised) {
+    for acked in stays(history) {
         for (offset, id) in (acked.base..).zip(&acked.ids) {
             let found = log.get(&offset);
             hold(offset < start || found == Some(id), STAYS, || {
@@ -36,7 +36,7 @@ pub fn check(history: &History, start: i64, log: &BTreeMap<i64, u64>) -> Result<
 
 /// Whoever was acknowledged before another was sent is before it.
 fn order(history: &History) -> Result<(), Violation> {
-    let promised = || history.acked.iter().filter(|a| a.is_promised);
+    let promised = || stays(history);
     let mut by_ack: Vec<&Acked> = promised().collect();
     by_ack.sort_by_key(|a| a.acked);
     let mut by_invocation: Vec<&Acked> = promised().collect();
@@ -52,4 +52,11 @@ fn order(history: &History) -> Result<(), Violation> {
         })?;
     }
     Ok(())
+}
+
+/// Promises that hold: not those that a move has given up, which `cut` allows only where its verdict
+/// said so.
+fn stays(history: &History) -> impl Iterator<Item = &Acked> {
+    let is_lost = |a: &Acked| history.lost.contains_key(&(a.ids[0], a.epoch));
+    history.acked.iter().filter(move |a| a.is_promised && !is_lost(a))
 }

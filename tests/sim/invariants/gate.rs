@@ -3,14 +3,16 @@
 //! at least k remote DCs. Counted from what commits have reported, not from what the leader knows.
 
 use super::{Violation, hold, n};
-use crate::oracle::{History, Log};
+use crate::oracle::{Conf, History, Replica, Seat};
 use crate::scenario::{DCS, NODES, NODES_PER_DC, Partition, dc_of};
 
 const RULE: (&str, &str) = ("an ack waits for the disks that its policy asks for", "R4, R5, I1");
 
-/// `node` acknowledges everything below the offset `end`.
+/// `node` acknowledges everything below the offset `end`, in this home and with these voters. What is
+/// beyond the cut of its home is looked at elsewhere.
 pub fn check(
     node: usize,
+    conf: &Conf,
     partition: &Partition,
     history: &History,
     end: i64,
@@ -21,18 +23,30 @@ pub fn check(
         return hold(false, RULE, what);
     };
     let term = history.exposed[&index].term;
-    let has = |log: &Log| log.has(index, term);
+    let has = |replica: &Replica| replica.has_had(index, term);
     let mut by_dc = [0; DCS.len()];
-    for replica in (0..NODES).filter(|r| has(&history.replicas[*r].durable)) {
+    let Conf { home, voters, placed, .. } = conf;
+    // One that has lost its disk does not count by what its successor has caught up with.
+    let is_there = |(id, node): &&Seat| {
+        let replica = &history.replicas[*node];
+        replica.conf.me == *id && has(replica)
+    };
+    let on_disk = |of: &[Seat]| of.iter().filter(is_there).count();
+    for replica in (0..NODES).filter(|r| has(&history.replicas[*r])) {
         by_dc[dc_of(replica)] += 1;
     }
     let majority = NODES_PER_DC / 2 + 1;
-    let voters = by_dc[partition.home];
     let ack = partition.policy.ack;
-    hold(voters >= majority.max(ack.min_in_sync), RULE, || {
-        format!("{} acknowledges up to offset {end}; {voters} voters have it on disk", n(node))
+    let (of_group, of_placement) = (on_disk(voters), on_disk(placed));
+    let is_enough = of_group > voters.len() / 2 && of_placement >= ack.min_in_sync;
+    hold(is_enough, RULE, || {
+        let of = voters.len();
+        format!(
+            "{} acknowledges up to offset {end}; {of_group} of {of} voters have it, and {of_placement} of those that are placed",
+            n(node)
+        )
     })?;
-    let remote = (0..DCS.len()).filter(|dc| *dc != partition.home && by_dc[*dc] >= majority);
+    let remote = (0..DCS.len()).filter(|dc| *dc != *home && by_dc[*dc] >= majority);
     let remote = remote.count();
     hold(remote >= ack.sync_to, RULE, || {
         format!(

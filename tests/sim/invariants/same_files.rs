@@ -38,12 +38,13 @@ impl Shape {
 pub fn check(shapes: &[Shape]) -> Result<(), Violation> {
     let Some(first) = shapes.first() else { return Ok(()) };
     let from = shapes.iter().map(|s| s.start + 1).max().unwrap_or_default();
+    let log_start = shapes.iter().map(|s| s.log_start).max().unwrap_or_default();
     let segments = |s: &Shape| s.segments.iter().copied().filter(|i| *i > from).collect::<Vec<_>>();
     let epochs = |s: &Shape| {
         s.epochs
             .iter()
             .copied()
-            .filter(|(_, i, at)| *i > from && *at > s.log_start)
+            .filter(|(_, i, at)| *i > from && *at > log_start)
             .collect::<Vec<_>>()
     };
     for other in shapes {

@@ -1,0 +1,109 @@
+//! A datacenter loses all of its disks, once: its nodes come back with empty ones, are let in under
+//! new replica ids (R22), and whoever was at home there goes elsewhere.
+
+use isobar::log::disk::sim::SimDisk;
+use isobar::metadata::command::Command;
+use isobar::metadata::controller;
+use isobar::metadata::image::{Partition, Phase};
+use isobar::metadata::moves::{Aim, Begin, Kind};
+use isobar::metadata::request::Request;
+use isobar::model::TopicPartition;
+use rand::Rng;
+
+use crate::event::Event;
+use crate::image::disk_id;
+use crate::invariants::Violation;
+use crate::meta::Proposer;
+use crate::operator::Plan;
+use crate::scenario::{
+    DCS, MILLI, Micros, NODES, NODES_PER_DC, SECOND, dc_name, node_id, node_of, wall_ms,
+};
+use crate::world::World;
+
+/// Between two looks of the operator who sees to it, and how long he waits for a move that does not end.
+const RESCUE: Micros = 3 * SECOND;
+const STUCK: Micros = 10 * SECOND;
+
+/// Between two tries of a node to be let in.
+const ADMIT: Micros = SECOND;
+
+impl World {
+    /// At most once in a run: no policy promises to outlive the disks of two.
+    pub fn wipe(&mut self, dc: usize) {
+        if self.wiped.is_some() {
+            return;
+        }
+        self.wiped = Some(dc);
+        *self.faults.entry("datacenters wiped").or_default() += 1;
+        for node in dc * NODES_PER_DC..(dc + 1) * NODES_PER_DC {
+            let back = self.meta.rng.gen_range(100 * MILLI..8 * SECOND);
+            self.end_process(node, true, Some(back));
+            let place = &mut self.nodes[node];
+            place.disks_lost += 1;
+            place.disk_id = disk_id(node, place.disks_lost);
+            place.disk = SimDisk::new(self.meta.rng.r#gen());
+            self.meta.learned[node] = 0;
+            self.oracle.wiped(self.now, node);
+            self.after(back, Event::Admit(node));
+        }
+        self.after(RESCUE, Event::Operate(Plan::Rescue));
+    }
+
+    pub fn admit(&mut self, node: usize) {
+        let disk = self.nodes[node].disk_id;
+        if self.meta.truth().nodes[&node_id(node)].disk == disk {
+            return;
+        }
+        self.after(ADMIT, Event::Admit(node));
+        if self.nodes[node].running.is_some() {
+            let request = Request::AdmitDisk { node: node_id(node), disk, accept_loss: true };
+            self.propose(node, request, Proposer::Nobody);
+        }
+    }
+
+    /// As the leader of `__meta` does it: replicas on disks that are gone are replaced.
+    pub fn repair(&mut self) -> Result<(), Violation> {
+        if self.wiped.is_none() || !self.reaches_majority(self.meta.leader) {
+            return Ok(());
+        }
+        let placements = controller::repair(self.meta.truth());
+        let commands: Vec<_> = placements.into_iter().map(Command::ReplacePlacement).collect();
+        if !commands.is_empty() {
+            self.apply_all(commands)?;
+        }
+        Ok(())
+    }
+
+    pub fn rescue(&mut self) {
+        self.after(RESCUE, Event::Operate(Plan::Rescue));
+        let Some(wiped) = self.wiped else { return };
+        for n in 0..self.scenario.partitions.len() {
+            let at = self.scenario.partitions[n].at;
+            let placed = self.meta.placed(at).clone();
+            let is_stuck = placed.moving().is_some() && self.now > self.meta.changed[n] + STUCK;
+            let is_lost = placed.phase == Phase::Active && self.has_lost_home(&placed);
+            if is_stuck || is_lost {
+                let others: Vec<usize> = (0..DCS.len()).filter(|dc| *dc != wiped).collect();
+                let to = others[self.meta.rng.gen_range(0..others.len())];
+                self.force(at, &placed, to);
+            }
+        }
+    }
+
+    /// Whether the disks of a majority of a partition's voters are gone.
+    fn has_lost_home(&self, placed: &Partition) -> bool {
+        let has = |disk, node: usize| disk == Some(self.nodes[node].disk_id);
+        let there = placed.voters().filter(|r| has(r.disk, node_of(r.node))).count();
+        there <= placed.voters().count() / 2
+    }
+
+    pub fn force(&mut self, at: TopicPartition, placed: &Partition, to: usize) {
+        let (to, began_ms) = (dc_name(to), wall_ms(self.now));
+        let kind = Kind::Failover;
+        let aim = Aim { kind, to, accept_loss: false, automatic: false, began_ms };
+        let begin = Begin { at, home_epoch: placed.home_epoch, aim };
+        let from = self.meta.rng.gen_range(0..NODES);
+        crate::show::line(self.now, from, || format!("an operator comes to the rescue: {begin:?}"));
+        self.propose(from, Request::MoveHomes { moves: vec![begin] }, Proposer::Nobody);
+    }
+}
