@@ -67,9 +67,12 @@ pub struct Positions {
 pub struct Standing {
     pub topic_id: String,
     pub partition: i32,
+    /// Of its last entry.
     pub term: u64,
     pub last_index: u64,
-    /// After its last record; `None`: of a release that did not tell.
+    /// The last entry before its log begins; `None`: of a release that did not tell.
+    pub begins_after: Option<u64>,
+    /// After its last record; `None` as above.
     pub log_end: Option<i64>,
     /// The leader's Unix time up to which it has all that was acknowledged; `None` where it never had.
     pub known_until_ms: Option<i64>,
@@ -264,8 +267,9 @@ fn standing_of(status: &Status) -> Standing {
     Standing {
         topic_id: status.partition.topic.to_string(),
         partition: status.partition.partition,
-        term: status.term.0,
+        term: status.last_term.0,
         last_index: status.last.0,
+        begins_after: Some(status.begins_after.0),
         log_end: Some(status.progress.log_end.0),
         known_until_ms: status.known_until_ms,
     }

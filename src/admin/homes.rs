@@ -9,6 +9,7 @@ use std::time::Duration;
 use isobar_topology::home_move::{Found, LastEntry, Seat, Survey, survey};
 use isobar_topology::pattern::Pattern;
 use isobar_topology::policy::OnIsolation;
+use isobar_topology::quorum::majority;
 use isobar_topology::{Topology, meta_voters, timing};
 
 use super::api::{self, MoveKind};
@@ -19,8 +20,8 @@ use super::source::Source;
 use super::topics::by_name;
 use crate::metadata::budgets::{self, Bound};
 use crate::metadata::config;
-use crate::metadata::image::{Image, Partition, Topic};
-use crate::metadata::moves::{Account, Aim, Begin, Kind, Verdict};
+use crate::metadata::image::{Image, Partition, Replica, Topic};
+use crate::metadata::moves::{self, Account, Aim, Begin, Kind, Verdict};
 use crate::metadata::request::{Request, Response, TOPICS_MAX};
 use crate::metadata::service::Error;
 use crate::model::{DcName, NodeId, Offset, TopicPartition};
@@ -238,7 +239,9 @@ impl Plan<'_> {
             row.verdict = worse(row.verdict, self.verdict(at, placed, &found));
             // Who is sealed already says no more where it stands; the move itself will find out.
             if placed.moving().is_none() {
-                row.refused = row.refused.or_else(|| self.refuses(placed, &target, &found));
+                let refuses = || self.refuses(placed, &target, &found);
+                let cannot = || self.cannot_fetch(at, placed, &target, &found);
+                row.refused = row.refused.or_else(refuses).or_else(cannot);
             }
             begins.push(Begin { at, home_epoch: placed.home_epoch, aim: self.aim(&target) });
         }
@@ -360,6 +363,32 @@ impl Plan<'_> {
                 })
             }
         }
+    }
+
+    /// What the move would find once all are sealed. A home that hands off gives the target what it lacks.
+    fn cannot_fetch(
+        &self,
+        at: TopicPartition,
+        placed: &Partition,
+        to: &DcName,
+        found: &Found,
+    ) -> Option<String> {
+        if self.proposal.kind != MoveKind::Failover {
+            return None;
+        }
+        let told = |r: &Replica| Some((r.node, self.standing(at, r.node)?));
+        let has_most = |(_, s): &(NodeId, &Standing)| {
+            found.cut == Some(LastEntry { term: s.term, index: s.last_index })
+        };
+        let (source, longest) = placed.replicas.iter().filter_map(told).find(has_most)?;
+        let begins_after = longest.begins_after?;
+        let there = placed.replicas.iter().filter(|r| self.topology.dc_of(r.node) == Some(to));
+        let all = there.clone().count();
+        let (too_old, able): (Vec<_>, Vec<_>) =
+            there.filter_map(told).partition(|(_, s)| s.last_index < begins_after);
+        let too_old: Vec<NodeId> = too_old.into_iter().map(|(node, _)| node).collect();
+        let is_able = too_old.is_empty() || able.len() >= majority(all);
+        (!is_able).then(|| moves::cannot_fetch(to, source, &too_old))
     }
 
     /// What an operator may expect. Every step is a round trip from the leader of `__meta`; what is forced and

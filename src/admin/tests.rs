@@ -31,7 +31,7 @@ use crate::metadata::refusal::{Reason, Refusal};
 use crate::metadata::request::{self, Response, TopologyApplied};
 use crate::metadata::service;
 use crate::model::{
-    DcName, HomeEpoch, LogIndex, Mode, NodeId, Offset, ReplicaId, Term, TopicId, TopicPartition,
+    DcName, HomeEpoch, LogIndex, Mode, NodeId, Offset, ReplicaId, TopicId, TopicPartition,
 };
 use crate::replica::core::{Budget, Exposure};
 use crate::replica::host::{MemberStatus, Status};
@@ -45,6 +45,8 @@ struct Paper {
     node: NodeId,
     image: Option<Arc<Image>>,
     missing: Vec<String>,
+    /// Of its one replica.
+    stands: Status,
     leader: NodeId,
     wan: Option<Arc<Wan>>,
     /// Answers for the other nodes; without one they are silent.
@@ -91,6 +93,7 @@ fn status() -> Status {
         leader: Some(node(1)),
         committed: LogIndex(6),
         applied: LogIndex(6),
+        begins_after: LogIndex(0),
         last: LogIndex(7),
         in_sync: vec![node(1), node(2)],
         members: vec![member(1, 7), member(2, 7), member(3, 5), member(4, 4)],
@@ -99,7 +102,7 @@ fn status() -> Status {
         promise: None,
         mode: Mode::default(),
         at_stake: None,
-        last_term: Term(0),
+        last_term: HomeEpoch::FIRST.first_term(),
         staleness: None,
         known_until_ms: None,
     }
@@ -110,6 +113,7 @@ fn paper() -> Paper {
         node: node(1),
         image: Some(Arc::new(image())),
         missing: Vec::new(),
+        stands: status(),
         leader: node(1),
         wan: None,
         other: None,
@@ -151,7 +155,8 @@ impl Source for Paper {
 
     fn statuses(&self) -> Answer<'_, Vec<Status>> {
         let leads = self.node == self.leader;
-        Box::pin(async move { if leads { vec![status()] } else { Vec::new() } })
+        let here = leads.then(|| self.stands.clone());
+        Box::pin(async move { here.into_iter().collect() })
     }
 
     fn log_bytes(&self, _partition: TopicPartition) -> Option<u64> {

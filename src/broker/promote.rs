@@ -155,6 +155,7 @@ mod tests {
             leader: None,
             committed: LogIndex(committed),
             applied: LogIndex(committed),
+            begins_after: LogIndex(0),
             last: LogIndex(committed),
             in_sync: Vec::new(),
             members: members.collect(),

@@ -84,6 +84,32 @@ async fn a_plan_claims_a_number_where_the_move_will() {
     assert_eq!(claimed(level, lacks, |_| {}).await, at_most(None), "an older release");
 }
 
+/// What the move itself would find when everything is sealed: it never ends there.
+#[tokio::test]
+async fn a_plan_refuses_a_target_whose_logs_end_before_the_one_with_the_most_begins() {
+    for (last, refused) in [(6, true), (7, false)] {
+        let mut image = image();
+        let topic = Arc::make_mut(image.topics.get_mut(&TOPIC).unwrap());
+        Arc::make_mut(&mut topic.partitions[0])
+            .replicas
+            .retain(|r| [1, 4].contains(&r.node.as_u32()));
+        let stands = Status { begins_after: LogIndex(7), last: LogIndex(20), ..status() };
+        let ends = Status { last: LogIndex(last), ..status() };
+        let there = Paper { node: node(4), leader: node(4), stands: ends, ..paper() };
+        let (image, other) = (Some(Arc::new(image)), Some(Arc::new(there)));
+        let asked = Paper { image, alive: vec![1, 4], stands, other, ..paper() };
+        let body = r#"{"kind":"failover","dc":"fra","to":"iad","plan_only":true}"#;
+        let (_, body) = call(asked, LOCAL, post("/v1/moves", body)).await;
+        let plan: api::MovePlan = serde_json::from_str(&body).unwrap();
+        let why = plan.topics[0].refused.as_deref().unwrap_or_default();
+        assert_eq!(
+            why.contains("in iad the logs of nodes 4 end before the log of node 1"),
+            refused,
+            "{body}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn nonsense_and_strangers_are_refused() {
     for (body, part) in [

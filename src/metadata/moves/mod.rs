@@ -233,6 +233,16 @@ pub struct Activation {
     pub ended_ms: i64,
 }
 
+/// Why a target cannot hold F: its logs end before the one that ends there begins, and nobody has what was between.
+pub fn cannot_fetch(to: &DcName, source: NodeId, too_old: &[NodeId]) -> String {
+    let nodes = too_old.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    format!(
+        "in {to} the logs of nodes {nodes} end before the log of node {source} begins, which has \
+         the most, and retention has deleted what was between: choose another target, such \
+         as the datacenter of node {source}; {to} becomes its learner"
+    )
+}
+
 /// A replica's word of what it had beyond the cut of a home epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {

@@ -64,6 +64,8 @@ pub struct Status {
     pub leader: Option<NodeId>,
     pub committed: LogIndex,
     pub applied: LogIndex,
+    /// The last entry before the log begins.
+    pub begins_after: LogIndex,
     pub last: LogIndex,
     /// Of that entry.
     pub last_term: Term,
@@ -113,6 +115,7 @@ impl Status {
             leader: core.leader().and_then(node),
             committed: core.committed(),
             applied: core.log().applied(),
+            begins_after: core.log().start().index,
             last: core.log().last(),
             last_term: core.log().epochs().last().map_or(Term(0), |(term, ..)| *term),
             in_sync: core.in_sync().iter().copied().filter_map(node).collect(),

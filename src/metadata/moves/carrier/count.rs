@@ -92,17 +92,6 @@ impl Carrier {
         epochs.first().map_or(last.index, |first| first.index.prev())
     }
 
-    /// The target's logs end before the one that ends at F begins, and nobody has what was between.
-    pub(super) fn cannot_fetch(&self, source: NodeId, too_old: &[NodeId]) -> String {
-        let nodes = too_old.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        format!(
-            "in {to} the logs of nodes {nodes} end before the log of node {source} begins, which has \
-             the most, and retention has deleted what was between: choose another target, such \
-             as the datacenter of node {source}; {to} becomes its learner",
-            to = self.course.aim.to,
-        )
-    }
-
     pub(super) fn missing(&self, found: &Found) -> String {
         let names = |dcs: &BTreeSet<DcName>| match dcs.len() {
             0 => "none".to_owned(),

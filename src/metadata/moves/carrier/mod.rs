@@ -25,7 +25,7 @@ use std::time::Duration;
 use isobar_topology::home_move::Found;
 use isobar_topology::quorum::majority;
 
-use super::{Activation, Choice, Chosen, FORK_TERMS_MAX, Kind, Verdict};
+use super::{Activation, Choice, Chosen, FORK_TERMS_MAX, Kind, Verdict, cannot_fetch};
 use crate::log::Fork;
 use crate::metadata::image::Replica;
 use crate::metadata::lease::Wait;
@@ -391,7 +391,7 @@ impl Carrier {
             }
         }
         if !too_old.is_empty() && holders.len() + lacking.len() < majority(self.there().len()) {
-            let why = self.cannot_fetch(source, &too_old);
+            let why = cannot_fetch(&self.course.aim.to, source, &too_old);
             return self.rest(now, why);
         }
         let plan = Plan { chosen, source, holders, lacking };
