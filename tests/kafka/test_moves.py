@@ -163,6 +163,9 @@ def test_what_an_isolated_home_acknowledged_is_in_its_ledger_to_the_record(own_d
     values = kafka.send(dev.bootstrap("iad"), topic, ["after"])
     cut = ended[0]["cut_offset"]
     assert values == [cut]
+    began = time.monotonic()
+    assert dev.cli(4).json("dc", "history")["groups"]["silent"] == dev.nodes("fra")
+    assert time.monotonic() - began < 1, "who is known to be silent is not waited for"
     dev.cli().link_heal("fra", "iad")
     dev.cli().link_heal("fra", "sin")
     (move,) = moves.wait_counted(dev.cli(4), topic)

@@ -25,8 +25,17 @@ impl World {
     pub fn watch(&mut self) -> Result<(), Violation> {
         self.after(SECOND, Event::Watch);
         for partition in 0..self.scenario.partitions.len() {
-            let placed = self.meta.placed(self.scenario.partitions[partition].at);
-            let voters = placed.voters().map(|r| node_of(r.node)).collect();
+            let at = self.scenario.partitions[partition].at;
+            let placed = self.meta.placed(at);
+            let (epoch, voters) = (placed.home_epoch, placed.voters().map(|r| node_of(r.node)));
+            let voters: Vec<usize> = voters.collect();
+            for node in &voters {
+                let here = self.meta.image(*node).partition(at).map(|p| p.home_epoch);
+                if here != Some(epoch) {
+                    // It has not heard yet that it is at home.
+                    self.touch(*node);
+                }
+            }
             let term = self.quiet_term(partition, voters)?;
             let before = std::mem::replace(&mut self.quiet_terms[partition], term);
             if let (Some(before), Some(now)) = (before, term) {

@@ -128,6 +128,12 @@ impl RaftLog {
         self.last
     }
 
+    /// Of the last entry, or of the one before the log where it has none.
+    pub fn last_term(&self) -> Term {
+        let newest = self.epochs.last().filter(|_| self.last > self.start.index);
+        newest.map_or(self.start.term, |(term, ..)| *term)
+    }
+
     /// Where the next entry begins.
     pub fn next_offset(&self) -> Offset {
         self.recent.back().map_or(self.applied_end, |(_, end)| *end)

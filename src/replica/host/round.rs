@@ -117,7 +117,7 @@ impl Status {
             applied: core.log().applied(),
             begins_after: core.log().start().index,
             last: core.log().last(),
-            last_term: core.log().epochs().last().map_or(Term(0), |(term, ..)| *term),
+            last_term: core.log().last_term(),
             in_sync: core.in_sync().iter().copied().filter_map(node).collect(),
             members: members.collect(),
             exposure: core.exposures(now.mono),
