@@ -65,8 +65,8 @@ struct Watermark {
     term: u64,
     #[prost(uint64, tag = "2")]
     index: u64,
-    #[prost(int64, tag = "3")]
-    at_ms: i64,
+    #[prost(int64, optional, tag = "3")]
+    at_ms: Option<i64>,
 }
 
 /// The Raft message types that travel; the values are ours and stay.

@@ -150,9 +150,15 @@ impl Core {
         remote.map(|(dc, safe)| (dc, self.samples.exposure(now, safe))).collect()
     }
 
+    /// Whether this leader's watermark is beyond all that leaders before it have acknowledged: it has shown an entry
+    /// of its own term (R6).
+    pub fn knows_watermark(&self) -> bool {
+        self.is_leader() && self.own_entry.is_some_and(|own| self.watermark >= own)
+    }
+
     /// The leader's Unix time up to which all that it had acknowledged is known to be here.
     pub fn known_until_ms(&self, now: Now) -> Option<i64> {
-        if self.is_leader() { Some(now.wall_ms) } else { self.staleness.known_until_ms() }
+        if self.knows_watermark() { Some(now.wall_ms) } else { self.staleness.known_until_ms() }
     }
 
     /// Time since this replica last had all that its leader had acknowledged; `None` on the leader,

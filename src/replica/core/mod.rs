@@ -304,8 +304,7 @@ impl Core {
             leader_epoch: self.term().leader_epoch(),
             log_start: self.log_start,
             high_watermark: self.high_watermark,
-            watermark_known: !self.is_leader()
-                || self.own_entry.is_some_and(|own| self.watermark >= own),
+            watermark_known: !self.is_leader() || self.knows_watermark(),
             log_end: self.log().next_offset(),
         }
     }
@@ -387,7 +386,9 @@ impl Core {
         if self.is_leader() || term != self.term() {
             return false;
         }
-        self.staleness.claimed(Moment { here: now.mono, there_ms: at_ms }, index, self.watermark);
+        if let Some(there_ms) = at_ms {
+            self.staleness.claimed(Moment { here: now.mono, there_ms }, index, self.watermark);
+        }
         let news = (term, index) > self.claimed;
         if news {
             self.claimed = (term, index);

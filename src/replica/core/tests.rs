@@ -152,13 +152,14 @@ impl Cluster {
             if self.cut.contains(&from) || self.cut.contains(&outgoing.to) {
                 continue;
             }
+            let known = self.cores[&from].knows_watermark();
             let to = self.cores.get_mut(&outgoing.to).unwrap();
             if let Some(message) = outgoing.raft {
                 *self.appended.entry(outgoing.to).or_default() += message.entries.len();
                 to.handle_message(self.now, from, message);
             }
             if let Some((term, index)) = outgoing.watermark {
-                let claim = Claim { term, index, at_ms: self.now.wall_ms };
+                let claim = Claim { term, index, at_ms: known.then_some(self.now.wall_ms) };
                 to.handle_watermark(self.now, claim);
             }
             if let Some(notice) = outgoing.catch_up {

@@ -27,8 +27,9 @@ pub fn at_least(matched: &mut [LogIndex], count: usize) -> LogIndex {
 pub struct Claim {
     pub term: Term,
     pub index: LogIndex,
-    /// The leader's Unix time: nothing beyond `index` had been acknowledged by then to who asked for acks=all.
-    pub at_ms: i64,
+    /// The leader's Unix time: nothing beyond `index` had been acknowledged by then to who asked for acks=all. `None`
+    /// of a new leader, which does not know yet what those before it have acknowledged (R6).
+    pub at_ms: Option<i64>,
 }
 
 /// The terms of a leader's watermark at one moment.

@@ -385,7 +385,7 @@ impl Round {
         let in_order = raft.as_ref().is_some_and(|m| keeps_order(core, to, m));
         let beats = raft.as_ref().is_some_and(|m| m.get_msg_type() == MessageType::MsgHeartbeat);
         // What this round acknowledges leaves after it has been taken.
-        let at_ms = now.wall_ms;
+        let at_ms = core.knows_watermark().then_some(now.wall_ms);
         let claim = watermark.map(|(term, index)| Claim { term, index, at_ms });
         let Some((group, chunks)) = wire::Group::new(config.group, config.me, to, raft, claim)
         else {

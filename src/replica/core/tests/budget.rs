@@ -136,6 +136,27 @@ fn a_retry_of_what_is_in_the_log_is_answered_at_the_end_of_the_budget_too() {
 }
 
 /// After a lossy cut a producer may leave a gap, but not where a batch is that was only refused.
+/// Here it learns that late, since one of the two datacenters that it waits for is away.
+#[test]
+fn a_new_leader_speaks_for_those_before_it_once_it_has_shown_an_entry_of_its_own() {
+    let mut cluster = Cluster::new(AckPolicy { sync_to: 2, ..ASYNC });
+    let ticket = cluster.produce(r(1), sample(1, None), Acks::All);
+    cluster.tick(5);
+    assert!(cluster.answer(ticket).unwrap().is_ok());
+    let known = |cluster: &Cluster, id| cluster.cores[&r(id)].known_until_ms(cluster.now).unwrap();
+    assert_eq!(known(&cluster, 1), cluster.now.wall_ms);
+    cluster.cut.extend([1, 7, 8, 9].map(r));
+    let (before, heard) = (cluster.now.wall_ms, known(&cluster, 4));
+    cluster.tick(60);
+    let leader = cluster.leader();
+    assert!(leader != r(1) && !cluster.cores[&leader].knows_watermark());
+    assert!(cluster.cores[&r(4)].leader() == Some(leader) && heard <= before);
+    assert!(known(&cluster, 4) <= before, "the one before may have acknowledged since");
+    assert!(known(&cluster, leader.0) <= before, "nor does it know of itself");
+    cluster.heal();
+    assert!(known(&cluster, 4) > before);
+}
+
 #[test]
 fn what_a_budget_has_refused_is_no_gap_of_a_cut() {
     let mut cluster = Cluster::new(bytes(300));
