@@ -77,12 +77,14 @@ impl World {
         let at = self.scenario.partitions[partition].at;
         let lives = self.nodes[node].running.is_some() && self.nodes[node].life == carried.life;
         let now = Course::of(self.meta.image(node), at);
-        let is_this = now.is_some_and(|now| now.is_same_move(carried.carrier.course()));
+        let now = now.filter(|now| now.is_same_move(carried.carrier.course()));
         let believes = self.meta.believes(self.now, node);
-        if !lives || carried.carrier.is_over() || !is_this || !believes {
+        let Some(now) = now.filter(|_| lives && !carried.carrier.is_over() && believes) else {
             self.carriers.remove(&id);
             return;
-        }
+        };
+        let Some(carried) = self.carriers.get_mut(&id) else { return };
+        carried.carrier.handle_course(now);
         if let Some(timeout) = carried.carrier.poll_timeout() {
             self.at(timeout.as_micros() as Micros, Event::Carry(id));
         }

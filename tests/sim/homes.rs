@@ -118,6 +118,17 @@ impl History {
         of.any(|ack| self.wiped.get(&ack.node).is_some_and(|at| *at >= ack.at))
     }
 
+    /// Whether a home after `next` began with a record that `next` was cut without: the newest log that it found was
+    /// one of the home before.
+    pub fn came_back(&self, id: u64, epoch: HomeEpoch, next: HomeEpoch) -> bool {
+        let mut of = self.acks.iter().filter(|ack| ack.epoch == epoch && ack.ids.contains(&id));
+        let keeps = |fork: &Fork, ack: &Ack| {
+            let last = ack.end - 1;
+            last < fork.at.offset.0 && ack.term.is_some() && term_at_offset(fork, last) == ack.term
+        };
+        of.any(|ack| self.since(next).any(|began| keeps(&began.fork, ack)))
+    }
+
     /// Whether a replica's disk was lost.
     pub fn is_gone(&self, id: ReplicaId) -> bool {
         let node = self.nodes[&id];

@@ -47,11 +47,12 @@ pub(super) async fn carry(moves: Moves, activator: Activator, at: TopicPartition
             let (moves, activator) = (moves.clone(), activator.clone());
             under_way.spawn(act(moves, activator, carrier.course().clone(), effect));
         }
-        let is_this = Course::of(&images.borrow_and_update(), at)
-            .is_some_and(|now| now.is_same_move(carrier.course()));
-        if carrier.is_over() || !is_this || !moves.leads_meta() {
+        let newest = Course::of(&images.borrow_and_update(), at);
+        let Some(newest) = newest.filter(|now| now.is_same_move(carrier.course())) else { return };
+        if carrier.is_over() || !moves.leads_meta() {
             return;
         }
+        carrier.handle_course(newest);
         // Once for each reason; it may last.
         if carrier.stuck().is_some_and(|why| said.as_deref() != Some(why)) {
             said = carrier.stuck().map(ToOwned::to_owned);

@@ -44,7 +44,8 @@ pub fn check(history: &History, moved: &[&Moved], found: &[Found]) -> Result<(),
         let is_there = found.iter().any(|s| s.new_epoch > *epoch && s.ids.contains(id));
         // Who acknowledged it lost its disks, or it was deleted.
         let is_gone = history.had_wiped(*id, *epoch) || history.was_deleted(*id, *epoch);
-        hold(is_there || is_gone, KEPT, || {
+        let is_back = history.came_back(*id, *epoch, *next);
+        hold(is_there || is_gone || is_back, KEPT, || {
             format!(
                 "record {id:#x}, acknowledged in epoch {epoch} and cut off for {next}, is in no ledger"
             )

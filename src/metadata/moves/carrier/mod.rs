@@ -91,6 +91,8 @@ struct Plan {
 #[derive(Debug)]
 pub struct Carrier {
     course: Course,
+    /// What the next attempt goes by.
+    newest: Option<Course>,
     began: Duration,
     attempt: Attempt,
     stage: Stage,
@@ -109,6 +111,7 @@ impl Carrier {
     pub fn new(now: Duration, course: Course) -> Self {
         let mut carrier = Self {
             course,
+            newest: None,
             began: now,
             attempt: Attempt(0),
             stage: Stage::Over,
@@ -126,6 +129,11 @@ impl Carrier {
 
     pub fn course(&self) -> &Course {
         &self.course
+    }
+
+    /// The same move as the image has it by now: another carrier may have had its cut chosen.
+    pub fn handle_course(&mut self, course: Course) {
+        self.newest = Some(course);
     }
 
     /// Whether there is nothing left to do: it was activated, as far as is known here.
@@ -323,6 +331,10 @@ impl Carrier {
     }
 
     fn begin(&mut self, now: Duration) {
+        if let Some(newest) = self.newest.take() {
+            let before = std::mem::replace(&mut self.course, newest);
+            self.course.chosen = self.course.chosen.take().or(before.chosen);
+        }
         self.attempt.0 += 1;
         self.told.clear();
         self.silent.clear();

@@ -2,6 +2,7 @@
 
 mod carrier;
 mod owed;
+mod verdict;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
