@@ -81,14 +81,17 @@ def lost(own_dev, topic):
     assert name in dev.cli(4).run("dc", "history").stdout
 
     # The third replica of the old home may tell later, and each node hears of it in its own time.
+    seen = {}
+
     def everywhere():
         ended = dev.cli(4).json("dc", "history")["ended"]
         (move,) = [m for m in ended if (m["topic"], m["partition"]) == (topic, 1)]
         tables = [wire.metadata(dev.kafka(n))["topics"].get(name) for n in dev.nodes()]
+        seen.update(move=move, tables=tables)
         whole = len(move["ledgers"]) == 3 and tables[0] and all(one == tables[0] for one in tables)
         return move if whole and set(tables[0]["partitions"][1]["isr"]) == set(move["longest"]) else None
 
-    return dev, name, sent, wait.until("a topic that every node tells the same of", everywhere, 60)
+    return dev, name, sent, wait.until(lambda: f"a topic that every node tells the same of: {seen}", everywhere, 60)
 
 
 def read(bootstrap, topic, end, **config):

@@ -60,8 +60,8 @@ use world::{Report, World};
 
 /// Fresh seeds of a run without a time of its own: those of every change together search far, and a
 /// red one, which may be older than the change, is told with what repeats it. None begins after
-const FRESH: usize = 100;
-/// so long: on two cores some forty to seventy do.
+const FRESH: usize = 30;
+/// so long.
 const FRESH_TIME: Duration = Duration::from_secs(150);
 
 /// Failed seeds after which a run ends: the second tells whether it is the same find.

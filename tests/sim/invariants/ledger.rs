@@ -75,7 +75,9 @@ fn check_account(history: &History, moved: &Moved, found: &[Found]) -> Result<()
         Account::Exact { records } => records,
     };
     let of_this = |id: &&(u64, HomeEpoch)| {
-        history.lost[*id] == moved.home_epoch && !history.was_deleted(id.0, id.1)
+        history.lost[*id] == moved.home_epoch
+            && !history.was_deleted(id.0, id.1)
+            && !history.came_back(id.0, id.1, moved.home_epoch)
     };
     let lost: BTreeSet<u64> = history.lost.keys().filter(of_this).map(|(id, _)| *id).collect();
     hold(lost.len() as u64 <= said, EXACT, || {
