@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use isobar_topology::home_move::LastEntry;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +80,10 @@ pub struct Standing {
 }
 
 impl Standing {
+    pub fn last(&self) -> LastEntry {
+        LastEntry { term: self.term, index: self.last_index }
+    }
+
     pub fn is_of(&self, at: TopicPartition) -> bool {
         self.partition == at.partition && self.topic_id.parse() == Ok(at.topic)
     }

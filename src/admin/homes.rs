@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use isobar_topology::home_move::{Found, LastEntry, Seat, Survey, survey};
+use isobar_topology::home_move::{Found, Seat, Survey, survey};
 use isobar_topology::pattern::Pattern;
 use isobar_topology::policy::OnIsolation;
 use isobar_topology::quorum::majority;
@@ -299,7 +299,7 @@ impl Plan<'_> {
             .iter()
             .filter_map(|replica| {
                 let standing = self.standing(at, replica.node);
-                let sealed = standing.map(|s| LastEntry { term: s.term, index: s.last_index });
+                let sealed = standing.map(Standing::last);
                 let dc = self.topology.dc_of(replica.node)?.clone();
                 Some(Seat { dc, voter: replica.voter, sealed })
             })
@@ -312,6 +312,21 @@ impl Plan<'_> {
             degraded: placed.mode.degraded,
             seats: &seats,
         })
+    }
+
+    /// Who has the log that the cut would be chosen from.
+    fn longest(
+        &self,
+        at: TopicPartition,
+        placed: &Partition,
+        found: &Found,
+    ) -> Option<(NodeId, &Standing)> {
+        let counted = placed
+            .replicas
+            .iter()
+            .filter(|r| self.topology.dc_of(r.node).is_some_and(|dc| found.sealed.contains(dc)));
+        let mut told = counted.filter_map(|r| Some((r.node, self.standing(at, r.node)?)));
+        told.find(|(_, standing)| found.cut == Some(standing.last()))
     }
 
     fn verdict(&self, at: TopicPartition, placed: &Partition, found: &Found) -> api::Verdict {
@@ -327,11 +342,7 @@ impl Plan<'_> {
             self.standing(at, r.node)?.known_until_ms.filter(|_| counts)
         });
         let ms = known.max().unwrap_or(0);
-        let cut = placed.replicas.iter().find_map(|r| {
-            let standing = self.standing(at, r.node)?;
-            let last = LastEntry { term: standing.term, index: standing.last_index };
-            standing.log_end.filter(|_| found.cut == Some(last)).map(Offset)
-        });
+        let cut = self.longest(at, placed, found).and_then(|(_, s)| s.log_end).map(Offset);
         let bound = budgets::to_claim(self.image, placed);
         verdict(Verdict::unproven(found, placed, bound, ms), cut)
     }
@@ -377,10 +388,7 @@ impl Plan<'_> {
             return None;
         }
         let told = |r: &Replica| Some((r.node, self.standing(at, r.node)?));
-        let has_most = |(_, s): &(NodeId, &Standing)| {
-            found.cut == Some(LastEntry { term: s.term, index: s.last_index })
-        };
-        let (source, longest) = placed.replicas.iter().filter_map(told).find(has_most)?;
+        let (source, longest) = self.longest(at, placed, found)?;
         let begins_after = longest.begins_after?;
         let there = placed.replicas.iter().filter(|r| self.topology.dc_of(r.node) == Some(to));
         let all = there.clone().count();

@@ -49,7 +49,7 @@ pub mod raft_log;
 mod ready;
 mod staleness;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod watermark;
 
 use std::collections::{BTreeMap, VecDeque};

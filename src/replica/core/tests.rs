@@ -29,7 +29,7 @@ use crate::replica::{Acks, ProduceError, Produced, Role};
 
 const TICK: Duration = Duration::from_millis(50);
 
-const ASYNC: AckPolicy = AckPolicy {
+pub(crate) const ASYNC: AckPolicy = AckPolicy {
     sync_to: 0,
     degrade_after: None,
     min_in_sync: 1,

@@ -248,8 +248,8 @@ mod tests {
     use crate::log::tests::home::{begun, epoch, fork_at_end};
     use crate::log::tests::{append_batches, files, node, open, partition, store_with};
     use crate::model::{DcName, GroupId, Mode, ReplicaId};
-    use crate::replica::core::budget::Budget;
-    use crate::replica::core::config::{AckPolicy, Member, Timing};
+    use crate::replica::core::config::{Member, Timing};
+    use crate::replica::core::tests::ASYNC;
 
     /// A node that starts with a promise on its disk opens no core, so nobody tells it the topic's policy.
     #[tokio::test]
@@ -287,14 +287,6 @@ mod tests {
     fn spec(home_epoch: HomeEpoch) -> Spec {
         let (me, home) = (ReplicaId(1), "fra".parse::<DcName>().unwrap());
         let member = Member { node: node(), dc: home.clone(), voter: true };
-        let ack = AckPolicy {
-            sync_to: 0,
-            degrade_after: None,
-            min_in_sync: 1,
-            fence: false,
-            log_append_time: false,
-            budget: Budget::NONE,
-        };
         Spec {
             group: GroupId { partition: partition(0), home_epoch },
             topic_name: "orders".to_owned(),
@@ -310,7 +302,7 @@ mod tests {
             recorded: Mode::default(),
             timing: Timing { heartbeat_ticks: 1, election_ticks_min: 5, election_ticks_max: 10 },
             policy: Policy {
-                ack,
+                ack: ASYNC,
                 flush: true,
                 log: log::Config::default(),
                 retention: log::Retention::default(),

@@ -67,7 +67,7 @@ pub struct Status {
     /// The last entry before the log begins.
     pub begins_after: LogIndex,
     pub last: LogIndex,
-    /// Of that entry.
+    /// Of that entry, or of the one before the log.
     pub last_term: Term,
     pub in_sync: Vec<NodeId>,
     /// Every member's node, DC, role and, on the leader, how far its disk is.

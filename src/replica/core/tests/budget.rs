@@ -135,7 +135,6 @@ fn a_retry_of_what_is_in_the_log_is_answered_at_the_end_of_the_budget_too() {
     assert_eq!(cluster.answer(next), Some(OVER));
 }
 
-/// After a lossy cut a producer may leave a gap, but not where a batch is that was only refused.
 /// Here it learns that late, since one of the two datacenters that it waits for is away.
 #[test]
 fn a_new_leader_speaks_for_those_before_it_once_it_has_shown_an_entry_of_its_own() {
@@ -157,6 +156,7 @@ fn a_new_leader_speaks_for_those_before_it_once_it_has_shown_an_entry_of_its_own
     assert!(known(&cluster, 4) > before);
 }
 
+/// After a lossy cut a producer may leave a gap, but not where a batch is that was only refused.
 #[test]
 fn what_a_budget_has_refused_is_no_gap_of_a_cut() {
     let mut cluster = Cluster::new(bytes(300));
