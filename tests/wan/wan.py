@@ -1,13 +1,12 @@
 """Chaos with real processes: `tests/wan/run`, whose README.md says how.
 
-    tests/wan/run [--backend auto|user|netem] [--keep] SCENARIO.toml…
+    tests/wan/run [--backend auto|user|netem|toxiproxy] [--keep] SCENARIO.toml…
     tests/wan/run --random N [--seed S]        scenarios drawn from seeds S, S+1, …
     tests/wan/run --judge evidence.json        judges a kept run again
 """
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -24,13 +23,13 @@ def say(text):
     print(text, flush=True)
 
 
-def one(path, seed, directory):
+def one(path, seed, directory, chosen):
     """In a process of its own (`--inside`), since it moves into its own namespaces."""
     from lab import run
 
     plan = scenario.load(path)
     try:
-        found, figures = run.run(plan, seed, directory, say)
+        found, figures = run.run(plan, backend.NETS[chosen](plan, seed, directory), directory, say)
         say(f"figure: {plan.name}: {figures}")
     except AssertionError as error:
         # What had to happen in bounded time has not, or a node has ended.
@@ -42,11 +41,12 @@ def one(path, seed, directory):
     return not found
 
 
-def supervise(path, seed, directory, again, keep):
+def supervise(path, seed, directory, again, keep, chosen):
     directory.mkdir(parents=True)
+    again = f"tests/wan/run --backend {chosen} {again}"
     say(f"== {again}")
     began = time.monotonic()
-    command = [sys.executable, "-B", __file__, "--inside", str(directory), "--seed", str(seed), str(path)]
+    command = [sys.executable, "-B", __file__, "--inside", str(directory), "--backend", chosen, "--seed", str(seed), str(path)]
     status = subprocess.run(["setpriv", "--pdeathsig", "KILL", *command], stdin=subprocess.DEVNULL).returncode
     took = f"{time.monotonic() - began:.0f} s"
     if status == 0:
@@ -93,20 +93,18 @@ def judge_again(path):
 def run_all(asked):
     for path in asked.scenarios:
         scenario.load(path)
-    if os.geteuid() != 0:
-        raise netns.Refused("namespaces and TUN devices need root")
-    chosen, reason = backend.choose(asked.backend, probe())
+    chosen, reason = backend.choose(asked.backend, probe)
     say(f"backend {chosen}: {reason}")
     top = Path(tempfile.mkdtemp(prefix="isobar-wan-"))
     results = []
     for path in asked.scenarios:
-        again = f"tests/wan/run --seed {asked.seed} {path}"
-        results.append(supervise(path, asked.seed, top / path.stem, again, asked.keep))
+        again = f"--seed {asked.seed} {path}"
+        results.append(supervise(path, asked.seed, top / path.stem, again, asked.keep, chosen))
     for seed in range(asked.seed, asked.seed + asked.random):
         path = top / f"seed-{seed}.toml"
         path.write_text(draw.text(seed))
-        again = f"tests/wan/run --random 1 --seed {seed}"
-        results.append(supervise(path, seed, top / f"seed-{seed}", again, asked.keep))
+        again = f"--random 1 --seed {seed}"
+        results.append(supervise(path, seed, top / f"seed-{seed}", again, asked.keep, chosen))
     if all(results) and not asked.keep:
         subprocess.run(["rm", "-rf", str(top)], check=True)
     say(f"wan: {sum(results)} passed, {len(results) - sum(results)} failed")
@@ -123,7 +121,7 @@ def main():
         if asked.judge:
             return judge_again(asked.judge)
         if asked.inside:
-            return 0 if one(asked.scenarios[0], asked.seed, asked.inside) else 1
+            return 0 if one(asked.scenarios[0], asked.seed, asked.inside, asked.backend) else 1
         return run_all(asked)
     except (scenario.Bad, netns.Refused, backend.Unavailable) as error:
         say(f"error: {error}")

@@ -60,14 +60,14 @@ class Nemesis:
 
     def _cut(self, event):
         ways = ways_of(event.target)
-        self.lab.ask_router(do="cut", ways=ways)
-        self._later(event, f"heal {event.target}", lambda: self.lab.ask_router(do="heal", ways=ways))
+        self.lab.net.cut(ways)
+        self._later(event, f"heal {event.target}", lambda: self.lab.net.heal(ways))
 
     def _isolate(self, event):
         for place in self._resolve(event.target):
             ways = [(place, "*"), ("*", place)]
-            self.lab.ask_router(do="cut", ways=ways)
-            self._later(event, f"heal {place}", lambda ways=ways: self.lab.ask_router(do="heal", ways=ways))
+            self.lab.net.cut(ways)
+            self._later(event, f"heal {place}", lambda ways=ways: self.lab.net.heal(ways))
 
     def _flap(self, event):
         """Cut and whole in turns of `every`; whole at the end."""
@@ -75,17 +75,17 @@ class Nemesis:
         end = at + event.lasts
         while at < end or is_cut:
             is_cut = not is_cut
-            do = "cut" if is_cut else "heal"
-            self._at(at, lambda do=do: self.lab.ask_router(do=do, ways=ways))
+            act = self.lab.net.cut if is_cut else self.lab.net.heal
+            self._at(at, lambda act=act: act(ways))
             at += event.every
 
     def _slow(self, event):
         ways = ways_of(event.target)
         (a, b), *_ = ways
         before = self.lab.scenario.links.get(frozenset((a, b)))
-        self.lab.shape(ways, event.shape)
+        self.lab.net.shape(ways, event.shape)
         if before:
-            self._later(event, f"{event.target} as before", lambda: self.lab.shape(ways, before))
+            self._later(event, f"{event.target} as before", lambda: self.lab.net.shape(ways, before))
 
     def _kill(self, event):
         nodes = [n for n in self._nodes(event.target) if n not in self._down]

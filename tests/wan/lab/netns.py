@@ -29,8 +29,8 @@ def _call(what, result):
         raise Refused(f"{what}: {os.strerror(ctypes.get_errno())} (needs root and /dev/net/tun)")
 
 
-def enter_own():
-    _call("unshare", _libc.unshare(CLONE_NEWNET | CLONE_NEWNS))
+def enter_own(spaces=CLONE_NEWNET | CLONE_NEWNS):
+    _call("unshare", _libc.unshare(spaces))
     _call("mount --make-rprivate /", _libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
 
 

@@ -15,6 +15,7 @@ import sys
 import time
 
 from lab.link import Link, Shape
+from lab.places import pairs
 
 PACKETS_A_TURN = 64
 
@@ -60,10 +61,10 @@ class Router:
                 self.links[a, b].shape = Shape(**ask["shape"])
         elif ask["do"] == "cut":
             # Cuts nest: two that overlap heal when both have.
-            for pair in self._pairs(ask["ways"]):
+            for pair in pairs(self.dcs, ask["ways"]):
                 self.blocked[pair] = self.blocked.get(pair, 0) + 1
         elif ask["do"] == "heal":
-            for pair in self._pairs(ask["ways"]):
+            for pair in pairs(self.dcs, ask["ways"]):
                 self.blocked[pair] -= 1
                 if not self.blocked[pair]:
                     del self.blocked[pair]
@@ -74,18 +75,6 @@ class Router:
             for (a, b), k in self.links.items()
         }
         return {"late": round(self.late, 4), "strange": self.strange, "cut": self.cut, "links": figures}
-
-    def _pairs(self, ways):
-        for a, b in ways:
-            for source in self._members(a, b):
-                for target in self._members(b, a):
-                    if source != target:
-                        yield source, target
-
-    def _members(self, place, other):
-        """A DC, an endpoint, or `*`: everything but the operator, and but a DC whose other end it is."""
-        everything = [n for n, dc in self.dcs.items() if dc not in ("-", other)]
-        return everything if place == "*" else [n for n, dc in self.dcs.items() if place in (dc, n)]
 
 
 def serve(router):

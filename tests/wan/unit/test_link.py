@@ -1,7 +1,7 @@
 """The link's model, and the backend's choice."""
 
 import pytest
-from lab import backend
+from lab import backend, netns, toxiproxy
 from lab.link import QUEUE_SECONDS, Link, Shape
 
 
@@ -38,7 +38,15 @@ def test_a_seed_repeats():
     assert many(Shape(loss=0.1, jitter=0.01))[1] == many(Shape(loss=0.1, jitter=0.01))[1]
 
 
-def test_a_backend_that_is_not_there_is_an_error_when_it_is_asked_for():
-    assert backend.choose("auto", "the kernel has no netem") == ("user", "the kernel has no netem")
+def test_a_backend_that_is_not_there_is_an_error_when_it_is_asked_for(monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.delenv(toxiproxy.SERVER, raising=False)
+    why_not = lambda: "the kernel has no netem"
+    assert backend.choose("auto", why_not) == ("user", "the kernel has no netem")
     with pytest.raises(backend.Unavailable, match="no netem"):
-        backend.choose("netem", "the kernel has no netem")
+        backend.choose("netem", why_not)
+    with pytest.raises(backend.Unavailable, match=toxiproxy.SERVER):
+        backend.choose("toxiproxy", why_not)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(netns.Refused, match="root"):
+        backend.choose("auto", why_not)
