@@ -1,12 +1,15 @@
 """`isobar dev`: ready soon, ended in order, what was written still there, cheap when idle."""
 
+import re
+import signal
 import time
 
 import pytest
 
 from conftest import LONG
-from harness import kafka, wait, wire
+from harness import batch, http, kafka, topology, wait, wire
 from harness.dev import NODES, Dev
+from harness.process import BIN, Process
 
 # Of one core.
 IDLE_CPU_MAX = 0.15
@@ -23,6 +26,8 @@ def test_it_is_ready_soon_says_where_and_ends_in_order(own_dev):
         assert dc in said
         assert any(dev.kafka(node) in said or f"localhost:{dev.kafka_port + node - 1}" in said for node in dev.nodes(dc))
     assert str(dev.admin_port) in said
+    tries = re.search(r"(?ms)^try:\n(.*)", said)[1].splitlines()
+    assert len(tries) == 3 and all(re.match(r"  (echo|kcat|isobar) ", line) for line in tries), said
     began = time.monotonic()
     assert dev.shut_down() == 0
     took = time.monotonic() - began
@@ -41,6 +46,26 @@ def test_what_was_written_survives_an_ordered_end_and_a_kill(own_dev, topic):
     dev.process.kill9()
     dev.start(fresh=False)
     assert kafka.read(dev.bootstrap(), topic) == [(0, b"one"), (1, b"two")]
+
+
+def test_a_topology_of_ones_own(tmp_path, topic):
+    """`--topology FILE`: its nodes, its policies, and its WAN between them."""
+    nodes = topology.nodes({"fra": 1, "iad": 1, "sin": 1})
+    file = topology.write(tmp_path, nodes, ['replication = "sync"'], rtt="60ms")
+    process = Process([BIN, "dev", "--topology", file, "--data-dir", tmp_path / "dev"], tmp_path / "dev.log")
+    try:
+        ready = lambda: all(http.status(node.admin, "/readyz") == 200 for node in nodes.values())
+        wait.until(lambda: f"ready:\n{process.tail()}", ready, 60)
+        kafka.create_topic(nodes[1].kafka, topic)
+        leader, _ = kafka.leader(nodes[1].kafka, topic)
+        with wire.Connection(nodes[leader].kafka) as connection:
+            wait.until("a first ack", lambda: wire.produce(connection, topic, 0, batch.encode([b"x"]))[0] == wire.NONE)
+            began = time.monotonic()
+            assert wire.produce(connection, topic, 0, batch.encode([b"y"]))[0] == wire.NONE
+            assert time.monotonic() - began >= 0.06, "the file's policy waits for the file's WAN"
+        assert process.shut_down(signal.SIGINT) == 0
+    finally:
+        process.kill9()
 
 
 def test_fresh_empties_the_directory(own_dev, topic):

@@ -1,5 +1,8 @@
 """A node that was away comes back without disturbing the groups that it did not lead (S83)."""
 
+import itertools
+import time
+
 import pytest
 
 from conftest import LONG
@@ -11,7 +14,15 @@ from harness.load import Load, check, read_back
 pytestmark = pytest.mark.alone
 
 AWAY_SECONDS = 300 if LONG else 15
+# What it costs partitions that it did not lead. A machine that is busy otherwise takes its share.
+GAP_SECONDS = 1.5
 PARTITIONS = 6
+
+
+def longest_gap(load, partition, since):
+    """Between two acknowledgements of a partition, in seconds."""
+    ended = sorted(send.ended for send in load.acknowledged() if send.partition == partition and send.ended >= since)
+    return max(after - before for before, after in itertools.pairwise(ended))
 
 
 def terms(one, topic, away):
@@ -26,7 +37,7 @@ def terms(one, topic, away):
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("dc", ["fra", "iad"])
 @pytest.mark.parametrize("how", ["cut off", "frozen"])
-def test_a_node_that_was_away_changes_no_term(how, dc, cluster, topic):
+def test_a_node_that_was_away_changes_no_term(how, dc, cluster, topic, figure):
     if how == "cut off":
         assert clusters.can_cut_off(), "needs iptables and the right to use it"
     one = cluster({"fra": 3, "iad": 1, "sin": 1})
@@ -39,6 +50,7 @@ def test_a_node_that_was_away_changes_no_term(how, dc, cluster, topic):
     with Load(one.bootstrap(), topic, PARTITIONS, rate=200, **patience) as load:
         load.wait_acknowledged(200)
         led, meta = terms(one, topic, away)
+        began = time.monotonic()
         if how == "frozen":
             one.stop(away)
         else:
@@ -50,6 +62,9 @@ def test_a_node_that_was_away_changes_no_term(how, dc, cluster, topic):
             one.heal(away)
         kafka.wait_in_sync(one.kafka(1), topic, PARTITIONS)
         wait.for_seconds(5, lambda: load.wait_acknowledged(1, seconds=10))
+    gap = max(longest_gap(load, partition, began) for partition in led)
+    figure(f"a node of {dc} {how} for {AWAY_SECONDS} s and back: at most {gap * 1000:.0f} ms between acknowledgements of others' partitions")
+    assert gap <= GAP_SECONDS
     after, meta_after = terms(one, topic, away)
     assert {number: after.get(number) for number in led} == led
     assert meta is None or meta_after == meta
@@ -58,10 +73,13 @@ def test_a_node_that_was_away_changes_no_term(how, dc, cluster, topic):
     dumps.wait_same(one, topic, PARTITIONS)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_idle_terms_do_not_grow(cluster, topic):
+    """And every node names the same leader of `__meta` (S1)."""
     one = cluster({"fra": 3, "iad": 1, "sin": 1})
     kafka.create_topic(one.bootstrap(), topic, PARTITIONS)
+    kafka.wait_in_sync(one.kafka(1), topic, PARTITIONS)
     before = terms(one, topic, None)
-    wait.for_seconds(300 if LONG else 15)
+    wait.for_seconds(600 if LONG else 15)
     assert terms(one, topic, None) == before
+    assert len({one.cli(node).json("cluster", "status")["controller"] for node in one.numbers()}) == 1

@@ -23,6 +23,16 @@ def exposure_seconds(dev, topic, dc):
     return max(value for _, value in found)
 
 
+def exposed(dev, topic, dc):
+    """Records and bytes, as the leader of partition 0 tells them."""
+    exposure = dev.cli().partition(topic, 0)["exposure"][dc]
+    return exposure["records"], exposure["bytes"]
+
+
+def wan_bytes(dev, a, b):
+    return sum(value for _, value in http.samples(dev.admin(1), "isobar_wan_bytes_total", **{"from": a, "to": b}))
+
+
 def staleness_seconds(dev, topic, dc):
     """The least that a replica of partition 0 in the DC tells of itself: the receiving end."""
     nodes = [n for n in range(1, 10) if dev.dc_of(n) == dc]
@@ -48,20 +58,20 @@ def bootstraps(dev):
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("one_way", [False, True], ids=["both-ways", "one-way"])
 def test_a_cut_link_stops_nobody_who_can_go_on(one_way, own_dev, topic, figure):
-    """The link to `__meta`'s leader, where that stands elsewhere than at home."""
+    """The link between the home and `__meta`'s leader, which stands elsewhere."""
     dev = own_dev()
-    kafka.create_topic(dev.bootstrap(), f"{topic}-async", 2)
-    kafka.create_topic(dev.bootstrap(), f"{topic}-sync", isobar_replication="sync")
-    controller = dev.dc_of(dev.cli().json("cluster", "status")["controller"])
-    cut = controller if controller != "fra" else "iad"
-    other = "sin" if cut == "iad" else "iad"
+    cut = dev.dc_of(dev.cli().json("cluster", "status")["controller"])
+    home = "fra" if cut != "fra" else "iad"
+    (other,) = {"fra", "iad", "sin"} - {home, cut}
+    kafka.create_topic(dev.bootstrap(), f"{topic}-async", 2, isobar_home=home)
+    kafka.create_topic(dev.bootstrap(), f"{topic}-sync", isobar_home=home, isobar_replication="sync")
     with (
         Load(dev.bootstrap(), f"{topic}-async", 2, rate=100) as local,
         Load(dev.bootstrap(), f"{topic}-sync", 1, rate=50) as sync,
     ):
         local.wait_acknowledged(100)
         wait.until("no exposure to speak of", lambda: exposure_seconds(dev, f"{topic}-async", cut) < 2)
-        dev.cli().link_cut("fra", cut, one_way)
+        dev.cli().link_cut(home, cut, one_way)
         began = time.monotonic()
 
         def goes_on():
@@ -73,7 +83,7 @@ def test_a_cut_link_stops_nobody_who_can_go_on(one_way, own_dev, topic, figure):
             goes_on()
         since = time.monotonic() - began
         told = exposure_seconds(dev, f"{topic}-async", cut)
-        figure(f"link fra-{cut} cut for {since:.1f} s{' one way' if one_way else ''}: exposure in {cut} {told:.1f} s")
+        figure(f"link {home}-{cut} cut for {since:.1f} s{' one way' if one_way else ''}: exposure in {cut} {told:.1f} s")
         assert since - 3 <= told <= since + 3, "exposure grows with the clock"
         probed, told = oldest_missing_seconds(dev, f"{topic}-async", cut), exposure_seconds(dev, f"{topic}-async", cut)
         stale = staleness_seconds(dev, f"{topic}-async", cut)
@@ -82,7 +92,7 @@ def test_a_cut_link_stops_nobody_who_can_go_on(one_way, own_dev, topic, figure):
         assert stale == pytest.approx(probed, rel=0.1, abs=1), "both ends agree"
         assert staleness_seconds(dev, f"{topic}-async", other) < 3
         assert exposure_seconds(dev, f"{topic}-async", other) < 5
-        dev.cli().link_heal("fra", cut)
+        dev.cli().link_heal(home, cut)
         wait.until("exposure gone", lambda: exposure_seconds(dev, f"{topic}-async", cut) < 2, 60)
         local.wait_acknowledged(100)
     for load, partitions in ((local, 2), (sync, 1)):
@@ -230,6 +240,33 @@ def test_records_cross_the_wan_once_for_each_replica(own_dev, topic, figure):
     remote = len(dev.nodes("iad") + dev.nodes("sin"))
     figure(f"{records} records of 1 KiB: {copies:.1f} bytes on the WAN for each, {remote} replicas there")
     assert remote <= copies <= 1.5 * remote
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(300)
+def test_a_link_is_no_wider_than_its_rate_and_what_waits_is_the_exposure(own_dev, topic, figure):
+    """All three numbers of it (G6): what the other datacenter lacks is counted to the record, and goes."""
+    dev, rate = own_dev(), 4e6
+    kafka.create_topic(dev.bootstrap(), topic)
+    kafka.send(dev.bootstrap(), topic, [b"first"])
+    wait.until("no exposure", lambda: exposed(dev, topic, "iad") == (0, 0))
+    dev.cli().link_cut("fra", "iad")
+    values = [random.randbytes(1024) for _ in range(2000)]
+    kafka.send(dev.bootstrap(), topic, values, linger_ms=50)
+    lacks, size = exposed(dev, topic, "iad")
+    assert lacks == len(values)
+    assert len(values) * 1024 <= size <= len(values) * 1024 * 1.1
+    wait.until("all in sin", lambda: exposed(dev, topic, "sin") == (0, 0))
+    assert exposed(dev, topic, "iad")[0] == len(values)
+    dev.cli().link_set("fra", "iad", rate=f"{rate / 1e6:.0f}Mbit")
+    dev.cli().link_heal("fra", "iad")
+    before, began = wan_bytes(dev, "fra", "iad"), time.monotonic()
+    wait.until("all in iad", lambda: exposed(dev, topic, "iad") == (0, 0), 120)
+    seconds = time.monotonic() - began
+    came = (wan_bytes(dev, "fra", "iad") - before) * 8 / seconds
+    figure(f"{len(values)} records of 1 KiB over {rate / 1e6:.0f} Mbit/s: {seconds:.1f} s; what came to the link: {came / 1e6:.1f} Mbit/s")
+    # The datacenter has them when two of its three replicas do.
+    assert seconds >= 2 * len(values) * 1024 * 8 / rate
 
 
 def test_links_show_what_was_set(own_dev):

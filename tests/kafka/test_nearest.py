@@ -5,9 +5,14 @@ import json
 import pytest
 from confluent_kafka import TopicPartition
 
-from harness import kafka, records, wait, wire
+from harness import http, kafka, records, wait, wire
 
 COUNT = 20_000
+
+
+def wan_bytes(dev, dc):
+    """That have come into a datacenter."""
+    return sum(value for _, value in http.samples(dev.admin(dev.nodes(dc)[0]), "isobar_wan_bytes_total", to=dc))
 
 
 @pytest.mark.parametrize("dc", ["iad", "sin"])
@@ -22,6 +27,7 @@ def test_a_consumer_is_served_by_its_own_datacenter(dc, dev, topic):
             if broker["nodeid"] > 0:
                 received[broker["nodeid"]] = broker["rxbytes"]
 
+    before = wan_bytes(dev, dc)
     consumer = kafka.consumer(
         dev.bootstrap(dc), client_rack=dc, stats_cb=statistics, statistics_interval_ms=200, metadata_max_age_ms=60_000
     )
@@ -39,6 +45,8 @@ def test_a_consumer_is_served_by_its_own_datacenter(dc, dev, topic):
     near = sum(count for node, count in received.items() if dev.dc_of(node) == dc)
     far = sum(received.values()) - near
     assert near >= payload, received
+    # The replica has it already: nobody fetches it anew over the WAN (S53).
+    assert wan_bytes(dev, dc) - before < payload / 2
     # Metadata and the leader's answers that name the nearest replica; no records.
     assert far < payload / 10, f"{far} of {payload} bytes came from elsewhere: {received}"
 
