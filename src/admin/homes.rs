@@ -74,6 +74,13 @@ pub fn show(source: &dyn Source) -> Result<api::Moves, Refusal> {
         ledgers: moved.suffixes.iter().filter(|s| s.records > 0).map(|s| s.node.as_u32()).collect(),
         longest: moved.longest().map(|s| s.node.as_u32()).collect(),
         suffix_topic: moved.suffix_topic(),
+        brought_back: moved.brought_back(image.moved.iter().map(|m| &**m)).map(|back| {
+            api::BroughtBack {
+                home_epoch: back.home_epoch.as_u32(),
+                first_offset: back.from.0,
+                last_offset: back.to.0 - 1,
+            }
+        }),
     });
     let held = source.held().into_iter().map(|held| api::MoveHeld {
         topic: image.topics.get(&held.at.topic).map(|t| t.name.to_string()).unwrap_or_default(),

@@ -16,7 +16,7 @@ use crate::metadata::moves::{Report, owed, word};
 use crate::metadata::reconciler::{
     Action, Create, Local, LocalReplica, Members, RemoveReason, members, reconcile,
 };
-use crate::metadata::refusal::Refusal;
+use crate::metadata::refusal::{Reason, Refusal};
 use crate::metadata::request::Request;
 use crate::metadata::service;
 use crate::model::{GroupId, HomeEpoch, Mode, NodeId, ReplicaId, TopicPartition};
@@ -268,12 +268,12 @@ impl Reconciler {
     }
 }
 
-/// Tells `__meta`, until it has heard.
+/// Tells `__meta`, until it has heard, or keeps the move no more. It tells once a process, so nothing else ends it.
 async fn report(metadata: service::Handle, report: Report) {
     loop {
         match metadata.submit(Request::ReportSuffix(report.clone()), REPORT_TIMEOUT).await {
-            // Refused: the move is not kept any more.
-            Ok(_) | Err(service::Error::Refused(_) | service::Error::ShuttingDown) => return,
+            Ok(_) | Err(service::Error::ShuttingDown) => return,
+            Err(service::Error::Refused(refusal)) if refusal.reason == Reason::Stale => return,
             Err(_) => tokio::time::sleep(REPORT_RETRY).await,
         }
     }

@@ -364,20 +364,34 @@ fn history(moves: &[api::MoveEnded]) -> String {
             one.home_epoch.to_string(),
             one.cut_offset.to_string(),
             if one.accept_loss { format!("{claimed} (accepted)") } else { claimed },
-            match (one.beyond_records, one.ledgers.as_slice()) {
-                (None, []) => "old home not read yet".to_owned(),
-                (None, nodes) => format!("in the ledger of {}", output::list(nodes)),
-                (Some(0), _) => "nothing".to_owned(),
-                (Some(records), nodes) => {
-                    let records = output::count(records as usize, "record");
-                    let topic = one.suffix_topic.iter().map(|name| format!("; topic {name}"));
-                    let topic: String = topic.collect();
-                    format!("{records}, in the ledger of {}{topic}", output::list(nodes))
-                }
-            },
+            beyond(one),
         ]);
     }
     table.render()
+}
+
+/// What the old home had beyond the cut, and what became of it.
+fn beyond(one: &api::MoveEnded) -> String {
+    let mut text = match (one.beyond_records, one.ledgers.as_slice()) {
+        (None, []) => "old home not read yet".to_owned(),
+        (None, nodes) => format!("in the ledger of {}", output::list(nodes)),
+        (Some(0), _) => "nothing".to_owned(),
+        (Some(records), nodes) => {
+            let records = output::count(records as usize, "record");
+            format!("{records}, in the ledger of {}", output::list(nodes))
+        }
+    };
+    if let Some(name) = &one.suffix_topic {
+        let _ = write!(text, "; topic {name}");
+    }
+    if let Some(back) = one.brought_back {
+        let api::BroughtBack { home_epoch, first_offset, last_offset } = back;
+        let _ = write!(
+            text,
+            "; offsets {first_offset} to {last_offset} are in the log again since epoch {home_epoch}"
+        );
+    }
+    text
 }
 
 fn word(kind: MoveKind, automatic: bool) -> String {

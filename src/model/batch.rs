@@ -57,6 +57,11 @@ pub enum Error {
     Producer { producer_id: i64, producer_epoch: i16, base_sequence: i32 },
 }
 
+/// Whether a batch's records are compressed, by its attributes alone.
+pub fn is_compressed(bytes: &[u8]) -> bool {
+    bytes.get(22).is_some_and(|low| low & 0b111 != 0)
+}
+
 /// Compression codec, attribute bits 0 to 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Codec {

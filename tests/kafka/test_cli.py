@@ -58,7 +58,11 @@ def test_topics_are_listed_and_described(dev, topic):
     wait.until("listed in iad", lambda: topic in dev.cli(6).run("topic", "list").stdout, 5)
     described = dev.cli().run("topic", "describe", "--topic", topic).stdout
     assert re.search(r"isobar\.replication\s.*sync", described), described
-    assert dev.cli().json("topic", "describe", "--topic", topic)["partitions"]
+    told = dev.cli().json("topic", "describe", "--topic", topic)
+    assert len(told["partitions"]) == 3
+    # And where each is from (G2).
+    source = {config["name"]: config["source"] for config in told["configs"]}
+    assert (source["isobar.replication"], source["isobar.home"]) == ("topic", "policy.default")
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,27 @@ def test_partitions_spread_over_the_directories_and_come_back(cluster, topic):
 
 
 @pytest.mark.timeout(300)
+def test_directories_may_be_named_at_the_start(cluster, topic, tmp_path):
+    """`--data-dir`, once for each, in the place of the file's."""
+    one = cluster({"fra": 1, "iad": 1, "sin": 1}, start=False)
+    mine = [tmp_path / "a", tmp_path / "b"]
+    flags = [part for path in mine for part in ("--data-dir", path)]
+    one.processes[1] = Process([*cli.start(one.topology, 1), *flags], one.directory / "node-1.log")
+    one.start(2, 3, ready=False).wait_ready()
+    kafka.create_topic(one.bootstrap(), topic, PARTITIONS)
+    for partition in range(PARTITIONS):
+        kafka.send(one.bootstrap("fra"), topic, [b"x"], partition)
+    held = [len(list((path / "partitions").iterdir())) for path in mine]
+    assert min(held) >= PARTITIONS // 2, held
+    assert not one.data_dir(1).exists(), "nothing is where the file says"
+    dump = lambda: cli.run("log", "dump", *flags, "--topic", topic, "--partition", 0).stdout
+    wait.until("the record on disk", lambda: dump().count("\n") == 1)
+    before = dump()
+    assert one.shut_down(1) == 0
+    assert dump() == before, "of a node that is stopped, too"
+
+
+@pytest.mark.timeout(300)
 def test_a_node_whose_second_directory_was_emptied_does_not_start(cluster, topic):
     """Its replicas' votes are forgotten: they must not begin anew under their old ids."""
     one = cluster({"fra": 3, "iad": 1, "sin": 1}, start=False)

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import NewTopic
+from confluent_kafka.admin import ConfigResource, NewTopic
 
 from harness import batch, kafka, wait, wire
 
@@ -84,6 +84,23 @@ def test_what_was_decided_is_known_though_its_node_dies_at_once(cluster, topic):
         wait.until(lambda: f"{name} {what}: {known()}", lambda: all(map(as_decided, itertools.combinations(known(), 2))))
         one.start(asked)
         assert as_decided((known()[0], table(one, asked, name)))
+
+
+def test_every_node_tells_the_same_configs(cluster, topic):
+    """Each alone: DescribeConfigs is answered by whoever is asked (S2)."""
+    one = cluster({"fra": 3, "iad": 1, "sin": 1})
+    kafka.create_topic(one.bootstrap(), topic, retention_ms=123_456, isobar_replication="sync")
+
+    def configs(node):
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+        admin = kafka.admin(one.kafka(node))
+        (future,) = admin.describe_configs([resource]).values()
+        return {entry.name: (entry.value, entry.source) for entry in future.result(30).values()}
+
+    wait.until("a topic that every node knows", lambda: all(table(one, n, topic) for n in one.numbers()))
+    told = configs(1)
+    assert told["retention.ms"][0] == "123456" and told["isobar.replication"][0].startswith("sync")
+    assert {n for n in one.numbers() if configs(n) != told} == set()
 
 
 @pytest.mark.timeout(300)

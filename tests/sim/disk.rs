@@ -3,14 +3,14 @@
 use isobar::log::{self, Write};
 use isobar::model::TopicPartition;
 use isobar::replica::core::raft_log::Wanted;
-use isobar::replica::driver::disk::Command;
+use isobar::replica::driver::disk::{Command, NO_ROOM_RETRY};
 use rand::Rng;
 
 use crate::event::Event;
 use crate::invariants::Violation;
 use crate::node::{Node, Running, Task, Work};
 use crate::oracle::Log;
-use crate::scenario::{MILLI, SECOND};
+use crate::scenario::{MILLI, Micros, SECOND};
 use crate::show;
 use crate::world::World;
 
@@ -58,12 +58,17 @@ impl World {
         let is_slow = self.now < self.nodes[node].slow_until;
         let Node { life, running, .. } = &mut self.nodes[node];
         let Some(running) = running else { return };
-        if running.committing.is_some() || running.to_write.is_empty() {
+        let found_no_room = running.writer.waiting().next().is_some();
+        if running.committing.is_some() || running.to_write.is_empty() && !found_no_room {
             return;
         }
-        running.committing = running.next_work();
+        let again = running.to_write.is_empty();
+        running.committing = Some(running.next_work().unwrap_or(Work::Commit(Vec::new())));
         let life = *life;
         let mut delay = self.rng.gen_range(fast..=slow);
+        if again {
+            delay += NO_ROOM_RETRY.as_micros() as Micros;
+        }
         if is_slow {
             delay += self.rng.gen_range(50 * MILLI..SECOND);
         }
@@ -84,11 +89,17 @@ impl World {
             Work::Commit(writes) => writes,
             Work::Order(command) => return self.obeyed(node, *command),
         };
+        let mut given: Vec<Write> = running.writer.waiting().cloned().collect();
+        given.extend(writes.iter().map(|(write, _)| write.clone()));
         match running.writer.commit(writes.clone()) {
             Ok(done) => {
                 running.inbox.done.extend(done);
-                let writes: Vec<Write> = writes.into_iter().map(|(write, _)| write).collect();
-                self.oracle.persisted(node, &writes);
+                // Of a partition the last ones.
+                for waits in running.writer.waiting() {
+                    let last = given.iter().rposition(|w| w.partition == waits.partition);
+                    given.remove(last.expect("it was given"));
+                }
+                self.oracle.persisted(node, &given);
                 self.round_soon(node);
                 self.commit_soon(node);
             }

@@ -10,7 +10,7 @@ use isobar::model::{Offset, TopicPartition, record};
 use isobar::replica::core::Core;
 
 use crate::clients::ids_of;
-use crate::invariants::{Violation, acked, converged, exposed_stays, ledger, same_files};
+use crate::invariants::{Violation, acked, at_most, converged, exposed_stays, ledger, same_files};
 use crate::meta::{Proposal, Proposer};
 use crate::node::DIR;
 use crate::oracle::{Log, hash_of_bytes};
@@ -30,6 +30,7 @@ impl World {
 
     pub fn has_converged(&self) -> bool {
         self.meta_is_quiet()
+            && self.all_is_sync()
             && self.reports_are_heard()
             && self.is_all_told()
             && self.producers.iter().all(|p| p.unacked.is_empty())
@@ -103,6 +104,7 @@ impl World {
             let moved: Vec<&Moved> = self.meta.truth().moved.iter().map(|m| &**m).collect();
             let moved: Vec<&Moved> = moved.into_iter().filter(|m| m.at == at).collect();
             ledger::check(&self.oracle.partitions[partition], &moved, &found)?;
+            at_most::check(&self.oracle.partitions[partition], &moved)?;
         }
         Ok(())
     }

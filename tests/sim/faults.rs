@@ -7,7 +7,7 @@ use crate::disk::partition_of;
 use crate::event::Event;
 use crate::invariants::Violation;
 use crate::node::Work;
-use crate::scenario::{DCS, MILLI, Micros, NODES, NODES_PER_DC, SECOND};
+use crate::scenario::{DCS, MILLI, Micros, NODES, NODES_PER_DC, RESERVES, SECOND};
 use crate::show;
 use crate::world::World;
 
@@ -24,6 +24,7 @@ pub enum Kind {
     Lease,
     StepDown,
     SlowDisk,
+    FullDisk,
     Delete,
 }
 
@@ -39,6 +40,7 @@ pub struct Fault {
 pub enum Undo {
     Cuts(Vec<(usize, usize)>),
     Lease(usize),
+    FullDisk(usize),
 }
 
 impl World {
@@ -57,6 +59,7 @@ impl World {
             (Kind::Lease, faults.lease),
             (Kind::StepDown, faults.step_down),
             (Kind::SlowDisk, faults.slow_disk),
+            (Kind::FullDisk, faults.full_disk),
             (Kind::Delete, deletes),
         ] {
             if let Some(mean) = mean {
@@ -135,6 +138,10 @@ impl World {
                 let node = self.victim();
                 self.nodes[node].slow_until = self.now + self.span(8 * SECOND);
                 "slow disks"
+            }
+            Kind::FullDisk => {
+                self.fill_disk();
+                "full disks"
             }
             Kind::Delete => {
                 self.delete_records();
@@ -247,6 +254,23 @@ impl World {
         self.request(node, request);
     }
 
+    /// Somebody else takes most of a disk: what is left may be more than the reserves, or less than a vote needs.
+    fn fill_disk(&mut self) {
+        let node = self.victim();
+        let left = [0, 1 << 10, RESERVES.1, RESERVES.0, 2 * RESERVES.0][self.rng.gen_range(0..5)];
+        let left = left + self.rng.gen_range(0..8 << 10);
+        let disk = &self.nodes[node].disk;
+        disk.set_capacity(disk.used_bytes() + left);
+        self.touch(node);
+        let until = self.span(8 * SECOND);
+        self.after(until, Event::Undo(Undo::FullDisk(node)));
+    }
+
+    fn make_room(&mut self, node: usize) {
+        self.nodes[node].disk.set_capacity(u64::MAX);
+        self.touch(node);
+    }
+
     fn set_lease(&mut self, node: usize, valid: bool) {
         self.meta.lapsed[node] = !valid;
         if self.scenario.moves.is_none() {
@@ -263,6 +287,7 @@ impl World {
     pub fn undo(&mut self, undo: Undo) {
         match undo {
             Undo::Lease(node) => self.set_lease(node, true),
+            Undo::FullDisk(node) => self.make_room(node),
             Undo::Cuts(pairs) => pairs.into_iter().for_each(|pair| self.mend(pair)),
         }
     }
@@ -288,7 +313,8 @@ impl World {
         match running.committing.take() {
             None => {}
             Some(Work::Commit(writes)) => {
-                let given: Vec<_> = writes.iter().map(|(write, _)| write.clone()).collect();
+                let new = writes.iter().map(|(write, _)| write);
+                let given: Vec<_> = running.writer.waiting().chain(new).cloned().collect();
                 self.oracle.interrupted(node, &given);
                 match self.rng.gen_range(0..3) {
                     0 => {}
@@ -349,6 +375,7 @@ impl World {
             self.set_lease(from, true);
             self.nodes[from].paused_until = self.nodes[from].paused_until.min(self.now);
             self.nodes[from].slow_until = 0;
+            self.make_room(from);
             self.after(SECOND, Event::Start(from));
         }
     }

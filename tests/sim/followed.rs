@@ -21,9 +21,8 @@ fn name_of(moved: &Moved) -> &'static str {
         (Kind::Switchover, _) => "switchovers",
         (Kind::Failover, _) if moved.from == moved.to => "given up, at home",
         (Kind::Failover, Verdict::Lossless) => "failovers, proven",
-        (Kind::Failover, Verdict::UnboundedSince { .. } | Verdict::AtMost { .. }) => {
-            "failovers, not proven"
-        }
+        (Kind::Failover, Verdict::AtMost { .. }) => "failovers, at most so much",
+        (Kind::Failover, Verdict::UnboundedSince { .. }) => "failovers, not proven",
     }
 }
 
@@ -37,6 +36,9 @@ impl World {
                 continue;
             }
             self.meta.changed[n] = self.now;
+            if let Some(placed) = is {
+                self.recorded(n, placed);
+            }
             let placed = is.iter().flat_map(|p| &p.replicas).map(|r| (r.id, node_of(r.node)));
             self.oracle.partitions[n].nodes.extend(placed);
             let moving = |p: Option<&Arc<Partition>>| p.is_some_and(|p| p.moving().is_some());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use isobar::log::Fork;
 use isobar::metadata::moves::Verdict;
-use isobar::model::{HomeEpoch, ReplicaId};
+use isobar::model::{HomeEpoch, Mode, ReplicaId};
 
 use crate::oracle::{Ack, History, Log, Seen};
 
@@ -52,6 +52,11 @@ impl History {
     /// The home that `__meta` has decided on.
     pub fn epoch(&self) -> HomeEpoch {
         self.began.last().map_or(HomeEpoch::FIRST, |began| began.epoch)
+    }
+
+    /// How `__meta` last had a home: sync as its policy is, or degraded.
+    pub fn mode_in(&self, epoch: HomeEpoch) -> Mode {
+        self.modes.get(&epoch).copied().unwrap_or_default()
     }
 
     fn since(&self, epoch: HomeEpoch) -> impl Iterator<Item = &Began> {

@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use isobar::metadata::budgets::Bound;
 use isobar::metadata::command::FEATURE_LEVEL;
 use isobar::metadata::image::{Image, Node, Partition, Phase, Replica, Topic};
 use isobar::model::{HomeEpoch, Mode, ReplicaId, TopicId};
+use isobar::replica::core::Budget;
+use isobar::replica::core::config::AckPolicy;
+use isobar_topology::policy::OnLag;
 use isobar_topology::{Replication, Topology, dev};
 
 use crate::scenario::{NODES, NODES_PER_DC, Scenario, dc_name, dc_of, node_id, replica_of};
@@ -56,8 +60,29 @@ fn placed(scenario: &Scenario, partition: usize) -> Partition {
         next_replica_id: ReplicaId(NODES as u64 + 1),
         fork: None,
         lossy_cut: None,
-        budget: None,
+        budget: bound(&of.policy.ack),
     }
+}
+
+/// What a verdict may count on (`metadata::budgets`): each partition has its own policy here.
+fn bound(ack: &AckPolicy) -> Option<Bound> {
+    let Budget { lag, bytes, records, on_lag } = ack.budget;
+    let bound = Bound { span: lag, bytes, records };
+    let bounds = ack.sync_to == 0 && on_lag != OnLag::Continue;
+    (bounds && ack.budget.is_bound()).then_some(bound)
+}
+
+/// What of the policies `__meta` itself decides by.
+fn configs(scenario: &Scenario) -> BTreeMap<String, String> {
+    let timeout = scenario.degrade_after().map(|after| format!("{}s", after.as_secs()));
+    let timeout = timeout.into_iter().flat_map(|timeout| {
+        [
+            ("on.sync.loss", "degrade".to_owned()),
+            ("sync.timeout", timeout),
+            ("replication", "sync".to_owned()),
+        ]
+    });
+    timeout.map(|(key, value)| (format!("isobar.{key}"), value)).collect()
 }
 
 /// Where `__meta` itself is, for disks that are replaced.
@@ -101,7 +126,7 @@ pub fn first_image(scenario: &Scenario) -> Image {
     let topic = Topic {
         id,
         name: name.clone(),
-        configs: BTreeMap::new(),
+        configs: configs(scenario),
         partitions: partitions.map(|n| placed(scenario, n).into()).collect(),
     };
     Image {

@@ -293,10 +293,13 @@ impl World {
                         _ => {
                             let spec = spec(&self.scenario, &create);
                             let at = create.partition;
-                            running.open(now, spec);
+                            let opened = running.open(now, spec);
                             if running.writer.store.check_disk().is_err() {
                                 // The process ends (R20).
                                 return self.end_process(node, false, None);
+                            }
+                            if opened.is_err() {
+                                return self.followed_one(node, opened);
                             }
                             running.asleep.remove(&at);
                             running.local.insert(at, local(&create));
@@ -357,7 +360,7 @@ impl World {
 
 impl Running {
     /// Opens a replica in the epoch that its disk is in; a sealed one only shows what it has.
-    fn open(&mut self, now: Micros, spec: Spec) {
+    fn open(&mut self, now: Micros, spec: Spec) -> Result<(), String> {
         let at = spec.group.partition;
         let clock = self.now(now);
         match self.replicas.resume(&spec) {
@@ -370,10 +373,8 @@ impl Running {
             Ok(None) => {
                 let (state, config) = (restart::new_state(&spec), spec.policy.log);
                 let created = self.writer.store.create(at, &spec.topic_name, state.clone(), config);
-                if let Err(error) = created {
-                    assert!(self.writer.store.check_disk().is_err(), "no log made: {error}");
-                    return;
-                }
+                // It has failed, or is full.
+                created.map_err(|error| error.to_string())?;
                 let reader = self.writer.store.reader(at).expect("it was created");
                 self.replicas.open(clock, spec, Opening::fresh(state, reader));
             }
@@ -382,6 +383,7 @@ impl Running {
             }
             Err(error) => panic!("{at} cannot be opened: {error}"),
         }
+        Ok(())
     }
 
     /// An order of whoever moves homes, as the driver's loop obeys it. Whoever waited for a core that
@@ -400,7 +402,7 @@ impl Running {
             },
             Order::Begun(recovered, reader, spec, reply) => {
                 self.replicas.put_back(*recovered, reader);
-                self.open(now, *spec);
+                self.open(now, *spec).expect("its log is there");
                 let _ = reply.send(Ok(()));
             }
             Order::Placement(at, generation, members) => {

@@ -13,11 +13,11 @@
 //! With `ISOBAR_SIM_SHOW=1` a seed's whole history goes to standard error.
 //!
 //! A run has a phase of faults and one of healing, after which everything must converge. In most of them
-//! operators move homes, and `__meta` changes its leader meanwhile.
+//! operators move homes, and `__meta` changes its leader meanwhile. In some sync topics degrade, or disks are full.
 //!
 //! Deliberately missing: how `__meta` agrees on its order, which is given here (its Raft group is the
-//! same core that the partitions have), coordinators, changes between sync and async, full disks, bit
-//! rot and `flush = "os"`.
+//! same core that the partitions have), coordinators, bit rot and
+//! `flush = "os"`.
 
 mod aims;
 mod calls;
@@ -35,6 +35,7 @@ mod invariants;
 mod jobs;
 mod logs;
 mod meta;
+mod modes;
 mod network;
 mod node;
 mod operator;

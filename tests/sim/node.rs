@@ -29,7 +29,7 @@ use crate::calls::{Answer, Answered, Call};
 use crate::client::Request;
 use crate::image::disk_id;
 use crate::jobs::{self, Job, Ranges};
-use crate::scenario::{Micros, Scenario, node_id, wall_ms};
+use crate::scenario::{Micros, RESERVES, Scenario, node_id, wall_ms};
 
 /// As the driver's inbox.
 const FRAMES_MAX: usize = 4096;
@@ -151,9 +151,11 @@ impl Node {
         seed: u64,
     ) -> Result<Vec<(Recovered, Reader)>, log::Error> {
         let disk = Arc::new(self.disk.clone());
+        let (produce_reserve_bytes, append_reserve_bytes) =
+            scenario.faults.full_disk.map_or((0, 0), |_| RESERVES);
         let options = Options {
-            produce_reserve_bytes: 0,
-            append_reserve_bytes: 0,
+            produce_reserve_bytes,
+            append_reserve_bytes,
             journal_bytes: scenario.journal_bytes,
             ..Options::default()
         };

@@ -2,16 +2,18 @@
 //! one that was shown, every answer. It learns this beside the code under test, from its writes,
 //! commits and frames, and asks it nothing but where its watermark stands.
 
+use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use isobar::log::{Fork, Kind, Reader, Recovered, Write};
 use isobar::metadata::moves::Moved;
-use isobar::model::{HomeEpoch, LogIndex, ReplicaId, TopicPartition};
+use isobar::model::{HomeEpoch, LogIndex, Mode, ReplicaId, TopicPartition};
 use isobar::replica::core::Core;
 use isobar::replica::wire::Envelope;
 use isobar_transport::Frame;
 
+use crate::clients::ids_of;
 use crate::homes::{self, Began};
 use crate::invariants::{
     Violation, budget, cut, durable, exposed_stays, holds_cut, log_start, one_entry, one_home,
@@ -140,6 +142,10 @@ pub struct History {
     pub deleted: BTreeMap<HomeEpoch, i64>,
     /// Batches that ever were, by term and base offset.
     pub batches: BTreeMap<(u64, i64), u64>,
+    /// Indexes of batches, by term and first record.
+    pub first_ids: BTreeMap<(u64, u64), u64>,
+    /// What `__meta` has, or had when the home ended.
+    pub modes: BTreeMap<HomeEpoch, Mode>,
 }
 
 pub struct Oracle {
@@ -176,7 +182,11 @@ impl Oracle {
         for entry in &write.entries {
             if entry.kind == Kind::Batch {
                 let name = (entry.term.0, entry.index.0);
-                history.accepted.entry(name).or_insert((now, entry.payload.len() as u64));
+                if let Slot::Vacant(slot) = history.accepted.entry(name) {
+                    slot.insert((now, entry.payload.len() as u64));
+                    let ids = ids_of(std::slice::from_ref(&entry.payload));
+                    history.first_ids.insert((entry.term.0, ids[0]), entry.index.0);
+                }
             }
             one_entry::check(&mut history.names, entry.index.0, Seen::of(entry))?;
             if entry.kind == Kind::Batch {

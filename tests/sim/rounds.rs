@@ -60,7 +60,8 @@ impl World {
     }
 
     fn carry_out(&mut self, node: usize, outcome: Outcome) -> Result<(), Violation> {
-        let Outcome { replication, control, leads, writes, reads, answers, .. } = outcome;
+        let Outcome { replication, control, leads, writes, reads, answers, asks, .. } = outcome;
+        self.ask_modes(node, asks);
         for Replicate { to, key, frame, .. } in replication {
             self.send(node, node_of(to), Lane::of_key(key), frame)?;
         }
@@ -122,7 +123,8 @@ impl World {
         let history = &self.oracle.partitions[n];
         let term = history.term_ending(node, end);
         if history.is_kept(epoch, end - 1, term) {
-            gate::check(node, &conf, &self.scenario.partitions[n], history, end)?;
+            let remote = gate::check(node, &conf, &self.scenario.partitions[n], history, end)?;
+            fence::check_degraded(node, &self.scenario.partitions[n], has_lease, remote)?;
         }
         let ack = Ack { node, epoch, end, term, at: self.now, ids: ids_of(&request.batches) };
         self.oracle.acked(&self.scenario.partitions[n], ack)

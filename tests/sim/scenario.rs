@@ -50,6 +50,16 @@ pub fn dc_name(dc: usize) -> DcName {
     DCS[dc].parse().expect("a name")
 }
 
+fn full_disk(seed: u64) -> Option<Micros> {
+    let mut rng = SmallRng::seed_from_u64(seed ^ FULL);
+    let fills = !is_before_modes(seed) && rng.gen_bool(0.3);
+    fills.then(|| [8, 20][rng.gen_range(0..2)] * SECOND)
+}
+
+/// What is kept free, of disks that may be full: below the first nothing is taken from producers, below
+/// the second nothing from leaders.
+pub const RESERVES: (u64, u64) = (128 << 10, 64 << 10);
+
 /// One partition of the run.
 #[derive(Debug, Clone)]
 pub struct Partition {
@@ -74,6 +84,7 @@ pub struct Faults {
     pub lease: Option<Micros>,
     pub step_down: Option<Micros>,
     pub slow_disk: Option<Micros>,
+    pub full_disk: Option<Micros>,
 }
 
 /// Shares of the moments at which a fault follows (`aims`).
@@ -122,8 +133,22 @@ impl Moves {
     }
 }
 
-/// So are budgets.
+/// So are budgets, and what sync topics do where nothing gets through.
 const BUDGETS: u64 = 0x4255_4447;
+const MODES: u64 = 0x4d4f_4445;
+const FULL: u64 = 0x4655_4c4c;
+
+/// Seeds that were found before sync topics degraded and disks were full.
+fn is_before_modes(seed: u64) -> bool {
+    seed < 1_883_068_000_000_000
+}
+
+/// When sync topics of a run degrade, if they do.
+fn degrade_after(seed: u64) -> Option<Duration> {
+    let mut rng = SmallRng::seed_from_u64(seed ^ MODES);
+    let degrades = !is_before_modes(seed) && rng.gen_bool(0.5);
+    degrades.then(|| Duration::from_secs(rng.gen_range(1..=3)))
+}
 
 #[derive(Debug, Clone)]
 pub struct Scenario {
@@ -183,6 +208,11 @@ impl Scenario {
             }
             policy.retention.ms = aimed.gen_bool(0.2).then_some(8_000);
         }
+        let degrade_after = degrade_after(seed);
+        for partition in partitions.iter_mut().filter(|p| p.policy.ack.sync_to > 0) {
+            partition.policy.ack.degrade_after = degrade_after;
+            partition.policy.ack.fence = degrade_after.is_some();
+        }
         let mut budgets = SmallRng::seed_from_u64(seed ^ BUDGETS);
         for partition in partitions.iter_mut().filter(|p| p.policy.ack.sync_to == 0) {
             partition.policy.ack.budget = budget(value_bytes, &mut budgets);
@@ -210,6 +240,7 @@ impl Scenario {
             lease: every(10, 0.4),
             step_down: every(10, 0.3),
             slow_disk: every(10, 0.3),
+            full_disk: full_disk(seed),
         };
         let mut drawn = Self {
             partitions,
@@ -235,6 +266,11 @@ impl Scenario {
         let minutes = (drawn.faulty_until / (60 * SECOND)).max(1);
         drawn.think = drawn.think.max(value_bytes as Micros / 500 * minutes * MILLI);
         drawn
+    }
+
+    /// After how long without sync its topic degrades, if it does.
+    pub fn degrade_after(&self) -> Option<Duration> {
+        self.partitions.iter().find_map(|p| p.policy.ack.degrade_after)
     }
 
     pub fn is_sync(&self, partition: usize) -> bool {

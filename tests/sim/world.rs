@@ -323,7 +323,8 @@ impl World {
             let changes = self.rng.gen_range(0..30);
             self.nodes[node].disk.crash_after(changes);
         }
-        if self.scenario.moves.is_some() && self.nodes[node].life > 0 {
+        let changes = self.scenario.moves.is_some() || self.scenario.degrade_after().is_some();
+        if changes && self.nodes[node].life > 0 {
             self.meta_restart(node);
         }
         let from = (&self.scenario, &self.meta.images[self.meta.learned[node]]);

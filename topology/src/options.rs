@@ -106,7 +106,7 @@ pub const CLUSTER: &[Entry] = &[
         "election_timeout",
         Kind::Duration,
         "\"500ms\"",
-        "What silence of a leader it takes before one of its voters stands for election: each draws from this up to twice as much, at random. 500 ms to 60 s. A group whose voters are far apart, as `__meta`'s are, waits ten round trips if that is more. Longer bears stalled machines, and a dead leader is followed later: at 500 ms within 0.8 s, in the middle, as clients see it. Takes hold on each node when it restarts; `isobar plan` shows what follows for `__meta`.",
+        "What silence of a leader it takes before one of its voters stands for election: each draws from this up to twice as much, at random. 500 ms to 60 s. A group whose voters are far apart, as `__meta`'s are, waits ten round trips if that is more. Longer bears stalled machines, and a dead leader is followed later: at 500 ms within 0.8 s, in the middle, for a client that asks again within 100 ms; librdkafka's default back-off adds up to a second. Takes hold on each node when it restarts; `isobar plan` shows what follows for `__meta`.",
     ),
     Entry::new("tls", Kind::Table, "the defaults of its keys", "See `[cluster.tls]`."),
 ];
@@ -216,7 +216,7 @@ pub const LINK: &[Entry] = &[
         "rtt",
         Kind::Duration,
         REQUIRED,
-        "Expected round trip. Raft's timing, the windows and `isobar plan` follow from it; a measured one far above it is a warning with both numbers.",
+        "Expected round trip. Raft's timing, the windows and `isobar plan` follow from it; of a measured one far above it `isobar plan --admin` and `topology apply` warn with both numbers.",
     ),
     Entry::new(
         "bandwidth",
@@ -378,7 +378,7 @@ pub const SECTIONS: &[Section] = &[
     Section { header: "[[link]]", doc: "The WAN path between two DCs.", entries: LINK },
     Section {
         header: "[policy.NAME]",
-        doc: "What a set of topics asks for. A key that a policy leaves out comes from `[policy.default]`, then from the built-in default. `[policy.internal]` is for Kafka's own topics, such as the committed offsets of groups: it must be as strong as the strongest policy of the file (and is made so where it leaves `replication` out).",
+        doc: "What a set of topics asks for. A key that a policy leaves out comes from `[policy.default]`, then from the built-in default. `[policy.internal]` is for Kafka's own topics, such as the committed offsets of groups: it must be as strong as the strongest policy of the file (and is made so where it leaves `replication` out). A topic that is sync by its own configs only is no policy of the file: where its groups must survive a lost home, say `replication = \"sync\"` here.",
         entries: POLICY,
     },
 ];

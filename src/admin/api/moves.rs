@@ -147,4 +147,16 @@ pub struct MoveEnded {
     /// known yet.
     #[serde(default)]
     pub suffix_topic: Option<String>,
+    /// Records beyond the cut that a later home began with again, since the newest log that it found was of a
+    /// home before this move; `null` where there are none.
+    #[serde(default)]
+    pub brought_back: Option<BroughtBack>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BroughtBack {
+    /// Of the later home.
+    pub home_epoch: u32,
+    pub first_offset: i64,
+    pub last_offset: i64,
 }

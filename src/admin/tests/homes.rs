@@ -3,7 +3,7 @@
 use super::*;
 use crate::log::{self, Fork, Position};
 use crate::metadata::budgets::Bound;
-use crate::metadata::moves::{Aim, Kind, Moved, Moving, Suffix, Verdict};
+use crate::metadata::moves::{Aim, BroughtBack, Kind, Moved, Moving, Suffix, Verdict};
 use crate::model::Term;
 
 async fn plan(body: &str) -> (StatusCode, String) {
@@ -171,6 +171,38 @@ async fn moves_under_way_and_moves_that_have_ended_are_told_with_their_account()
     assert_eq!((&*under_way.from, &*under_way.to, under_way.partition), ("fra", "iad", 0));
     let [ended] = &moves.ended[..] else { panic!("{moves:?}") };
     assert_eq!((ended.cut_offset, ended.beyond_records, &ended.ledgers), (6, Some(4), &vec![1]));
-    assert_eq!(ended.longest, [1]);
+    assert_eq!((&ended.longest[..], ended.brought_back), (&[1][..], None));
     assert_eq!(ended.verdict, api::Verdict::UnboundedSince { since_ms: 5 });
+}
+
+#[test]
+fn what_a_later_home_began_with_again_is_told() {
+    let moved = |epoch, of_home, offset: u32| Moved {
+        at: AT,
+        topic: "payments".into(),
+        kind: Kind::Failover,
+        from: dc("sin"),
+        to: dc("fra"),
+        home_epoch: HomeEpoch::new(epoch).unwrap(),
+        cut: log::Position {
+            index: LogIndex(u64::from(offset) + 5),
+            term: HomeEpoch::new(of_home).unwrap().first_term(),
+            offset: Offset(i64::from(offset)),
+        },
+        verdict: Verdict::UnboundedSince { ms: 5 },
+        accept_loss: true,
+        automatic: false,
+        began_ms: 6,
+        ended_ms: 8,
+        old_voters: vec![ReplicaId(1)],
+        suffixes: Vec::new(),
+    };
+    let lossy = moved(2, 1, 6);
+    let by = |later: &[Moved]| lossy.brought_back(later.iter());
+    assert_eq!(by(&[lossy.clone(), moved(3, 2, 9)]), None, "it began with its own");
+    assert_eq!(by(&[moved(3, 1, 6)]), None, "it was cut there too");
+    assert_eq!(by(&[moved(1, 0, 9)]), None, "it was before");
+    let home_epoch = HomeEpoch::new(4).unwrap();
+    let back = BroughtBack { home_epoch, from: Offset(6), to: Offset(9) };
+    assert_eq!(by(&[moved(5, 1, 8), moved(3, 1, 4), moved(4, 1, 9)]), Some(back));
 }

@@ -32,7 +32,7 @@ use isobar_topology::home_move::{Found, LastEntry};
 use super::budgets::Bound;
 use super::image::Partition;
 use crate::log::{Fork, Position};
-use crate::model::{DcName, HomeEpoch, LogIndex, NodeId, ReplicaId, Term, TopicPartition};
+use crate::model::{DcName, HomeEpoch, LogIndex, NodeId, Offset, ReplicaId, Term, TopicPartition};
 
 pub use owed::{owed, word};
 
@@ -175,6 +175,15 @@ pub enum Account {
     Exact { records: u64 },
 }
 
+/// Records that are in the log again, after they had been counted as lost. `to` is exclusive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BroughtBack {
+    /// That began with them.
+    pub home_epoch: HomeEpoch,
+    pub from: Offset,
+    pub to: Offset,
+}
+
 impl Moved {
     pub fn account(&self) -> Account {
         if self.verdict == Verdict::Lossless {
@@ -184,6 +193,17 @@ impl Moved {
             None => Account::Open,
             Some(longest) => Account::Exact { records: longest.records },
         }
+    }
+
+    /// What this move was cut without and a later one of `all` began with again: the newest log that that one
+    /// found was of a home before this move (R12).
+    pub fn brought_back<'a>(&self, all: impl Iterator<Item = &'a Moved>) -> Option<BroughtBack> {
+        let later = all.filter(|m| m.at == self.at && m.home_epoch > self.home_epoch);
+        let before = later.filter(|m| m.cut.term.home_epoch() < self.home_epoch);
+        let longer = before.filter(|m| m.cut.offset > self.cut.offset);
+        let by = longer.min_by_key(|m| m.home_epoch)?;
+        let (from, to) = (self.cut.offset, by.cut.offset);
+        Some(BroughtBack { home_epoch: by.home_epoch, from, to })
     }
 
     /// The canonical suffix: the largest log over a majority of the old home's voters (R16), and each

@@ -12,14 +12,14 @@ use bytes::Bytes;
 use tokio::sync::{mpsc as async_mpsc, oneshot};
 
 use crate::log::{
-    self, Cut, Entry, Fatal, Fork, LogStart, Manifest, Mend, Reader, Recovered, ReplicaState,
-    Sealed, Space, Spare, Store, Write,
+    self, Cut, Entry, Fatal, Fork, LogStart, Manifest, Mend, OutOfSpace, Reader, Recovered,
+    ReplicaState, Sealed, Space, Spare, Store, Write,
 };
 use crate::model::{HomeEpoch, LogIndex, TopicPartition};
 use crate::replica::core::raft_log::Start;
 
 /// How long a write that found no room waits before it is tried again.
-const NO_ROOM_RETRY: Duration = Duration::from_millis(200);
+pub const NO_ROOM_RETRY: Duration = Duration::from_millis(200);
 
 /// Writes in one commit. A commit of this many takes tens of milliseconds; more would only delay
 /// the first of them.
@@ -174,6 +174,11 @@ impl Writer {
         Self { store, starts: HashMap::new(), waiting: Vec::new() }
     }
 
+    /// Writes that found no room: the next commit tries them again, before all others.
+    pub fn waiting(&self) -> impl Iterator<Item = &Write> {
+        self.waiting.iter().map(|(write, _)| write)
+    }
+
     /// Takes effect between two commits.
     pub fn obey(&mut self, command: Command) {
         match command {
@@ -245,18 +250,15 @@ impl Writer {
         }
         let moved: Vec<TopicPartition> =
             writes.iter().filter(|(w, _)| w.start.is_some()).map(|(w, _)| w.partition).collect();
-        let notes: Vec<(TopicPartition, Note)> =
-            writes.iter().map(|(write, note)| (write.partition, *note)).collect();
-        let kept = writes.clone();
+        let mut done = writes.clone();
         let committed = self.store.commit(writes.into_iter().map(|(write, _)| write).collect())?;
-        let refused: Vec<TopicPartition> = committed.refused.iter().map(|r| r.partition).collect();
         for out_of_space in &committed.refused {
             tracing::warn!(partition = %out_of_space.partition, %out_of_space, "disk full: the write waits");
         }
-        self.waiting = kept.into_iter().filter(|(w, _)| refused.contains(&w.partition)).collect();
-        let persisted = notes.into_iter().filter_map(|(at, note)| match note {
-            Note::Persist(epoch) if !refused.contains(&at) => Some((at, epoch)),
-            Note::Persist(_) | Note::Checkpoint => None,
+        self.waiting = take_refused(&mut done, &committed.refused);
+        let persisted = done.into_iter().filter_map(|(write, note)| match note {
+            Note::Persist(epoch) => Some((write.partition, epoch)),
+            Note::Checkpoint => None,
         });
         Ok(Some(Done {
             persisted: persisted.collect(),
@@ -291,11 +293,60 @@ impl Writer {
     }
 }
 
+/// Takes what found no room out of `writes`: of a partition the last ones, as many as were refused. What went
+/// before them is in the log.
+fn take_refused(writes: &mut Vec<(Write, Note)>, refused: &[OutOfSpace]) -> Vec<(Write, Note)> {
+    if refused.is_empty() {
+        return Vec::new();
+    }
+    let mut left: HashMap<TopicPartition, usize> = HashMap::new();
+    for one in refused {
+        *left.entry(one.partition).or_default() += 1;
+    }
+    let (mut waiting, mut done) = (Vec::new(), Vec::new());
+    for (write, note) in std::mem::take(writes).into_iter().rev() {
+        match left.get_mut(&write.partition) {
+            Some(count) if *count > 0 => {
+                *count -= 1;
+                waiting.push((write, note));
+            }
+            _ => done.push((write, note)),
+        }
+    }
+    waiting.reverse();
+    done.reverse();
+    *writes = done;
+    waiting
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::log::disk::sim::SimDisk;
-    use crate::log::tests::{append_batches, partition, store_with};
+    use crate::log::tests::{
+        TERM, all_entries, append_batches, batch_entry, partition, store_with,
+    };
+
+    /// Of several writes of a partition in one commit the first ones may find room: only the others come again.
+    #[test]
+    fn what_found_room_is_not_written_again() {
+        let disk = SimDisk::new(1);
+        let mut writer = Writer::new(store_with(&disk, 1 << 20));
+        let value = [7; 1000];
+        let writes = (0..4u64).map(|n| {
+            let entries = vec![batch_entry(n + 1, TERM, n as i64, 1, &value)];
+            let write = Write { entries, ..Write::to(partition(0)) };
+            (write, Note::Persist(HomeEpoch::FIRST))
+        });
+        disk.set_capacity(disk.used_bytes() + 2500);
+        let done = writer.commit(writes.collect()).unwrap().unwrap();
+        assert_eq!((done.persisted.len(), writer.waiting().count()), (2, 2));
+        disk.set_capacity(1 << 30);
+        let done = writer.commit(Vec::new()).unwrap().unwrap();
+        assert_eq!((done.persisted.len(), writer.waiting().count()), (2, 0));
+        let indexes: Vec<u64> = all_entries(&writer.store).iter().map(|e| e.index.0).collect();
+        assert_eq!(indexes, [1, 2, 3, 4]);
+    }
 
     /// R20: a sealed replica writes nothing more, so there may never be a commit that finds it out.
     #[test]

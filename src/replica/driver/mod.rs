@@ -431,8 +431,3 @@ impl<N: Network> Driver<N> {
         }
     }
 }
-
-/// Bytes of a header, for a frame without payload.
-pub(super) fn frame(header: Bytes, payloads: Vec<Bytes>, compressible: bool) -> Frame {
-    Frame { header, payloads, compressible }
-}

@@ -9,14 +9,14 @@ use std::sync::Arc;
 use isobar_topology::NodeId;
 use isobar_transport::Frame;
 
+use super::PRODUCER_EXPIRATION;
 use super::disk::Done;
 use super::orders::Refused;
 use super::restart;
 use super::slot::Slot;
 use super::spec::{Policy, Spec};
-use super::{PRODUCER_EXPIRATION, frame};
 use crate::log::{self, LogStart, Reader, ReplicaState, Space, Write};
-use crate::model::{HomeEpoch, TopicPartition};
+use crate::model::{HomeEpoch, TopicPartition, batch};
 use crate::replica::core::effect::{RangeWanted, Ticket};
 use crate::replica::core::mode::Ask;
 use crate::replica::core::raft_log::{ENTRY_OVERHEAD_BYTES, Wanted};
@@ -313,8 +313,10 @@ impl Replicas {
         let mut outcome = Outcome { leads, answers, ranges, asks, ..Outcome::default() };
         for append in appends {
             let header = wire::Envelope::of(vec![append.group], Vec::new()).to_header();
-            let Append { to, key, of_meta, .. } = append;
-            let frame = frame(header, append.chunks, true);
+            let Append { to, key, of_meta, chunks: payloads, .. } = append;
+            // What its producer has compressed becomes no smaller.
+            let compressible = !payloads.iter().all(|batch| batch::is_compressed(batch));
+            let frame = Frame { header, payloads, compressible };
             outcome.replication.push(Replicate { to, key, of_meta, frame });
         }
         for (to, mut groups) in control {

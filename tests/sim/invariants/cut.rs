@@ -17,10 +17,12 @@ const WORD: (&str, &str) = ("no loss without a word for it", "R11, R18");
 const SHOWN: (&str, &str) = ("what was shown under a proof stays", "I3, R12");
 const WITHIN: (&str, &str) = ("the outcome lies within the verdict", "G8, R16");
 
-/// What is moved without a proof was never sync, or somebody gave his word; and nobody plans a loss.
+/// What is moved without a proof was never sync, or degraded by then, or somebody gave his word; and nobody plans
+/// a loss.
 pub fn check_word(history: &History, moved: &Moved) -> Result<(), Violation> {
     let is_forced = moved.kind == Kind::Failover;
-    let may_lose = is_forced && (!history.is_sync || moved.accept_loss);
+    let is_weak = !history.is_sync || history.mode_in(history.epoch()).degraded;
+    let may_lose = is_forced && (is_weak || moved.accept_loss);
     hold(may_lose || moved.verdict == Verdict::Lossless, WORD, || format!("{moved:?}"))
 }
 

@@ -1,26 +1,28 @@
 //! An acknowledgement leaves only when the disks have it that the policy asks for: a majority of the
 //! voters, `min.insync.replicas` of them, and on a sync topic a majority of the replicas in each of
-//! at least k remote DCs. Counted from what commits have reported, not from what the leader knows.
+//! at least k remote DCs, unless `__meta` has it as degraded by then. Counted from what commits have
+//! reported, not from what the leader knows.
 
 use super::{Violation, hold, n};
 use crate::oracle::{Conf, History, Replica, Seat};
 use crate::scenario::{DCS, NODES, NODES_PER_DC, Partition, dc_of};
 
 const RULE: (&str, &str) = ("an ack waits for the disks that its policy asks for", "R4, R5, I1");
+const MODE: (&str, &str) = ("where __meta says sync, sync is enforced", "I7, R7, R8");
 
 /// `node` acknowledges everything below the offset `end`, in this home and with these voters. What is
-/// beyond the cut of its home is looked at elsewhere.
+/// beyond the cut of its home is looked at elsewhere. Returns how many remote DCs have it.
 pub fn check(
     node: usize,
     conf: &Conf,
     partition: &Partition,
     history: &History,
     end: i64,
-) -> Result<(), Violation> {
+) -> Result<usize, Violation> {
     let Some(index) = history.exposed_by_end.get(&end).copied() else {
         let what =
             || format!("{} acknowledges up to offset {end}, which nobody has shown", n(node));
-        return hold(false, RULE, what);
+        return hold(false, RULE, what).map(|()| 0);
     };
     let term = history.exposed[&index].term;
     let has = |replica: &Replica| replica.has_had(index, term);
@@ -48,11 +50,13 @@ pub fn check(
     })?;
     let remote = (0..DCS.len()).filter(|dc| *dc != *home && by_dc[*dc] >= majority);
     let remote = remote.count();
-    hold(remote >= ack.sync_to, RULE, || {
+    let mode = history.mode_in(conf.epoch);
+    hold(remote >= ack.sync_to || mode.degraded, MODE, || {
         format!(
-            "{} acknowledges up to offset {end}; {remote} of {} remote DCs have it",
+            "{} acknowledges up to offset {end}; {remote} of {} remote DCs have it; __meta has {mode}",
             n(node),
             ack.sync_to
         )
-    })
+    })?;
+    Ok(remote)
 }

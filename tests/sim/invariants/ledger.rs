@@ -11,6 +11,7 @@ use crate::oracle::History;
 
 const KEPT: (&str, &str) = ("every lost acknowledgement is in the ledger", "I5, R15, G11");
 const NAMES: (&str, &str) = ("(term, index) names one entry, in the ledger too", "I2, R2");
+const BACK: (&str, &str) = ("what is in the log again is not told as lost", "R16, G11");
 const EXACT: (&str, &str) = ("what a move cost is counted exactly", "I5, R16, G11");
 
 /// One suffix as it was read from a node's disk.
@@ -48,6 +49,14 @@ pub fn check(history: &History, moved: &[&Moved], found: &[Found]) -> Result<(),
         hold(is_there || is_gone || is_back, KEPT, || {
             format!(
                 "record {id:#x}, acknowledged in epoch {epoch} and cut off for {next}, is in no ledger"
+            )
+        })?;
+        let all = || moved.iter().copied();
+        let tells =
+            all().filter(|m| m.home_epoch == *next).any(|m| m.brought_back(all()).is_some());
+        hold(!is_back || tells, BACK, || {
+            format!(
+                "record {id:#x}, cut off for epoch {next}, is in the log again, and nobody says so"
             )
         })?;
     }

@@ -2,6 +2,7 @@
 //! the protocol's (`docs/consistency.md`, `docs/invariants.md`).
 
 pub mod acked;
+pub mod at_most;
 pub mod budget;
 pub mod converged;
 pub mod cut;

@@ -23,8 +23,9 @@ pub fn check_ack(partition: &Partition, history: &History, ack: &Ack) -> Result<
         )
     };
     hold(!history.is_proven_since(ack.epoch), SEALED, what)?;
-    let ack_policy = partition.policy.ack;
-    hold(!ack_policy.fence || ack_policy.sync_to > 0, FENCED, what)
+    let policy = partition.policy.ack;
+    let is_sync = policy.sync_to > 0 && !history.mode_in(ack.epoch).degraded;
+    hold(!policy.fence || is_sync, FENCED, what)
 }
 
 pub fn check_shown(node: usize, core: &Core, to: u64, end: u64) -> Result<(), Violation> {
