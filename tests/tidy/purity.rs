@@ -4,7 +4,7 @@ use crate::rooms::numbered;
 use crate::source::{Finding, Source};
 
 /// Where pure code lives: `/`-paths that start so. A path whose room is built must name something.
-pub const CORES: [&str; 8] = [
+pub const CORES: [&str; 12] = [
     "topology/src/",
     "src/model/",
     "src/replica/core",
@@ -13,6 +13,10 @@ pub const CORES: [&str; 8] = [
     "src/metadata/",
     "src/kafka/fetch_sessions",
     "src/kafka/wire",
+    "transport/src/outbound/backoff",
+    "transport/src/outbound/queue",
+    "transport/src/wire/",
+    "transport/src/impair/link_model",
 ];
 
 /// Parts of those paths that are drivers, or compiled for tests only.
