@@ -102,6 +102,11 @@ impl Modes {
         self.recorded.degraded && self.recorded.sid > self.sid()
     }
 
+    /// `__meta` has recorded that it is sync, and nothing that was in the log before that.
+    fn is_confirmed(&self) -> bool {
+        !self.recorded.degraded && self.recorded.sid >= self.sid()
+    }
+
     fn next_sid(&self) -> u64 {
         self.sid().max(self.recorded.sid) + 1
     }
@@ -169,10 +174,10 @@ impl Core {
     /// `None` for an async topic.
     pub fn promise(&self) -> Option<Promise> {
         (self.config.ack.sync_to > 0).then(|| {
-            match (self.modes.is_degraded(), self.modes.recorded.degraded) {
+            match (self.modes.is_degraded(), self.modes.is_confirmed()) {
                 (true, _) => Promise::Degraded,
-                (false, true) => Promise::Recovering,
-                (false, false) => Promise::Sync,
+                (false, false) => Promise::Recovering,
+                (false, true) => Promise::Sync,
             }
         })
     }

@@ -15,6 +15,29 @@ fn a_fenced_home_acknowledges_nothing_until_its_lease_is_back() {
     assert!(cluster.replies[&taken].is_ok());
 }
 
+/// What a degraded topic has shown and not acknowledged is in no other DC, though it enforces sync again since.
+#[test]
+fn a_topic_that_is_recovering_is_fenced_as_a_degraded_one_is() {
+    let fences = AckPolicy { fence: true, ..mode::DEGRADES };
+    let mut cluster = Cluster::degraded_of(fences);
+    cluster.stuck.extend([r(2), r(3)]);
+    let waits = cluster.produce(r(1), sample(1, None), Acks::All);
+    let now = cluster.now;
+    cluster.cores.get_mut(&r(1)).unwrap().handle_lease(now, false);
+    cluster.unstick();
+    assert_eq!(cluster.outcome(waits), None, "shown by now, without a lease");
+    let blocks = AckPolicy { degrade_after: None, ..fences };
+    for id in 1..=3 {
+        cluster.cores.get_mut(&r(id)).unwrap().handle_policy(cluster.now, blocks);
+    }
+    cluster.wait(1);
+    assert_eq!(cluster.promise(), mode::Promise::Recovering);
+    assert_eq!(cluster.outcome(waits), None);
+    cluster.heal();
+    cluster.record(Mode { sid: 2, degraded: false });
+    assert_eq!(cluster.outcome(waits), Some(Ok(())), "in another DC, and on record");
+}
+
 #[test]
 fn a_grant_takes_the_lease_from_a_moved_home_also_where_it_never_ran_out() {
     let mut cluster = Cluster::new(AckPolicy { fence: true, ..ASYNC });

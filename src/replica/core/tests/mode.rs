@@ -1,10 +1,11 @@
 //! Degrading and restoring (R7, R8, R9).
 
 use super::*;
-use crate::replica::core::Promise;
+pub(super) use crate::replica::core::Promise;
 
 const AFTER: Duration = Duration::from_secs(4);
-const DEGRADES: AckPolicy = AckPolicy { sync_to: 1, degrade_after: Some(AFTER), ..ASYNC };
+pub(super) const DEGRADES: AckPolicy =
+    AckPolicy { sync_to: 1, degrade_after: Some(AFTER), ..ASYNC };
 
 fn mode(sid: u64, degraded: bool) -> Mode {
     Mode { sid, degraded }
@@ -12,7 +13,7 @@ fn mode(sid: u64, degraded: bool) -> Mode {
 
 impl Cluster {
     /// What `__meta` has, told to everybody at home.
-    fn record(&mut self, recorded: Mode) {
+    pub(super) fn record(&mut self, recorded: Mode) {
         for id in 1..=3 {
             let core = self.cores.get_mut(&r(id)).unwrap();
             core.handle_recorded(self.now, HomeEpoch::FIRST, recorded);
@@ -21,15 +22,15 @@ impl Cluster {
     }
 
     /// Seconds go by.
-    fn wait(&mut self, seconds: u32) {
+    pub(super) fn wait(&mut self, seconds: u32) {
         self.tick(seconds * 20);
     }
 
-    fn promise(&self) -> Promise {
+    pub(super) fn promise(&self) -> Promise {
         self.cores[&self.leader()].promise().expect("a sync topic")
     }
 
-    fn outcome(&self, ticket: Ticket) -> Option<Result<(), ProduceError>> {
+    pub(super) fn outcome(&self, ticket: Ticket) -> Option<Result<(), ProduceError>> {
         self.replies.get(&ticket).map(|answer| answer.map(|_| ()))
     }
 
@@ -39,7 +40,11 @@ impl Cluster {
 
     /// Cut off for long enough, and on record.
     fn degraded() -> Self {
-        let mut cluster = Self::new(DEGRADES);
+        Self::degraded_of(DEGRADES)
+    }
+
+    pub(super) fn degraded_of(policy: AckPolicy) -> Self {
+        let mut cluster = Self::new(policy);
         cluster.cut_off_home();
         cluster.wait(8);
         assert_eq!(cluster.last_ask(), Some((0, mode(1, true))));
