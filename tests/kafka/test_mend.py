@@ -1,7 +1,6 @@
 """Damaged disks take again from the others what they have lost, and say so."""
 
 import os
-import tomllib
 
 import pytest
 
@@ -12,15 +11,6 @@ SEGMENT_BYTES = 1 << 20
 
 def value(one, node, name, **labels):
     return sum(value for _, value in http.samples(one.admin(node), name, **labels))
-
-
-def segments(one, node, topic):
-    """The segment files of the topic's only partition on a node, oldest first."""
-    for directory in (one.data_dir(node) / "partitions").iterdir():
-        named = tomllib.loads((directory / "partition.toml").read_text())
-        if named["topic"] == topic:
-            return sorted(directory.glob("*.log"))
-    raise AssertionError(f"node {node} has nothing of {topic}")
 
 
 def flip(path, position):
@@ -57,7 +47,7 @@ def test_a_flipped_bit_in_a_closed_segment_is_found_and_the_segment_made_anew(cl
     follower = next(n for n in one.in_dc("fra") if n != kafka.leader(one.kafka(1), topic)[0])
     for node in (one.in_dc("iad")[0], follower):
         one.shut_down(node)
-        rotten = segments(one, node, topic)[2]
+        rotten = dumps.segments(one, node, topic)[2]
         whole = rotten.read_bytes()
         flip(rotten, len(whole) // 2)
         one.start(node)
@@ -72,7 +62,7 @@ def test_a_log_that_cannot_be_read_at_the_start_is_closed_until_it_is_whole_agai
     one = filled(cluster, topic, {"fra": 3, "iad": 2, "sin": 1})
     node = one.in_dc("iad")[0]
     one.kill9(node)
-    files = segments(one, node, topic)
+    files = dumps.segments(one, node, topic)
     flip(files[1], files[1].stat().st_size // 3)
     files[1].with_suffix(".index").unlink()
     files[4].unlink()
@@ -93,7 +83,7 @@ def test_a_voter_that_lost_the_end_of_its_log_does_not_vote_before_it_has_it_aga
     # Orderly, so that the durable mark is at the end of the log.
     one.shut_down(damaged)
     one.kill9(leader)
-    last = segments(one, damaged, topic)[-1]
+    last = dumps.segments(one, damaged, topic)[-1]
     size = last.stat().st_size
     os.truncate(last, size // 2)
     one.start(damaged, other, ready=False)

@@ -1,5 +1,7 @@
 """The same bytes at the same offsets on every disk."""
 
+import tomllib
+
 from . import cli, wait
 
 
@@ -19,3 +21,12 @@ def wait_same(nodes_of, topic, partitions, seconds=120, without=()):
         what = lambda: f"equal dumps of {topic}; nodes {different()} are empty or differ"
         # A node that comes back with an empty disk has no replica to dump until it is told of it.
         wait.until(what, lambda: not different(), seconds, 1.0, errors=(cli.Failed,))
+
+
+def segments(nodes_of, node, topic):
+    """The segment files of the topic's only partition on a node, oldest first."""
+    for directory in (nodes_of.data_dir(node) / "partitions").iterdir():
+        named = tomllib.loads((directory / "partition.toml").read_text())
+        if named["topic"] == topic:
+            return sorted(directory.glob("*.log"))
+    raise AssertionError(f"node {node} has nothing of {topic}")
