@@ -26,6 +26,12 @@ def delete_topic(bootstrap, topic):
     client.delete_topics([topic], operation_timeout=30)[topic].result(60)
 
 
+def delete_records(bootstrap, topic, before, partition=0):
+    """Lets go what is before an offset, and returns the log start that the answer tells."""
+    asked, client = TopicPartition(topic, partition, before), admin(bootstrap)
+    return client.delete_records([asked], operation_timeout=30)[asked].result(60).low_watermark
+
+
 def wait_led(bootstrap, topic, partitions, seconds=30):
     """Until every partition has a leader, as each of the bootstrap servers tells it."""
 
