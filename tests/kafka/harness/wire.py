@@ -4,6 +4,9 @@ import contextlib
 import socket
 import struct
 
+# As whom one asks any replica, whether it leads or not.
+DEBUGGING_REPLICA = -2
+
 PRODUCE, FETCH, LIST_OFFSETS, METADATA, API_VERSIONS, INIT_PRODUCER_ID = 0, 1, 2, 3, 18, 22
 
 NONE = 0
@@ -17,6 +20,7 @@ NOT_ENOUGH_REPLICAS = 19
 NOT_ENOUGH_REPLICAS_AFTER_APPEND = 20
 UNSUPPORTED_VERSION = 35
 OUT_OF_ORDER_SEQUENCE_NUMBER = 45
+OFFSET_NOT_AVAILABLE = 78
 INVALID_RECORD = 87
 
 
@@ -207,10 +211,10 @@ def init_producer_id(connection):
     return r.int("h"), r.int("q"), r.int("h")
 
 
-def list_offset(connection, topic, partition, timestamp):
+def list_offset(connection, topic, partition, timestamp, replica=-1):
     """ListOffsets v4 of one partition; `(error, timestamp, offset)`."""
     asked = struct.pack(">iiq", partition, -1, timestamp)
-    r = connection.ask(LIST_OFFSETS, 4, struct.pack(">ib", -1, 0) + array([string(topic) + array([asked])]))
+    r = connection.ask(LIST_OFFSETS, 4, struct.pack(">ib", replica, 0) + array([string(topic) + array([asked])]))
     r.int("i")
     assert (r.int("i"), r.string(), r.int("i")) == (1, topic, 1)
     assert r.int("i") == partition
