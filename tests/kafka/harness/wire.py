@@ -8,6 +8,7 @@ import struct
 DEBUGGING_REPLICA = -2
 
 PRODUCE, FETCH, LIST_OFFSETS, METADATA, API_VERSIONS, INIT_PRODUCER_ID = 0, 1, 2, 3, 18, 22
+OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR = 8, 9, 10
 
 NONE = 0
 OFFSET_OUT_OF_RANGE = 1
@@ -248,3 +249,29 @@ def begin_fetch(connection, topic, partition, offset, max_bytes=1 << 20, wait_ms
         return found
 
     return fetched
+
+
+def find_coordinator(connection, group):
+    """FindCoordinator v0; `(error, node)`."""
+    r = connection.ask(FIND_COORDINATOR, 0, string(group))
+    return r.int("h"), r.int("i")
+
+
+def commit_offset(connection, group, topic, partition, offset):
+    """OffsetCommit v2 of one partition, of a group whose members are managed elsewhere; the error."""
+    body = string(group) + struct.pack(">i", -1) + string("") + struct.pack(">q", -1)
+    body += array([string(topic) + array([struct.pack(">iq", partition, offset) + string(None)])])
+    r = connection.ask(OFFSET_COMMIT, 2, body)
+    assert (r.int("i"), r.string(), r.int("i")) == (1, topic, 1)
+    assert r.int("i") == partition
+    return r.int("h")
+
+
+def committed_offset(connection, group, topic, partition):
+    """OffsetFetch v2 of one partition; `(error, offset)`."""
+    body = string(group) + array([string(topic) + array([struct.pack(">i", partition)])])
+    r = connection.ask(OFFSET_FETCH, 2, body)
+    topics = r.array(lambda: (r.string(), r.array(lambda: (r.int("i"), r.int("q"), r.string(), r.int("h")))))
+    error = r.int("h")
+    [(_, [(_, offset, _, of_partition)])] = topics
+    return error or of_partition, offset
