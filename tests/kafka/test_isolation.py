@@ -1,6 +1,5 @@
 """A node that was away comes back without disturbing the groups that it did not lead (S83)."""
 
-import itertools
 import time
 
 import pytest
@@ -17,12 +16,6 @@ AWAY_SECONDS = 300 if LONG else 15
 # What it costs partitions that it did not lead. A machine that is busy otherwise takes its share.
 GAP_SECONDS = 1.5
 PARTITIONS = 6
-
-
-def longest_gap(load, partition, since):
-    """Between two acknowledgements of a partition, in seconds."""
-    ended = sorted(send.ended for send in load.acknowledged() if send.partition == partition and send.ended >= since)
-    return max(after - before for before, after in itertools.pairwise(ended))
 
 
 def terms(one, topic, away):
@@ -62,7 +55,7 @@ def test_a_node_that_was_away_changes_no_term(how, dc, cluster, topic, figure):
             one.heal(away)
         kafka.wait_in_sync(one.kafka(1), topic, PARTITIONS)
         wait.for_seconds(5, lambda: load.wait_acknowledged(1, seconds=10))
-    gap = max(longest_gap(load, partition, began) for partition in led)
+    gap = max(load.longest_gap(partition, began) for partition in led)
     figure(f"a node of {dc} {how} for {AWAY_SECONDS} s and back: at most {gap * 1000:.0f} ms between acknowledgements of others' partitions")
     assert gap <= GAP_SECONDS
     after, meta_after = terms(one, topic, away)

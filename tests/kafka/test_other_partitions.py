@@ -20,12 +20,6 @@ def leaders(one, node, topic):
     return {number: partition["leader"] for number, partition in table.items()}
 
 
-def longest_gap(load, partition, since):
-    """The longest time without an acknowledgement of the partition."""
-    acks = sorted(send.ended for send in load.acknowledged() if send.partition == partition and send.ended >= since)
-    return max(b - a for a, b in zip(acks, acks[1:], strict=False))
-
-
 def kill_leader_of_p0(one, topic):
     """The longest times without an acknowledgement: of p0, and of the partitions that others lead."""
     witness = one.in_dc("iad")[0]
@@ -47,7 +41,7 @@ def kill_leader_of_p0(one, topic):
     assert successor != led[0] and load.failures() == []
     places = {dc: one.bootstrap(dc) for dc in ("fra", "iad")}
     check(load.sends(), read_back(places, topic, PARTITIONS), list(places))
-    return longest_gap(load, 0, killed - 0.5), max(longest_gap(load, number, killed - 0.5) for number in others)
+    return load.longest_gap(0, killed - 0.5), max(load.longest_gap(number, killed - 0.5) for number in others)
 
 
 @pytest.mark.timeout(180)

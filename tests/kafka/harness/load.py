@@ -1,5 +1,6 @@
 """A steady producer in a thread, and the history of what it sent and heard."""
 
+import itertools
 import threading
 import time
 
@@ -73,6 +74,11 @@ class Load:
         wait.until(what, lambda: self._trouble or len(fresh()) >= more, seconds, 0.02)
         assert self._trouble is None, f"the producer gave up: {self._trouble!r}"
         return min(fresh(), key=lambda send: send.ended)
+
+    def longest_gap(self, partition, since):
+        """Between two acknowledgements of a partition, in seconds."""
+        ended = sorted(send.ended for send in self.acknowledged() if send.partition == partition and send.ended >= since)
+        return max(after - before for before, after in itertools.pairwise(ended))
 
     def failures(self):
         return [send for send in self.sends() if send.outcome != history.OK]
