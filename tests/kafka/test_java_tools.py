@@ -11,7 +11,7 @@ pytestmark = pytest.mark.skipif(not clients.has_java(), reason="no Maven or no J
 
 def test_console_producer_and_consumer(broker, topic):
     bootstrap, values = broker.bootstrap(), [records.line(n) for n in range(300)]
-    clients.java("ConsoleProducer", "--bootstrap-server", bootstrap, "--topic", topic, stdin="\n".join(values) + "\n")
+    clients.java("ConsoleProducer", "--bootstrap-server", bootstrap, "--topic", topic, lines=values)
     got = clients.java(
         "consumer.ConsoleConsumer", "--bootstrap-server", bootstrap, "--topic", topic, "--group", f"{topic}-group",
         "--from-beginning", "--max-messages", len(values), "--timeout-ms", 60_000,

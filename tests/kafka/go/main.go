@@ -1,4 +1,4 @@
-// franz-go with its defaults. `client produce BOOTSTRAP TOPIC` sends the lines of stdin;
+// franz-go with its defaults. `client produce BOOTSTRAP TOPIC` sends the lines of stdin as they come;
 // `client consume BOOTSTRAP TOPIC GROUP COUNT` prints as many values, commits and leaves.
 package main
 
@@ -45,11 +45,11 @@ func produce(ctx context.Context, seeds kgo.Opt, topic string) error {
 		return err
 	}
 	defer client.Close()
-	var records []*kgo.Record
+	var failed kgo.FirstErrPromise
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
-		records = append(records, kgo.StringRecord(lines.Text()))
+		client.Produce(ctx, kgo.StringRecord(lines.Text()), failed.Promise())
 	}
-	return client.ProduceSync(ctx, records...).FirstErr()
+	return failed.Err()
 }
 
 func consume(ctx context.Context, seeds kgo.Opt, topic, group string, count int) error {

@@ -1,27 +1,47 @@
 """The clients that are programs of their own: kcat, KafkaJS, franz-go and Kafka's tools."""
 
+import contextlib
 import os
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 CLIENTS = Path(os.environ.get("ISOBAR_CLIENTS", "target/clients"))
 HERE = Path(__file__).resolve().parent.parent
 
 
-def call(args, stdin=None, seconds=120, env=None, check=True):
-    done = subprocess.run(
-        [str(arg) for arg in args],
-        input=stdin,
-        stdin=subprocess.DEVNULL if stdin is None else None,
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        env={**os.environ, **(env or {})},
-    )
+def call(args, lines=None, seconds=120, env=None, check=True):
+    """Runs a client, and gives it each of the lines when it is there."""
+    stdin = subprocess.DEVNULL if lines is None else _pipe(lines)
+    try:
+        done = subprocess.run(
+            [str(arg) for arg in args],
+            stdin=stdin,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            env={**os.environ, **(env or {})},
+        )
+    finally:
+        if lines is not None:
+            os.close(stdin)
     if check:
         assert done.returncode == 0, f"{args[0]} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
     return done
+
+
+def _pipe(lines):
+    read, write = os.pipe()
+
+    def run():
+        # A client that has failed reads no more: how it ended tells.
+        with contextlib.suppress(BrokenPipeError), os.fdopen(write, "w", buffering=1) as pipe:
+            for line in lines:
+                pipe.write(f"{line}\n")
+
+    threading.Thread(target=run, daemon=True).start()
+    return read
 
 
 def kcat(*args, **kwargs):

@@ -121,7 +121,7 @@ def read(bootstrap, topic, partition=0, end=None, start=0, rack=None, seconds=12
         def complete():
             for message in reader.consume(10_000, timeout=0.2):
                 if message.error():
-                    assert message.error().retriable() or message.error().code() in _PASSING, message.error()
+                    assert is_passing(message.error()), message.error()
                 elif message.offset() < end:
                     found.append((message.offset(), message.value()))
             return end <= start or (found and found[-1][0] >= end - 1)
@@ -134,6 +134,10 @@ def read(bootstrap, topic, partition=0, end=None, start=0, rack=None, seconds=12
 
 # Codes that librdkafka reports and gets over by itself.
 _PASSING = {KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE, KafkaError._TIMED_OUT}
+
+
+def is_passing(error):
+    return error.retriable() or error.code() in _PASSING
 
 
 def wait_other_leader(addresses, topic, partition, dead, seconds=30):

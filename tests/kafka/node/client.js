@@ -1,7 +1,7 @@
-// KafkaJS with its defaults. `client.js produce BOOTSTRAP TOPIC` sends the lines of stdin;
+// KafkaJS with its defaults. `client.js produce BOOTSTRAP TOPIC` sends the lines of stdin as they come;
 // `client.js consume BOOTSTRAP TOPIC GROUP COUNT` prints as many values, commits and leaves.
 'use strict'
-const { readFileSync } = require('fs')
+const { createInterface } = require('readline')
 const { Kafka, logLevel } = require('kafkajs')
 
 const [verb, bootstrap, topic, group, count] = process.argv.slice(2)
@@ -9,9 +9,20 @@ const kafka = new Kafka({ brokers: bootstrap.split(','), logLevel: logLevel.WARN
 
 async function produce () {
   const producer = kafka.producer()
-  const values = readFileSync(0, 'utf8').split('\n').filter(Boolean)
   await producer.connect()
-  await producer.send({ topic, messages: values.map(value => ({ value })) })
+  // What came while the last was under way goes together.
+  let waiting = []
+  let ended = false
+  let more = () => {}
+  createInterface({ input: process.stdin })
+    .on('line', value => { waiting.push({ value }); more() })
+    .on('close', () => { ended = true; more() })
+  while (!ended || waiting.length > 0) {
+    const messages = waiting
+    waiting = []
+    if (messages.length > 0) await producer.send({ topic, messages })
+    else await new Promise(resolve => { more = resolve })
+  }
   await producer.disconnect()
 }
 
@@ -21,7 +32,8 @@ async function consume () {
   await consumer.subscribe({ topics: [topic], fromBeginning: true })
   let seen = 0
   await new Promise((resolve, reject) => {
-    consumer.on(consumer.events.CRASH, ({ payload }) => reject(payload.error))
+    // It begins again by itself after what may pass.
+    consumer.on(consumer.events.CRASH, ({ payload }) => { if (!payload.restart) reject(payload.error) })
     consumer.run({
       eachMessage: async ({ message }) => {
         process.stdout.write(message.value.toString() + '\n')
