@@ -183,26 +183,41 @@ def _metadata(r):
 
 def produce(connection, topic, partition, batches, acks=-1, timeout_ms=10_000, version=7):
     """Produce v3 to v8 of one partition; `(error, base offset)`."""
-    r = _produce(connection, topic, partition, batches, acks, timeout_ms, version)
-    return r.int("h"), r.int("q")
+    return begin_produce(connection, topic, partition, batches, acks, timeout_ms, version)()
+
+
+def begin_produce(connection, topic, partition, batches, acks=-1, timeout_ms=10_000, version=7):
+    """Sends as `produce` does; what is returned waits for the answer."""
+    answer = _produce(connection, topic, partition, batches, acks, timeout_ms, version)
+
+    def produced():
+        r = answer()
+        return r.int("h"), r.int("q")
+
+    return produced
 
 
 def produce_paused(connection, topic, partition, batches, timeout_ms=10_000):
     """Produce v7 of one partition; `(error, base offset, milliseconds to pause)`."""
-    r = _produce(connection, topic, partition, batches, -1, timeout_ms, 7)
+    r = _produce(connection, topic, partition, batches, -1, timeout_ms, 7)()
     error, base = r.int("h"), r.int("q")
     r.int("q"), r.int("q")
     return error, base, r.int("i")
 
 
 def _produce(connection, topic, partition, batches, acks, timeout_ms, version):
-    """The answer, from the partition's error on."""
+    """What is returned waits for the answer, and gives it from the partition's error on."""
     data = struct.pack(">ii", partition, len(batches)) + batches
     topics = array([string(topic) + array([data])])
-    r = connection.ask(PRODUCE, version, string(None) + struct.pack(">hi", acks, timeout_ms) + topics)
-    assert (r.int("i"), r.string(), r.int("i")) == (1, topic, 1)
-    assert r.int("i") == partition
-    return r
+    answer = connection.begin(PRODUCE, version, string(None) + struct.pack(">hi", acks, timeout_ms) + topics)
+
+    def produced():
+        r = answer()
+        assert (r.int("i"), r.string(), r.int("i")) == (1, topic, 1)
+        assert r.int("i") == partition
+        return r
+
+    return produced
 
 
 def init_producer_id(connection):
