@@ -8,7 +8,7 @@ import pytest
 from conftest import LONG
 from harness import http, kafka, wait, wire
 
-SECONDS = 1800 if LONG else 30
+SECONDS = 1800 if LONG else 20
 PARTITIONS = 6
 VALUE = b"x" * 1024
 
