@@ -1,7 +1,9 @@
 """Frames that no client sends: whatever a socket brings, its connection ends or is answered, and
 the process and everybody else's connections stay as they were."""
 
+import contextlib
 import struct
+import time
 
 import pytest
 
@@ -127,6 +129,25 @@ def test_half_a_frame_holds_up_nobody(broker, unharmed, topic):
         assert kafka.send(broker.bootstrap(), topic, ["x"]) == [0]
         slow.send(whole[9:])
         assert wire.Reader(slow.receive()).int("i") == 3
+
+
+def test_clients_that_send_byte_by_byte_hold_up_nobody(broker, unharmed, topic):
+    """And are answered themselves, when all is there."""
+    kafka.create_topic(broker.bootstrap(), topic)
+    leader, _ = kafka.leader(unharmed, topic)
+    address = wire.metadata(unharmed)["brokers"][leader]["address"]
+    whole = frame(header(wire.METADATA, 5, 3) + struct.pack(">i", -1) + b"\0")
+    with contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(Connection(address)) for _ in range(50)]
+        quick = stack.enter_context(Connection(address))
+        for n in range(len(whole)):
+            began = time.monotonic()
+            for connection in slow:
+                connection.send(whole[n : n + 1])
+            # The next byte comes when somebody else was served.
+            assert wire.produce(quick, topic, 0, batch.encode([b"x"])) == (wire.NONE, n)
+            assert time.monotonic() - began < 2
+        assert [wire.Reader(connection.receive()).int("i") for connection in slow] == [3] * len(slow)
 
 
 def test_answers_come_in_the_order_of_the_requests(broker, unharmed, topic):
