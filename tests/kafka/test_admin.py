@@ -1,5 +1,7 @@
 """Topics, configs, partitions and records through an ordinary AdminClient."""
 
+import re
+
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (
@@ -12,7 +14,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from harness import kafka, wait, wire
+from harness import batch, dumps, http, kafka, wait, wire
 
 
 def refused(future, seconds=30):
@@ -93,6 +95,52 @@ def test_configs_are_described_and_altered(broker, topic):
     assert refused(alter(admin, topic, retention_ms="never")) == KafkaError.INVALID_CONFIG
     assert refused(alter(admin, topic, no_such_key="1")) == KafkaError.INVALID_CONFIG
     assert configs(admin, topic)["retention.ms"].value == "7200000"
+
+
+def test_altered_as_a_whole_a_topic_keeps_only_what_is_named(broker, topic):
+    """AlterConfigs (33), which IncrementalAlterConfigs replaced in clients that are newer."""
+    admin = kafka.admin(broker.bootstrap())
+    kafka.create_topic(broker.bootstrap(), topic, retention_ms=3_600_000, segment_bytes=1 << 20)
+    shown = lambda: {key: configs(admin, topic)[key].value for key in ("retention.ms", "segment.bytes")}
+    as_created = {"retention.ms": "3600000", "segment.bytes": str(1 << 20)}
+    wait.until("the configs of its creation", lambda: shown() == as_created)
+    with wire.Connection(broker.kafka(1)) as connection:
+        alter_all = lambda **kwargs: wire.alter_configs(connection, topic, **kwargs)
+        assert alter_all(configs={"retention.ms": "7200000"}, validate_only=True) == wire.NONE
+        assert alter_all(configs={"retention.ms": "never"}) == wire.INVALID_CONFIG
+        assert alter_all(configs={"retention.ms": "7200000", "no.such.key": "1"}) == wire.INVALID_CONFIG
+        assert shown() == as_created
+        assert alter_all(configs={"retention.ms": "7200000"}) == wire.NONE
+    wait.until(lambda: f"the new configs: {shown()}", lambda: shown() == {"retention.ms": "7200000", "segment.bytes": str(1 << 30)})
+
+
+def synced_files(dev, node, topic):
+    """How many files the node syncs while a hundred produces to the topic are acknowledged, one by one."""
+    count = lambda: sum(value for _, value in http.samples(dev.admin(node), "isobar_disk_files_synced_total"))
+    with wire.Connection(dev.kafka(node)) as connection:
+        before = count()
+        for n in range(100):
+            assert wire.produce(connection, topic, 0, batch.encode([b"%d" % n])) == (wire.NONE, n)
+        return count() - before
+
+
+def test_a_topic_that_leaves_syncing_to_the_system_says_so_and_does_not_sync(dev, topic, figure):
+    admin = kafka.admin(dev.bootstrap())
+    synced = {}
+    for flush in ("quorum", "os"):
+        name = f"{topic}-{flush}"
+        kafka.create_topic(dev.bootstrap(), name, isobar_flush=flush)
+        assert configs(admin, name)["isobar.flush"].value == flush
+        described = dev.cli().run("topic", "describe", "--topic", name).stdout
+        assert re.search(rf"(?m)^isobar\.flush +{flush} +topic$", described), described
+        synced[flush] = synced_files(dev, kafka.leader(dev.kafka(1), name)[0], name)
+        assert [value for _, value in kafka.read(dev.bootstrap(), name)] == [b"%d" % n for n in range(100)]
+        dumps.wait_same(dev, name, 1)
+    figure(f"100 produces, one by one: files synced on their leader {synced}")
+    # The other two voters are a majority: the leader may sync some of them together.
+    assert synced["os"] < 10 < 30 < synced["quorum"]
+    new = NewTopic(f"{topic}-sync", 1, -1, config={"isobar.replication": "sync", "isobar.flush": "os"})
+    assert refused(admin.create_topics([new])[f"{topic}-sync"]) == KafkaError.INVALID_CONFIG
 
 
 def test_replication_is_a_topic_config(dev, topic):

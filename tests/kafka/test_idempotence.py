@@ -66,6 +66,24 @@ def test_a_retry_is_known_to_the_next_leader(cluster, topic):
         assert wire.list_offset(connection, topic, 0, -1)[2] == 4
 
 
+def test_a_retry_is_known_after_every_node_was_killed(cluster, topic):
+    one = cluster({"fra": 3, "iad": 1, "sin": 1})
+    kafka.create_topic(one.bootstrap(), topic)
+    leads = lambda: wire.Connection(one.kafka(kafka.leader(one.kafka(4), topic)[0]))
+    with leads() as connection:
+        make = begin(connection)
+        batches = [make(n * 2, b"a", b"b") for n in range(3)]
+        assert [wire.produce(connection, topic, 0, data) for data in batches] == [(NONE, n * 2) for n in range(3)]
+    one.kill9(*one.numbers())
+    one.start()
+    kafka.wait_led(one.bootstrap(), topic, 1)
+    with leads() as connection:
+        assert wire.produce(connection, topic, 0, batches[-1]) == (NONE, 4)
+        assert wire.produce(connection, topic, 0, make(8, b"too far"))[0] == OUT_OF_ORDER_SEQUENCE_NUMBER
+        assert wire.produce(connection, topic, 0, make(6, b"next")) == (NONE, 6)
+        assert wire.list_offset(connection, topic, 0, -1)[2] == 7
+
+
 def test_a_home_that_is_cut_off_from_meta_takes_new_producers(own_dev, topic):
     dev = own_dev()
     kafka.create_topic(dev.bootstrap(), topic, isobar_on_isolation="continue")

@@ -35,7 +35,7 @@ def started(cluster, topic):
 def overtake(one, away, topic, kept):
     """While `away` is dead, all that it has leaves the others' disks; where the log begins, and the
     segments that they then have."""
-    start = send(one, topic, 4 * MIB)
+    start = send(one, topic, 6 * MIB)
     send(one, topic, kept)
     assert kafka.delete_records(one.bootstrap("fra"), topic, start) == start
     newest = dumps.segments(one, away, topic)[-1].name

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from harness import batch, http, kafka, wire
+from harness import batch, http, kafka, wait, wire
 from harness.wire import Connection, frame, header
 
 
@@ -221,3 +221,29 @@ def test_garbage_on_the_admin_port_is_refused(broker):
             while connection.socket.recv(65536):
                 pass
     assert http.status(broker.admin(1), "/healthz") == 200
+
+
+def test_a_produce_that_asks_for_no_answer_gets_none_and_is_counted(dev, topic):
+    kafka.create_topic(dev.bootstrap(), topic)
+    leader, _ = kafka.leader(dev.kafka(1), topic)
+    counted = lambda: sum(value for _, value in http.samples(dev.admin(leader), "isobar_kafka_acks_none_total"))
+    before = counted()
+    with Connection(dev.kafka(leader)) as connection:
+        for n in range(3):
+            wire.begin_produce(connection, topic, 0, batch.encode([b"%d" % n]), acks=0)
+        # The next answer is the one to the next request.
+        assert wire.API_VERSIONS in wire.api_versions(connection)
+        wait.until("the records", lambda: wire.list_offset(connection, topic, 0, -1)[2] == 3)
+    assert [value for _, value in kafka.read(dev.bootstrap(), topic)] == [b"0", b"1", b"2"]
+    assert counted() == before + 3
+
+
+def test_a_produce_that_asks_for_no_answer_and_fails_closes_the_connection(dev, topic):
+    """There is no other way to say so, and the client looks for the leader anew."""
+    kafka.create_topic(dev.bootstrap(), topic)
+    leader, _ = kafka.leader(dev.kafka(1), topic)
+    other = next(node for node in dev.nodes("iad"))
+    assert other != leader
+    with Connection(dev.kafka(other)) as connection:
+        wire.begin_produce(connection, topic, 0, batch.encode([b"x"]), acks=0)
+        assert connection.is_closed()

@@ -9,6 +9,7 @@ DEBUGGING_REPLICA = -2
 
 PRODUCE, FETCH, LIST_OFFSETS, METADATA, API_VERSIONS, INIT_PRODUCER_ID = 0, 1, 2, 3, 18, 22
 OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR = 8, 9, 10
+ALTER_CONFIGS = 33
 
 NONE = 0
 OFFSET_OUT_OF_RANGE = 1
@@ -20,7 +21,10 @@ MESSAGE_TOO_LARGE = 10
 NOT_ENOUGH_REPLICAS = 19
 NOT_ENOUGH_REPLICAS_AFTER_APPEND = 20
 UNSUPPORTED_VERSION = 35
+INVALID_CONFIG = 40
 OUT_OF_ORDER_SEQUENCE_NUMBER = 45
+FETCH_SESSION_ID_NOT_FOUND = 70
+INVALID_FETCH_SESSION_EPOCH = 71
 OFFSET_NOT_AVAILABLE = 78
 INVALID_RECORD = 87
 
@@ -245,25 +249,52 @@ def fetch(connection, topic, partition, offset, **limits):
 
 def begin_fetch(connection, topic, partition, offset, max_bytes=1 << 20, wait_ms=500, min_bytes=1, rack=""):
     """Sends a fetch; what is returned waits for its answer."""
-    asked = struct.pack(">iiqqi", partition, -1, offset, -1, max_bytes)
-    body = struct.pack(">iiiibii", -1, wait_ms, min_bytes, max_bytes, 0, 0, -1)
-    body += array([string(topic) + array([asked])]) + array([]) + string(rack)
+    offsets = {partition: offset}
+    answer = _fetch(connection, topic, offsets, (), 0, -1, max_bytes, wait_ms, min_bytes, rack)
+
+    def fetched():
+        _, _, topics = answer()
+        [(_, [(number, found)])] = topics
+        assert number == partition
+        return found
+
+    return fetched
+
+
+def fetch_in_session(connection, session, epoch, topic, offsets, forgotten=(), wait_ms=100):
+    """Fetch v11 in a session (KIP-227) that is opened with epoch 0: `offsets` of partitions that are new or
+    changed, and partitions that are `forgotten`; `(error, session, {partition: what fetch returns})`."""
+    error, session, topics = _fetch(connection, topic, offsets, forgotten, session, epoch, 1 << 20, wait_ms, 1, "")()
+    assert [name for name, _ in topics] in ([], [topic])
+    return error, session, dict(topics[0][1]) if topics else {}
+
+
+def _fetch(connection, topic, offsets, forgotten, session, epoch, max_bytes, wait_ms, min_bytes, rack):
+    asked = [struct.pack(">iiqqi", partition, -1, offset, -1, max_bytes) for partition, offset in offsets.items()]
+    body = struct.pack(">iiiibii", -1, wait_ms, min_bytes, max_bytes, 0, session, epoch)
+    body += array([string(topic) + array(asked)] if asked else [])
+    gone = [struct.pack(">i", partition) for partition in forgotten]
+    body += array([string(topic) + array(gone)] if gone else []) + string(rack)
     answer = connection.begin(FETCH, 11, body)
 
     def fetched():
         r = answer()
-        r.int("i"), r.int("h"), r.int("i")
-        assert (r.int("i"), r.string(), r.int("i")) == (1, topic, 1)
-        assert r.int("i") == partition
-        found = {"error": r.int("h"), "high_watermark": r.int("q")}
-        r.int("q")
-        found["log_start"] = r.int("q")
-        r.array(lambda: (r.int("q"), r.int("q")))
-        found["preferred"] = r.int("i")
-        found["records"] = r.bytes()
-        return found
+        r.int("i")
+        error, session = r.int("h"), r.int("i")
+        return error, session, r.array(lambda: (r.string(), r.array(lambda: _fetched(r))))
 
     return fetched
+
+
+def _fetched(r):
+    number = r.int("i")
+    found = {"error": r.int("h"), "high_watermark": r.int("q")}
+    r.int("q")
+    found["log_start"] = r.int("q")
+    r.array(lambda: (r.int("q"), r.int("q")))
+    found["preferred"] = r.int("i")
+    found["records"] = r.bytes()
+    return number, found
 
 
 def find_coordinator(connection, group):
@@ -290,3 +321,14 @@ def committed_offset(connection, group, topic, partition):
     error = r.int("h")
     [(_, [(_, offset, _, of_partition)])] = topics
     return error or of_partition, offset
+
+
+def alter_configs(connection, topic, configs, validate_only=False):
+    """AlterConfigs v1 of one topic; the error."""
+    entries = array([string(key) + string(value) for key, value in configs.items()])
+    body = array([struct.pack(">b", 2) + string(topic) + entries]) + struct.pack(">b", validate_only)
+    r = connection.ask(ALTER_CONFIGS, 1, body)
+    r.int("i")
+    [(error, _, kind, name)] = r.array(lambda: (r.int("h"), r.string(), r.int("b"), r.string()))
+    assert (kind, name) == (2, topic)
+    return error
