@@ -5,7 +5,7 @@ import json
 import pytest
 from confluent_kafka.admin import NewTopic
 
-from harness import cli, http, kafka, wait, wire
+from harness import http, kafka, wait, wire
 
 CLICKS = """
 [policy.clicks]

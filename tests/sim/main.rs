@@ -61,16 +61,16 @@ use world::{Report, World};
 
 /// Fresh seeds of a run without a time of its own: those of every change together search far, and a
 /// red one, which may be older than the change, is told with what repeats it. None begins after
-const FRESH: usize = 30;
+const FRESH: usize = 100;
 /// so long.
-const FRESH_TIME: Duration = Duration::from_secs(150);
+const FRESH_TIME: Duration = Duration::from_secs(240);
 
 /// Failed seeds after which a run ends: the second tells whether it is the same find.
 const FAILURES_MAX: usize = 3;
 
 /// Always run. The first ones are any (3 found entries shown before they had replaced others on the
 /// disk); then come those that once failed, with what they found.
-const FIXED: [u64; 40] = [
+const FIXED: [u64; 44] = [
     1,
     2,
     3,
@@ -129,11 +129,18 @@ const FIXED: [u64; 40] = [
     1883059613859923,
     // Sealed for the next home between the new one's first byte on disk and its opening.
     1883060531363882,
+    // On a full disk the first of several writes fitted, and was written again with the others.
+    1883072197820463,
+    // Fenced no more once it enforced sync again, it acknowledged what it had shown while degraded.
+    1883072900366397,
+    // Sync topics degrade, disks are full, and budgets bound what is lost.
+    1883072197820456,
+    1883072197820460,
 ];
 
 /// What moves of homes come to over the fixed seeds, at least: a simulator in which none ends shows
 /// nothing of them. About half of what they came to when this was written.
-const MOVES_MIN: [(&str, u64); 9] = [
+const MOVES_MIN: [(&str, u64); 12] = [
     (followed::BEGUN, 40),
     (followed::ENDED, 40),
     ("failovers, proven", 16),
@@ -143,6 +150,9 @@ const MOVES_MIN: [(&str, u64); 9] = [
     ("failovers after a failover", 5),
     ("back to the home before", 9),
     ("across leaders of __meta", 9),
+    ("failovers, at most so much", 1),
+    (modes::DEGRADED, 4),
+    (modes::RESTORED, 4),
 ];
 
 /// One in so many seeds runs twice, and must do the same.
