@@ -107,6 +107,12 @@ pub(super) enum Request {
         before: Offset,
         reply: oneshot::Sender<Result<Offset, ProduceError>>,
     },
+    /// Whether this node still leads.
+    Confirm {
+        partition: TopicPartition,
+        timeout: Duration,
+        reply: oneshot::Sender<Result<LeaderEpoch, ProduceError>>,
+    },
 }
 
 /// Requests that may wait for the loop. At 16 KiB a request this is 64 MiB; beyond it callers wait,
@@ -174,6 +180,19 @@ impl Handle {
             .send(Request::DeleteRecords { partition, before, reply })
             .await
             .map_err(|_| ProduceError::ShuttingDown)?;
+        answer.await.unwrap_or(Err(ProduceError::NotLeader))
+    }
+
+    /// Has a majority say that this node still leads the partition; returns the leader epoch in which it does. What
+    /// was known here of that epoch before the call was not old.
+    pub async fn confirm(
+        &self,
+        partition: TopicPartition,
+        timeout: Duration,
+    ) -> Result<LeaderEpoch, ProduceError> {
+        let (reply, answer) = oneshot::channel();
+        let confirm = Request::Confirm { partition, timeout, reply };
+        self.inbox.send(confirm).await.map_err(|_| ProduceError::ShuttingDown)?;
         answer.await.unwrap_or(Err(ProduceError::NotLeader))
     }
 }

@@ -1,5 +1,6 @@
 """Topics made and deleted by many at once, while nodes die: as if one after another (S11)."""
 
+import contextlib
 import itertools
 import random
 import struct
@@ -18,13 +19,25 @@ SECONDS, CLIENTS, NAMES_AT_ONCE, NAME_SECONDS = 25, 4, 3, 4
 ANSWER_SECONDS = 5
 
 
-def ask(connection, what, name):
+def begin(connection, what, name):
+    """Asks; the answer's code comes of what is returned."""
+    wait_ms = ANSWER_SECONDS * 1000
     if what == MAKE:
         topic = wire.string(name) + struct.pack(">ih", 1, -1) + wire.array([]) + wire.array([])
-        answer = connection.ask(CREATE_TOPICS, 4, wire.array([topic]) + struct.pack(">i?", ANSWER_SECONDS * 1000, False))
-        return (answer.int("i"), answer.array(lambda: (answer.string(), answer.int("h"))))[1][0][1]
-    answer = connection.ask(DELETE_TOPICS, 1, wire.array([wire.string(name)]) + struct.pack(">i", ANSWER_SECONDS * 1000))
-    return (answer.int("i"), answer.array(lambda: (answer.string(), answer.int("h"))))[1][0][1]
+        answer = connection.begin(CREATE_TOPICS, 4, wire.array([topic]) + struct.pack(">i?", wait_ms, False))
+    else:
+        answer = connection.begin(DELETE_TOPICS, 1, wire.array([wire.string(name)]) + struct.pack(">i", wait_ms))
+
+    def code():
+        r = answer()
+        r.int("i")
+        return r.array(lambda: (r.string(), r.int("h")))[0][1]
+
+    return code
+
+
+def ask(connection, what, name):
+    return begin(connection, what, name)()
 
 
 class Client(threading.Thread):
@@ -103,6 +116,33 @@ def test_making_and_deleting_topics_is_linearizable_while_nodes_die(cluster, top
     wrong = {name: history for name, history in by_name.items() if not is_linearizable(history)}
     assert not wrong, "\n".join(f"{name}: {sorted(history, key=lambda op: op.invoked)}" for name, history in wrong.items())
     assert counted[DONE] >= 50 and counted[REFUSED] >= 10, counted
+
+
+def test_a_leader_that_was_frozen_refuses_nothing_by_what_it_knew(cluster, topic):
+    """Asked while it sleeps, after others made and deleted topics: it leads no more when it wakes, and is first to
+    learn so from nobody."""
+    one = cluster({"fra": 3, "iad": 1, "sin": 1})
+    old, new = ([f"{topic}-{when}-{n}" for n in range(5)] for when in ("old", "new"))
+    leader = wait.until("a leader of __meta", lambda: one.cli(1).json("cluster", "status")["controller"], 30)
+    witness = next(node for node in one.numbers() if node != leader)
+    with wire.Connection(one.kafka(witness)) as connection:
+        assert {ask(connection, MAKE, name) for name in old} == {wire.NONE}
+    with contextlib.ExitStack() as open_ones:
+        sleeping = [open_ones.enter_context(wire.Connection(one.kafka(leader))) for _ in (*old, *new)]
+        for connection in sleeping:
+            wire.api_versions(connection)
+        one.stop(leader)
+        try:
+            other = lambda: one.cli(witness).json("cluster", "status")["controller"] not in (None, leader)
+            wait.until("another leader of __meta", other, 60)
+            with wire.Connection(one.kafka(witness)) as connection:
+                assert {ask(connection, DELETE, name) for name in old} == {wire.NONE}
+                assert {ask(connection, MAKE, name) for name in new} == {wire.NONE}
+            asked = [(MAKE, name) for name in old] + [(DELETE, name) for name in new]
+            answers = [begin(connection, *what) for connection, what in zip(sleeping, asked)]
+        finally:
+            one.cont(leader)
+        assert {what: answer() for what, answer in zip(asked, answers)} == dict.fromkeys(asked, wire.NONE)
 
 
 GOOD = [

@@ -310,7 +310,7 @@ impl Running {
         for lead in &outcome.leads {
             self.learn(me, lead);
         }
-        let Answers { replies, deleted, handed_off: handed } = &mut outcome.answers;
+        let Answers { replies, deleted, handed_off: handed, .. } = &mut outcome.answers;
         replies.splice(0..0, early.replies);
         deleted.splice(0..0, early.deleted);
         handed.splice(0..0, early.handed_off);

@@ -16,8 +16,9 @@ use crate::metadata::controller::{self, Context, Decision};
 use crate::metadata::refusal::{Reason, Refusal};
 use crate::metadata::request::{Reply, Request};
 use crate::metadata::snapshot;
-use crate::model::Offset;
 use crate::model::record::{self, Record};
+use crate::model::{LeaderEpoch, Offset};
+use crate::replica::ProduceError;
 
 /// How long house-keeping waits for its append; also how long it rests after a failure. An append
 /// takes one round trip to a majority, of which this is many.
@@ -96,14 +97,23 @@ impl<L: Log> Lead<L> {
     }
 
     async fn decide(&mut self, request: Request, deadline: Instant) -> Result<Reply, Stopped> {
-        let applied = self.settle(deadline).await?;
-        let decision = self.consult(&applied, request).map_err(Stopped::Refused)?;
+        let (applied, epoch) = self.settle(deadline).await?;
+        let settled = applied.image.next_offset;
+        let decision = match self.consult(&applied, request) {
+            Ok(decision) if !decision.commands.is_empty() => decision,
+            // No append tells whether this leader was one still when it looked.
+            other => {
+                self.still_leads(epoch, deadline).await?;
+                let Decision { response, .. } = other.map_err(Stopped::Refused)?;
+                return Ok(Reply::Done { response, visible_at: settled });
+            }
+        };
         let commands: Vec<&Command> = decision.commands.iter().map(|(_, c)| c).collect();
-        if commands.is_empty() {
-            let visible_at = applied.image.next_offset;
-            return Ok(Reply::Done { response: decision.response, visible_at });
-        }
         let (outcomes, visible_at) = self.apply(&commands, deadline).await?;
+        if visible_at != settled.plus(commands.len() as i64) {
+            // Another leader was in between; what was refused was refused by what is old.
+            return Err(Stopped::Unknown);
+        }
         for command in &commands {
             if let Command::AdmitDisk(AdmitDisk { node, expected: Some(_), .. }) = command {
                 tracing::warn!(%node, "it comes with another disk; the one that it had is retired");
@@ -121,14 +131,14 @@ impl<L: Log> Lead<L> {
 
     /// Waits until everything that is in this leader's log is applied: what stands there from before
     /// its election, and what an earlier request left there without hearing the end of it.
-    async fn settle(&mut self, deadline: Instant) -> Result<Applied, Stopped> {
+    async fn settle(&mut self, deadline: Instant) -> Result<(Applied, LeaderEpoch), Stopped> {
         loop {
             let seen = self.log.position();
             let position = seen.filter(|p| p.is_leader).ok_or(Stopped::NotLeader)?;
             let applied = self.applied.borrow_and_update().clone();
             let next = applied.image.next_offset;
             if position.watermark_known && applied.is_complete && next == position.log_end {
-                return Ok(applied);
+                return Ok((applied, position.leader_epoch));
             }
             let moved = async {
                 tokio::select! {
@@ -141,6 +151,17 @@ impl<L: Log> Lead<L> {
                 Ok(Err(_)) => return Err(Stopped::NotLeader),
                 Err(_) => return Err(Stopped::Late),
             }
+        }
+    }
+
+    /// That this node still led in `epoch` after what was settled: where it slept or was cut off, others may have
+    /// led since, and changed what it looked at.
+    async fn still_leads(&mut self, epoch: LeaderEpoch, deadline: Instant) -> Result<(), Stopped> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match timeout_at(deadline, self.log.confirm(left)).await {
+            Ok(Ok(confirmed)) if confirmed == epoch => Ok(()),
+            Ok(Ok(_) | Err(ProduceError::NotLeader)) => Err(Stopped::NotLeader),
+            Ok(Err(_)) | Err(_) => Err(Stopped::Late),
         }
     }
 

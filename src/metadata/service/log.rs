@@ -60,6 +60,12 @@ pub trait Log: Send + Sync + 'static {
         timeout: Duration,
     ) -> impl Future<Output = Result<Offset, AppendError>> + Send;
 
+    /// Has a majority say that this node still leads; returns the leader epoch in which it does.
+    fn confirm(
+        &self,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<LeaderEpoch, ProduceError>> + Send;
+
     /// Moves log start (a logged entry, R24).
     fn start_at(&self, offset: Offset) -> impl Future<Output = Result<(), AppendError>> + Send;
 
@@ -116,6 +122,10 @@ impl Log for replica::Handle {
     async fn append(&self, batches: Vec<Bytes>, timeout: Duration) -> Result<Offset, AppendError> {
         let produced = self.produce(TopicPartition::META, batches, Acks::All, timeout).await;
         produced.map(|produced| produced.base_offset).map_err(sort)
+    }
+
+    async fn confirm(&self, timeout: Duration) -> Result<LeaderEpoch, ProduceError> {
+        self.confirm(TopicPartition::META, timeout).await
     }
 
     async fn start_at(&self, offset: Offset) -> Result<(), AppendError> {

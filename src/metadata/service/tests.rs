@@ -85,6 +85,25 @@ async fn whoever_asks_a_leader_that_is_none_any_more_is_sent_on() {
     assert!(cluster.handle(3).image().topic("t").is_some());
 }
 
+/// Neither that a name is taken nor that none has it: others may have led meanwhile.
+#[tokio::test]
+async fn a_leader_that_slept_refuses_nothing_by_what_it_knew() {
+    let cluster = Cluster::start(2);
+    cluster.elect(1);
+    cluster.handle(2).submit(create("old"), LONG).await.unwrap();
+    until(cluster.handle(1), |image| image.topic("old").is_some()).await;
+    cluster.falls_asleep(1);
+    cluster.elect(2);
+    let delete =
+        |name: &str| Request::DeleteTopics { topics: vec![TopicRef::Name(name.to_owned())] };
+    cluster.handle(2).submit(delete("old"), LONG).await.unwrap();
+    cluster.handle(2).submit(create("new"), LONG).await.unwrap();
+    for asked in [create("old"), delete("new")] {
+        let answer = cluster.handle(1).submit(asked, SHORT).await;
+        assert_eq!(answer, Err(Error::NoLeader), "nothing was done, and it may be asked again");
+    }
+}
+
 #[tokio::test]
 async fn without_a_leader_a_request_ends_in_time_and_nothing_was_done() {
     let cluster = Cluster::start(1);

@@ -7,7 +7,7 @@ use super::catch_up::Notice;
 use super::mode::Ask;
 use super::raft_log::{Start, Wanted};
 use crate::log;
-use crate::model::{GroupId, LogIndex, Mode, NodeId, Offset, ReplicaId, Term};
+use crate::model::{GroupId, LeaderEpoch, LogIndex, Mode, NodeId, Offset, ReplicaId, Term};
 use crate::replica::{ProduceError, Produced};
 
 /// Names a request in its answer; the driver chooses it.
@@ -28,6 +28,8 @@ pub enum Effect {
     Deleted(Ticket, Result<Offset, ProduceError>),
     /// A majority in the next home has everything up to this entry, and nothing comes after it.
     HandedOff(Ticket, Result<LogIndex, ProduceError>),
+    /// A majority follows this leader in that epoch.
+    Confirmed(Ticket, Result<LeaderEpoch, ProduceError>),
     /// The role, the leader or the set of replicas in sync changed: tell every node.
     Lead(Lead),
     /// Have `__meta` record another mode; what it has comes with `handle_recorded`.

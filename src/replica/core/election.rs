@@ -66,6 +66,7 @@ impl Core {
             self.held.fail_all(&mut self.effects);
             self.waiters.fail_all(&mut self.effects);
             self.fail_hand_off();
+            self.fail_confirming();
             self.in_sync.clear();
             self.samples = Samples::default();
             self.accepted = Samples::default();

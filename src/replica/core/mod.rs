@@ -31,6 +31,7 @@ mod apply;
 pub mod budget;
 pub mod catch_up;
 pub mod config;
+mod confirm;
 pub mod control;
 pub mod effect;
 mod election;
@@ -135,6 +136,7 @@ pub struct Core {
     lease_valid: bool,
     feeds: catch_up::Feeds,
     catching: Option<catch_up::Catching>,
+    confirming: confirm::Confirming,
     handing_off: Option<hand_off::HandingOff>,
     /// The last entry appended here, if it is a hand-off.
     hand_off_at: Option<LogIndex>,
@@ -234,6 +236,7 @@ impl Core {
             lease_valid: true,
             feeds: catch_up::Feeds::default(),
             catching: None,
+            confirming: confirm::Confirming::default(),
             handing_off: None,
             hand_off_at: None,
             joining: joining::Joining::new(restart.joins),
@@ -323,6 +326,7 @@ impl Core {
         }
         self.waiters.expire(now.mono, &mut self.effects);
         self.expire_hand_off(now.mono);
+        self.expire_confirming(now.mono);
         // A follower's tick, and most of a leader's, change nothing that anyone could see.
         let looks = self.is_leader() && self.ticks.is_multiple_of(config::LOOK_TICKS);
         if looks {
@@ -459,6 +463,7 @@ impl Core {
         self.held.fail_all(&mut self.effects);
         self.waiters.fail_all(&mut self.effects);
         self.fail_hand_off();
+        self.fail_confirming();
     }
 
     pub fn poll_effect(&mut self) -> Option<Effect> {

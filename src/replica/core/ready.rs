@@ -51,6 +51,9 @@ impl Core {
             let hard_state = hard_state.clone();
             self.raw.mut_store().set_hard_state(hard_state);
         }
+        for read in ready.take_read_states() {
+            self.confirmed(&read);
+        }
         for message in ready.take_messages() {
             self.send_raft(message);
         }

@@ -3,6 +3,7 @@
 
 mod budget;
 mod catch_up;
+mod confirm;
 mod fence;
 mod hand_off;
 mod log_start;
@@ -23,7 +24,8 @@ use super::watermark::Claim;
 use super::{Budget, Core, Now, Queued, Restart};
 use crate::log;
 use crate::model::{
-    DcName, GroupId, HomeEpoch, LogIndex, Mode, NodeId, Offset, ReplicaId, TopicPartition, batch,
+    DcName, GroupId, HomeEpoch, LeaderEpoch, LogIndex, Mode, NodeId, Offset, ReplicaId,
+    TopicPartition, batch,
 };
 use crate::replica::{Acks, ProduceError, Produced, Role};
 
@@ -59,6 +61,7 @@ struct Cluster {
     replies: BTreeMap<Ticket, Result<Produced, ProduceError>>,
     deleted: BTreeMap<Ticket, Result<Offset, ProduceError>>,
     handed_off: BTreeMap<Ticket, Result<LogIndex, ProduceError>>,
+    confirmed: BTreeMap<Ticket, Result<LeaderEpoch, ProduceError>>,
     /// Replicas that have written down that they have caught up.
     caught_up: BTreeSet<ReplicaId>,
     /// What leaders asked `__meta` for, none of it answered.
@@ -102,6 +105,7 @@ impl Cluster {
             replies: BTreeMap::new(),
             deleted: BTreeMap::new(),
             handed_off: BTreeMap::new(),
+            confirmed: BTreeMap::new(),
             caught_up: BTreeSet::new(),
             asks: Vec::new(),
             now: Now::default(),
@@ -209,6 +213,9 @@ impl Cluster {
                 }
                 Effect::HandedOff(ticket, answer) => {
                     self.handed_off.insert(ticket, answer);
+                }
+                Effect::Confirmed(ticket, answer) => {
+                    self.confirmed.insert(ticket, answer);
                 }
             }
         }

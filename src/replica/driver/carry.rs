@@ -55,7 +55,7 @@ impl<N: Network> Driver<N> {
     }
 
     pub(super) fn answer(&mut self, answers: Answers) {
-        let Answers { replies, deleted, handed_off } = answers;
+        let Answers { replies, deleted, handed_off, confirmed } = answers;
         for (ticket, answer) in replies {
             if let Some(Waiting::Produce(reply)) = self.waiting.remove(&ticket) {
                 // The client may have gone.
@@ -69,6 +69,11 @@ impl<N: Network> Driver<N> {
         }
         for (ticket, answer) in handed_off {
             if let Some(Waiting::HandOff(reply)) = self.waiting.remove(&ticket) {
+                let _ = reply.send(answer);
+            }
+        }
+        for (ticket, answer) in confirmed {
+            if let Some(Waiting::Confirm(reply)) = self.waiting.remove(&ticket) {
                 let _ = reply.send(answer);
             }
         }

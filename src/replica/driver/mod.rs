@@ -51,7 +51,7 @@ use super::handle::{INBOX_REQUESTS_MAX, Produce, Request};
 use super::host::Answers;
 use super::{Handle, Leaders, ProduceError, Produced, View};
 use crate::log::{self, Fatal, Store};
-use crate::model::{LogIndex, Offset, TopicPartition};
+use crate::model::{LeaderEpoch, LogIndex, Offset, TopicPartition};
 
 /// Length of a tick. Everything that Raft counts is a number of these.
 pub const TICK: Duration = isobar_topology::TICK;
@@ -185,6 +185,7 @@ pub(super) enum Waiting {
     Produce(oneshot::Sender<Result<Produced, ProduceError>>),
     Delete(oneshot::Sender<Result<Offset, ProduceError>>),
     HandOff(oneshot::Sender<Result<LogIndex, ProduceError>>),
+    Confirm(oneshot::Sender<Result<LeaderEpoch, ProduceError>>),
 }
 
 /// Everything that the loop owns.
@@ -384,6 +385,13 @@ impl<N: Network> Driver<N> {
                 let ticket = self.ticket(Waiting::Delete(reply));
                 let deadline = now.mono + Duration::from_secs(30);
                 self.replicas.host.delete_records(now, partition, ticket, before, deadline);
+            }
+            Request::Confirm { partition, timeout, reply } => {
+                let ticket = self.ticket(Waiting::Confirm(reply));
+                if !self.replicas.host.confirm(now, partition, ticket, now.mono + timeout) {
+                    let refused = (ticket, Err(ProduceError::UnknownPartition));
+                    self.answer(Answers { confirmed: vec![refused], ..Answers::default() });
+                }
             }
         }
     }

@@ -87,6 +87,9 @@ impl Host {
                     Effect::HandedOff(ticket, answer) => {
                         last.answers.handed_off.push((ticket, answer));
                     }
+                    Effect::Confirmed(ticket, answer) => {
+                        last.answers.confirmed.push((ticket, answer));
+                    }
                     Effect::Send(_)
                     | Effect::Persist(_)
                     | Effect::Read(_)
@@ -174,6 +177,17 @@ impl Host {
         deadline: std::time::Duration,
     ) -> bool {
         self.with(at, |core| core.delete_records(now, ticket, before, deadline))
+    }
+
+    /// Has a majority say that this node still leads the partition.
+    pub fn confirm(
+        &mut self,
+        now: Now,
+        at: TopicPartition,
+        ticket: Ticket,
+        deadline: std::time::Duration,
+    ) -> bool {
+        self.with(at, |core| core.confirm(now, ticket, deadline))
     }
 
     pub fn expire_producers(&mut self, now: Now, before_ms: i64) {
@@ -372,6 +386,7 @@ impl Round {
             Effect::Reply(ticket, answer) => self.answers.replies.push((ticket, answer)),
             Effect::Deleted(ticket, answer) => self.answers.deleted.push((ticket, answer)),
             Effect::HandedOff(ticket, answer) => self.answers.handed_off.push((ticket, answer)),
+            Effect::Confirmed(ticket, answer) => self.answers.confirmed.push((ticket, answer)),
             Effect::Lead(_) => self.leads.push(round::lead(core)),
             Effect::AskMode(ask) => self.asks.push(ask),
         }
@@ -383,7 +398,9 @@ impl Round {
         let Some(node) = core.node_of(outgoing.to) else { return };
         let Outgoing { to, raft, watermark, catch_up } = outgoing;
         let in_order = raft.as_ref().is_some_and(|m| keeps_order(core, to, m));
-        let beats = raft.as_ref().is_some_and(|m| m.get_msg_type() == MessageType::MsgHeartbeat);
+        let beats = raft
+            .as_ref()
+            .is_some_and(|m| m.get_msg_type() == MessageType::MsgHeartbeat && m.context.is_empty());
         // What this round acknowledges leaves after it has been taken.
         let at_ms = core.knows_watermark().then_some(now.wall_ms);
         let claim = watermark.map(|(term, index)| Claim { term, index, at_ms });

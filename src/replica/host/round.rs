@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::model::{DcName, LogIndex, Mode, NodeId, Offset, ReplicaId, Term, TopicPartition};
+use crate::model::{
+    DcName, LeaderEpoch, LogIndex, Mode, NodeId, Offset, ReplicaId, Term, TopicPartition,
+};
 use crate::replica::core::effect::{Persist, RangeWanted, Ticket};
 use crate::replica::core::mode::Ask;
 use crate::replica::core::raft_log::Wanted;
@@ -40,6 +42,7 @@ pub struct Answers {
     pub replies: Vec<(Ticket, Result<Produced, ProduceError>)>,
     pub deleted: Vec<(Ticket, Result<Offset, ProduceError>)>,
     pub handed_off: Vec<(Ticket, Result<LogIndex, ProduceError>)>,
+    pub confirmed: Vec<(Ticket, Result<LeaderEpoch, ProduceError>)>,
 }
 
 /// Entries for one replica.

@@ -11,6 +11,7 @@ use super::super::log::{AppendError, FollowError, Position};
 use super::super::*;
 use crate::metadata::command::Command;
 use crate::metadata::fixture::{n, text, topology};
+use crate::model::LeaderEpoch;
 use crate::model::batch::{self, Header};
 use crate::model::record::Record;
 use crate::replica::ProduceError;
@@ -27,6 +28,8 @@ struct State {
     forgets_next_answer: bool,
     /// Nodes whose high watermark stands still.
     frozen: BTreeMap<NodeId, i64>,
+    /// Nodes that sleep, and what they know.
+    asleep: BTreeMap<NodeId, Position>,
     /// Nodes that have heard of another leader than there is.
     beliefs: BTreeMap<NodeId, NodeId>,
 }
@@ -56,6 +59,9 @@ struct View {
 
 impl View {
     fn of(&self, state: &State) -> Position {
+        if let Some(known) = state.asleep.get(&self.node) {
+            return *known;
+        }
         let frozen = state.frozen.get(&self.node).copied();
         Position {
             is_leader: state.leader == Some(self.node),
@@ -110,6 +116,12 @@ impl Log for View {
             Ok(_) => Ok(base),
             Err(_) => Err(AppendError::Unknown(ProduceError::TimedOut)),
         }
+    }
+
+    async fn confirm(&self, _: Duration) -> Result<LeaderEpoch, ProduceError> {
+        let state = self.shared.0.borrow();
+        let leads = state.leader == Some(self.node);
+        leads.then_some(state.epoch).ok_or(ProduceError::NotLeader)
     }
 
     async fn start_at(&self, offset: Offset) -> Result<(), AppendError> {
@@ -206,6 +218,16 @@ impl Cluster {
 
     pub fn believes(&self, id: u64, leader: u64) {
         self.change(|state| state.beliefs.extend([(n(id), n(leader))]));
+    }
+
+    /// It leads, and hears of nothing from here on.
+    pub fn falls_asleep(&self, id: u64) {
+        let view = View { node: n(id), shared: self.shared.clone() };
+        self.change(|state| {
+            let known = view.of(state);
+            state.asleep.extend([(n(id), known)]);
+            state.beliefs.extend([(n(id), n(id))]);
+        });
     }
 
     pub fn freeze(&self, id: u64) {
