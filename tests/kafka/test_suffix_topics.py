@@ -317,6 +317,9 @@ def test_a_suffix_is_read_on_while_one_node_that_has_it_is_left(cluster, topic, 
     wait.until("a leader of __meta", lambda: survivor.json("cluster", "status")["controller"] in (target, far), 60, errors=(cli.Failed,))
     moves.move(survivor, "failover", "fra", "--to", "iad", "--topics", topic)
     moves.wait_led_in([one.kafka(target)], topic, [target], 2)
+    # A planned move asks the next home first, which has to have heard of the last one.
+    table = lambda: wire.metadata(one.kafka(target), [topic])["topics"][topic]["partitions"]
+    wait.until(lambda: f"sin in sync: {table()}", lambda: all(far in p["isr"] for p in table().values()), 30)
     # The old home is away during another move: what it lacks of the first it cuts for the second.
     moves.move(survivor, "switchover", "iad", "--to", "sin", "--topics", topic)
     one.start(*home)

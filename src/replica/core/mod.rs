@@ -19,7 +19,8 @@
 //!
 //! Invariants: the watermark of a replica never goes back; a reply for acks=all leaves when the
 //! watermark has reached the record; a message leaves after every earlier Ready of the group is on
-//! disk; term and vote are on disk before anything that follows from them is sent.
+//! disk, but for answers to heartbeats; term and vote are on disk before anything that follows from
+//! them is sent.
 //!
 //! A core lives in one home epoch. The epoch is in every group id and term, so a message of another
 //! home is never stepped (R1); a replica whose home moves gets another core.

@@ -2,7 +2,9 @@
 //!
 //! The order that must hold: a leader's appends may leave at once (Raft thesis §10.2.1); every
 //! other message waits for the write of its own Ready *and of every earlier one*, since a
-//! persisted message of this Ready may acknowledge entries of an earlier one.
+//! persisted message of this Ready may acknowledge entries of an earlier one. But for answers to
+//! heartbeats: they acknowledge nothing that is written, save the term. A disk that takes its time
+//! would else keep them, and a leader whose followers' disks are busy would step down.
 
 use raft::eraftpb::{Message, MessageType, Snapshot};
 use raft::{Ready, SnapshotStatus};
@@ -19,6 +21,8 @@ pub(super) struct Unpersisted {
     last: LogIndex,
     /// A snapshot that it installs: applied once it is on disk.
     installs: Option<LogIndex>,
+    /// A term or a vote.
+    votes: bool,
     /// Leave when it is done.
     messages: Vec<Message>,
 }
@@ -57,8 +61,13 @@ impl Core {
         for message in ready.take_messages() {
             self.send_raft(message);
         }
-        let messages = ready.take_persisted_messages();
+        let mut messages = ready.take_persisted_messages();
         self.note_verified(&messages);
+        let knows_term = persist.vote.is_none() && !self.unpersisted.iter().any(|w| w.votes);
+        let is_prompt =
+            |m: &mut Message| knows_term && m.get_msg_type() == MessageType::MsgHeartbeatResponse;
+        let prompt: Vec<Message> = messages.extract_if(.., is_prompt).collect();
+        self.send_all(prompt);
         let committed = ready.take_committed_entries();
         let number = ready.number();
         self.raw.advance_append_async(ready);
@@ -81,7 +90,8 @@ impl Core {
         let last = self.log().last();
         if !persist.is_empty() {
             let installs = persist.reset.as_ref().map(|reset| reset.start.index);
-            self.unpersisted.push_back(Unpersisted { number, last, installs, messages });
+            let votes = persist.vote.is_some();
+            self.unpersisted.push_back(Unpersisted { number, last, installs, votes, messages });
             self.effects.push_back(Effect::Persist(Box::new(persist)));
         } else if let Some(newest) = self.unpersisted.back_mut() {
             newest.number = number;
@@ -117,6 +127,7 @@ impl Core {
             number,
             last,
             installs: None,
+            votes: false,
             messages: Vec::new(),
         });
         self.effects.push_back(Effect::Persist(Box::new(persist)));

@@ -10,6 +10,7 @@ mod log_start;
 mod mode;
 mod placement;
 mod replacement;
+mod slow_disks;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
