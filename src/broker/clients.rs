@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use isobar_topology::{NodeId, Topology};
 use isobar_transport::{Lane, RpcError, Transport};
-use metrics::Recorder;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::departed::Departed;
 use super::inbound::method;
 use super::node::{Error, Node};
 use super::peers::peers;
@@ -37,17 +37,19 @@ pub async fn bind(node: &isobar_topology::Node) -> Result<Vec<Listener>, Error> 
 const CURRENT_MAX: Duration = Duration::from_secs(5);
 
 /// Serves clients on what was bound until the node stops. Not before the image is `current`: of a topic that was
-/// made while the node was away it would say that there is none.
+/// made while the node was away it would say that there is none. What is returned ends when the node stops, and the
+/// last answer has left.
 pub fn serve(
     node: &Node,
     listeners: Vec<Listener>,
-    recorder: &dyn Recorder,
     (seed, current): (u64, watch::Receiver<bool>),
     data_dirs: Vec<PathBuf>,
     tasks: &mut JoinSet<()>,
-) {
-    let metrics = Arc::new(Metrics::new(recorder));
+) -> JoinSet<()> {
+    let metrics = Arc::new(Metrics::new(node.recorder.registry()));
     let dc = node.topology.dc_of(node.id).expect("a node is in a DC").clone();
+    let liveness = Liveness::new(node.transport.clone(), &node.topology, node.id);
+    tasks.spawn(watch_departures(Arc::clone(&liveness.departed), node.transport.clone()));
     let context = Context::new(Parts {
         node: node.id,
         dc,
@@ -55,7 +57,7 @@ pub fn serve(
         metadata: Arc::new(node.metadata.clone()),
         replicas: node.replicas.clone(),
         groups: node.groups.clone(),
-        liveness: Arc::new(Liveness::new(node.transport.clone(), &node.topology, node.id)),
+        liveness: Arc::new(liveness),
         metrics: Arc::clone(&metrics),
         shutdown: node.stopping(),
         seed,
@@ -76,13 +78,15 @@ pub fn serve(
         metrics,
         shutdown: node.stopping(),
     });
+    let mut clients = JoinSet::new();
     for listener in listeners {
         let (shared, current) = (Arc::clone(&shared), current.clone());
-        tasks.spawn(async move {
+        clients.spawn(async move {
             become_current(current, shared.shutdown.clone()).await;
             listener.serve(shared).await;
         });
     }
+    clients
 }
 
 async fn become_current(mut current: watch::Receiver<bool>, mut shutdown: watch::Receiver<bool>) {
@@ -93,6 +97,18 @@ async fn become_current(mut current: watch::Receiver<bool>, mut shutdown: watch:
             "clients are served with topics as this node last knew them: the leader of __meta has not answered for \
              {CURRENT_MAX:?}"
         ),
+    }
+}
+
+/// Until the transport ends.
+async fn watch_departures(departed: Arc<Departed>, transport: Transport) {
+    let mut reached = transport.reached();
+    loop {
+        let now = Arc::clone(&reached.borrow_and_update());
+        departed.note(&now, Instant::now());
+        if reached.changed().await.is_err() {
+            return;
+        }
     }
 }
 
@@ -109,6 +125,7 @@ struct Liveness {
     transport: Transport,
     /// How long to wait for the answer of each other node, and whether it is of the same DC.
     patience: BTreeMap<NodeId, (Duration, bool)>,
+    departed: Arc<Departed>,
 }
 
 impl Liveness {
@@ -118,7 +135,7 @@ impl Liveness {
             let patience = if near { PROBE_NEAR } else { 2 * peer.link.rtt + PROBE_FAR };
             (peer.node, (patience, near))
         });
-        Self { transport, patience: patience.collect() }
+        Self { transport, patience: patience.collect(), departed: Arc::default() }
     }
 }
 
@@ -131,6 +148,10 @@ impl kafka::Liveness for Liveness {
 
     fn is_heard(&self, node: NodeId) -> bool {
         self.transport.is_heard(node)
+    }
+
+    fn was_alive(&self, node: NodeId) -> bool {
+        self.is_alive(node) || self.departed.was_there(node, Instant::now())
     }
 
     /// Costs a round trip to the farthest of them, which is why only Metadata asks.

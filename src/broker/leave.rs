@@ -14,6 +14,11 @@ use crate::replica::{Handle, Role};
 /// DC; a leader that nobody can replace is stopped all the same, and its clients retry.
 const HAND_OVER_MAX: Duration = Duration::from_secs(5);
 
+/// How long a node whose leaders are led elsewhere still answers: clients that were sending to it are told by their
+/// next request who leads now. One that is cut off instead, and has no other connection, asks half a second later
+/// (librdkafka). A client beyond an ocean has sent its next request by then.
+const FAREWELL: Duration = Duration::from_millis(300);
+
 pub(super) struct Leaving<'a> {
     pub me: NodeId,
     pub image: &'a Image,
@@ -22,19 +27,23 @@ pub(super) struct Leaving<'a> {
 }
 
 impl Leaving<'_> {
-    /// Hands over what this node leads, and returns when it can name who leads it next: a client that it sends
+    /// Hands over what this node leads, and returns when it has named who leads it next: a client that it sends
     /// away knows no other to ask, and one whose leader is gone before the next is known comes back
     /// half a second later, or more.
     pub async fn hand_over(&self, orders: &Orders) {
         let led: Vec<_> = self.led().collect();
         orders.step_down();
         let all = async {
-            for (partition, epoch) in led {
-                self.is_left(partition, epoch).await;
+            for (partition, epoch) in &led {
+                self.is_left(*partition, *epoch).await;
             }
         };
         if tokio::time::timeout(HAND_OVER_MAX, all).await.is_err() {
             tracing::warn!(node = %self.me, "stopping while leading: no other voter took over");
+        }
+        let leads = |at| self.replicas.leaders().of(at).filter(|leader| leader.node != self.me);
+        if led.into_iter().any(|(at, _)| leads(at).is_some()) {
+            tokio::time::sleep(FAREWELL).await;
         }
     }
 

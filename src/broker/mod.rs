@@ -10,6 +10,7 @@ mod admin;
 mod automatic;
 mod bootstrap;
 mod clients;
+mod departed;
 mod disks;
 mod forward;
 mod groups;

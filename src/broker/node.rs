@@ -103,6 +103,8 @@ pub struct Node {
     pub recorder: Arc<Recorder>,
     ready: watch::Receiver<bool>,
     shutdown: watch::Sender<bool>,
+    /// Listeners, each with its connections.
+    clients: JoinSet<()>,
     tasks: JoinSet<()>,
 }
 
@@ -292,11 +294,11 @@ impl Node {
             recorder,
             ready,
             shutdown,
+            clients: JoinSet::new(),
             tasks: JoinSet::new(),
         };
         let seen = (seed, registered);
-        let registry = started.recorder.registry();
-        clients::serve(&started, listeners, registry, seen, data_dirs, &mut tasks);
+        started.clients = clients::serve(&started, listeners, seen, data_dirs, &mut tasks);
         started.tasks = tasks;
         Ok(started)
     }
@@ -311,12 +313,13 @@ impl Node {
         self.shutdown.subscribe()
     }
 
-    /// Stops in order: leaders go first, then clients, then everything is synced.
+    /// Stops in order: leaders go first, then clients, each when it has its answers, then everything is synced.
     pub async fn stop(mut self) {
         let Self { id: me, replicas, transport, .. } = &self;
         let image = self.metadata.image();
         Leaving { me: *me, image: &image, replicas, transport }.hand_over(&self.orders).await;
         let _ = self.shutdown.send(true);
+        while self.clients.join_next().await.is_some() {}
         self.tasks.shutdown().await;
         if let Err(error) = self.orders.close().await {
             tracing::warn!(node = %self.id, %error, "the replicas' loop had ended");

@@ -93,6 +93,11 @@ pub trait Liveness: Send + Sync {
         self.is_alive(node)
     }
 
+    /// Whether it is alive, or was until so lately that clients may not know yet who does its work now.
+    fn was_alive(&self, node: NodeId) -> bool {
+        self.is_alive(node)
+    }
+
     /// Asks nodes whether they are there, so that [`Liveness::is_heard`] is true to this moment.
     fn probe(&self, _nodes: BTreeSet<NodeId>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(std::future::ready(()))
@@ -202,6 +207,11 @@ impl Context {
     /// Whether a node is believed alive; this one is.
     pub fn is_alive(&self, node: NodeId) -> bool {
         node == self.node || self.liveness.is_alive(node)
+    }
+
+    /// Whether a node is alive, or was a moment ago.
+    pub fn was_alive(&self, node: NodeId) -> bool {
+        node == self.node || self.liveness.was_alive(node)
     }
 
     /// Whether a node is heard now; this one is.

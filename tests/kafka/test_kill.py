@@ -6,7 +6,7 @@ import time
 import pytest
 
 from conftest import LONG
-from harness import batch, dumps, kafka, wire
+from harness import batch, dumps, kafka, wait, wire
 from harness.load import Load, check, read_back
 
 FAILOVERS = 20
@@ -175,7 +175,10 @@ def test_an_ordered_end_moves_its_leaders_first(cluster, topic, figure):
         load.wait_acknowledged(200)
         leader, _ = kafka.leader(one.kafka(4), topic)
         assert one.shut_down(leader) == 0
+        named = lambda: leader in wire.metadata(one.kafka(4))["brokers"]
+        assert named(), "a client that hears of its end and of the next leader at once loses the partition between them"
         load.wait_acknowledged(200)
+        wait.until("it is a broker no more", lambda: not named(), 10)
         acks = sorted(send.ended for send in load.acknowledged())
         one.start(leader)
         kafka.wait_in_sync(one.kafka(4), topic, 1)
@@ -184,3 +187,22 @@ def test_an_ordered_end_moves_its_leaders_first(cluster, topic, figure):
     assert gap <= 0.5, "shorter than any election"
     assert load.failures() == []
     check(load.sends(), read_back(bootstraps(one), topic, 1), list(bootstraps(one)))
+
+
+def test_an_ordered_end_answers_who_waits(cluster, topic):
+    """A long poll is answered, and what was asked behind it: nothing that was read goes without a word."""
+    one = cluster({"fra": 1, "iad": 1, "sin": 1})
+    kafka.create_topic(one.bootstrap(), topic)
+    kafka.wait_in_sync(one.kafka(1), topic, 1)
+    leader, _ = kafka.leader(one.kafka(1), topic)
+    with wire.Connection(one.kafka(leader)) as connection:
+        fetched = wire.begin_fetch(connection, topic, 0, 0, wait_ms=60_000)
+        # Its topic is there: that it was read, and so was the fetch before it.
+        made = wire.begin_create(connection, f"{topic}-behind")
+        wait.until("both read", lambda: f"{topic}-behind" in wire.metadata(one.kafka(leader))["topics"], 30)
+        began = time.monotonic()
+        assert one.shut_down(leader) == 0
+        assert time.monotonic() - began < 30, "it did not wait for the poll's end"
+        found = fetched()
+        assert (found["error"], found["records"]) == (wire.NONE, b"")
+        assert made() == wire.NONE

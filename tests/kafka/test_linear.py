@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import random
-import struct
 import threading
 import time
 from dataclasses import replace
@@ -13,7 +12,6 @@ import pytest
 from harness import wait, wire
 from harness.linear import DELETE, DONE, MAKE, REFUSED, UNKNOWN, Op, is_linearizable
 
-CREATE_TOPICS, DELETE_TOPICS = 19, 20
 EXISTS, NO_SUCH_TOPIC, NOT_CONTROLLER = 36, 3, 41
 SECONDS, CLIENTS, NAMES_AT_ONCE, NAME_SECONDS = 25, 4, 3, 4
 ANSWER_SECONDS = 5
@@ -21,19 +19,7 @@ ANSWER_SECONDS = 5
 
 def begin(connection, what, name):
     """Asks; the answer's code comes of what is returned."""
-    wait_ms = ANSWER_SECONDS * 1000
-    if what == MAKE:
-        topic = wire.string(name) + struct.pack(">ih", 1, -1) + wire.array([]) + wire.array([])
-        answer = connection.begin(CREATE_TOPICS, 4, wire.array([topic]) + struct.pack(">i?", wait_ms, False))
-    else:
-        answer = connection.begin(DELETE_TOPICS, 1, wire.array([wire.string(name)]) + struct.pack(">i", wait_ms))
-
-    def code():
-        r = answer()
-        r.int("i")
-        return r.array(lambda: (r.string(), r.int("h")))[0][1]
-
-    return code
+    return (wire.begin_create if what == MAKE else wire.begin_delete)(connection, name, ANSWER_SECONDS * 1000)
 
 
 def ask(connection, what, name):

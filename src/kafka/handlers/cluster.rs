@@ -51,16 +51,21 @@ pub(super) fn broker<'a>(
     if !context.is_alive(node) {
         return None;
     }
+    named(session, image, node)
+}
+
+fn named<'a>(session: &Session, image: &'a Image, node: NodeId) -> Option<Broker<'a>> {
     Some(Broker { node: image.nodes.get(&node)?, endpoint: endpoint(image, node, session)? })
 }
 
-/// All brokers, by id.
+/// All brokers, by id, and those that were until a moment ago.
 pub(super) fn brokers<'a>(
     context: &Context,
     session: &Session,
     image: &'a Image,
 ) -> Vec<Broker<'a>> {
-    image.nodes.keys().filter_map(|&node| broker(context, session, image, node)).collect()
+    let nodes = image.nodes.keys().filter(|node| context.was_alive(**node));
+    nodes.filter_map(|&node| named(session, image, node)).collect()
 }
 
 /// Whom clients send requests for `__meta`: this node, which passes them on, as KRaft's brokers name any broker that

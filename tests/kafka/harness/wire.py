@@ -9,7 +9,7 @@ DEBUGGING_REPLICA = -2
 
 PRODUCE, FETCH, LIST_OFFSETS, METADATA, API_VERSIONS, INIT_PRODUCER_ID = 0, 1, 2, 3, 18, 22
 OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR = 8, 9, 10
-ALTER_CONFIGS = 33
+CREATE_TOPICS, DELETE_TOPICS, ALTER_CONFIGS = 19, 20, 33
 
 NONE = 0
 OFFSET_OUT_OF_RANGE = 1
@@ -183,6 +183,30 @@ def _metadata(r):
         return name, {"error": error, "internal": bool(internal), "partitions": partitions}
 
     return {"brokers": brokers, "cluster": cluster, "controller": controller, "topics": dict(r.array(topic))}
+
+
+def begin_create(connection, topic, wait_ms=10_000):
+    """Sends CreateTopics of one partition; what is returned waits for the error code."""
+    made = string(topic) + struct.pack(">ih", 1, -1) + array([]) + array([])
+    answer = connection.begin(CREATE_TOPICS, 4, array([made]) + struct.pack(">i?", wait_ms, False))
+    return lambda: _code_of_one(answer())
+
+
+def begin_delete(connection, topic, wait_ms=10_000):
+    """Sends DeleteTopics; what is returned waits for the error code."""
+    answer = connection.begin(DELETE_TOPICS, 1, array([string(topic)]) + struct.pack(">i", wait_ms))
+    return lambda: _code_of_one(answer())
+
+
+def _code_of_one(r):
+    r.int("i")
+
+    def code():
+        r.string()
+        return r.int("h")
+
+    (found,) = r.array(code)
+    return found
 
 
 def produce(connection, topic, partition, batches, acks=-1, timeout_ms=10_000, version=7):
