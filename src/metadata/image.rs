@@ -111,7 +111,8 @@ pub struct Partition {
     /// Where this home epoch began (R26); `None` in the first.
     pub fork: Option<Arc<Fork>>,
     /// The last entry of the latest cut of which nobody could prove that nothing acknowledged is beyond
-    /// it; `None` where there was no such cut. Producers whose newest batch is not after it may have lost some.
+    /// it, or of what a later home brought back from beyond that; `None` where there was no such cut. Producers whose
+    /// newest batch is not after it may have lost some.
     pub lossy_cut: Option<LogIndex>,
     /// The loosest budget that was enforced in this home epoch; `None` where none was, at least for a time.
     pub budget: Option<Bound>,

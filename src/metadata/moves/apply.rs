@@ -11,7 +11,7 @@ use crate::metadata::apply::{Outcome, compare, placed};
 use crate::metadata::budgets;
 use crate::metadata::image::{Image, Partition, Phase, Replica};
 use crate::metadata::refusal::{Reason, Refusal};
-use crate::model::{HomeEpoch, TopicPartition};
+use crate::model::{HomeEpoch, LogIndex, TopicPartition};
 
 /// Why a move may not begin; `None` if it may.
 pub fn refuse_begin(image: &Image, begin: &Begin) -> Option<Refusal> {
@@ -175,13 +175,21 @@ fn activated(
     partition.phase = Phase::Active;
     partition.placement_generation += 1;
     partition.replicas = seats;
-    if verdict != Verdict::Lossless {
+    let goes_back = old.lossy_cut.is_some() && brings_back(old, &fork);
+    if verdict != Verdict::Lossless || goes_back {
         partition.lossy_cut = Some(fork.at.index);
     }
     partition.fork = Some(Arc::new(fork));
     // What was degraded is: who would enforce more must first have it in the log (R8).
     partition.began = partition.mode;
     Ok((moved, partition))
+}
+
+/// Whether a home begins with entries that were cut off from an earlier one: its log is of before the home that
+/// ends, and longer than what that began with. Producers may have lost what came after those entries, too.
+fn brings_back(old: &Partition, fork: &Fork) -> bool {
+    let began = old.fork.as_ref().map_or(LogIndex::ZERO, |fork| fork.at.index);
+    fork.at.term.home_epoch() < old.home_epoch && fork.at.index > began
 }
 
 /// A replica's word; a repeated one changes nothing.

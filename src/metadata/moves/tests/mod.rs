@@ -95,6 +95,39 @@ fn a_home_moves_by_two_steps_and_the_replicas_change_their_roles() {
     assert_eq!(now.lossy_cut, Some(LogIndex(8)));
 }
 
+/// The second home had less than the third begins with: what the first one acknowledged after that is lost all the
+/// same, though the third loses nothing of the second.
+#[test]
+fn what_a_later_home_brings_back_is_before_the_lossy_cut() {
+    let (mut world, at) = world();
+    ask(&mut world, begin(at, Kind::Failover, "iad")).unwrap();
+    let (less, more) = (activation(at, "iad", &[5, 4]), cut());
+    activate(&mut world, shorter(less.clone())).unwrap();
+    let first = partition(&world, at).lossy_cut.unwrap();
+    assert!(first < more.index);
+    let forced = |world: &mut World, from, to| {
+        let begin = begin(at, Kind::Failover, to);
+        ask(world, Begin { home_epoch: epoch(from), ..begin }).unwrap();
+    };
+    let next = |of: &Position, from: u32, home| Activation {
+        home_epoch: epoch(from),
+        fork: Fork { home_epoch: epoch(from + 1), at: *of, epochs: less.fork.epochs.clone() },
+        verdict: Verdict::Lossless,
+        ..activation(at, home, if home == "sin" { &[7, 8] } else { &[4, 5] })
+    };
+    let same = partition(&world, at).fork.as_ref().unwrap().at;
+    forced(&mut world, 2, "sin");
+    activate(&mut world, next(&same, 2, "sin")).unwrap();
+    assert_eq!(partition(&world, at).lossy_cut, Some(first), "nothing came back");
+    forced(&mut world, 3, "iad");
+    activate(&mut world, next(&more, 3, "iad")).unwrap();
+    assert_eq!(partition(&world, at).lossy_cut, Some(more.index));
+    let later = Position { index: LogIndex(20), term: epoch(4).first_term(), offset: Offset(30) };
+    forced(&mut world, 4, "sin");
+    activate(&mut world, next(&later, 4, "sin")).unwrap();
+    assert_eq!(partition(&world, at).lossy_cut, Some(more.index), "those were its own");
+}
+
 #[test]
 fn a_home_epoch_goes_by_the_budget_that_its_policy_has_when_it_begins() {
     let (mut world, at) = world();
