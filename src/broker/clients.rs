@@ -1,21 +1,20 @@
 //! The listeners for Kafka clients.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use isobar_topology::{NodeId, Topology};
-use isobar_transport::{Lane, RpcError, Transport};
+use isobar_topology::NodeId;
+use isobar_transport::{Lane, Peer, RpcError, Transport};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::departed::Departed;
 use super::inbound::method;
 use super::node::{Error, Node};
-use super::peers::peers;
 use crate::kafka::{self, Context, Front, Listener, Metrics, Parts, Shared, connection};
 use crate::log::disk::OsDisk;
 
@@ -48,7 +47,7 @@ pub fn serve(
 ) -> JoinSet<()> {
     let metrics = Arc::new(Metrics::new(node.recorder.registry()));
     let dc = node.topology.dc_of(node.id).expect("a node is in a DC").clone();
-    let liveness = Liveness::new(node.transport.clone(), &node.topology, node.id);
+    let liveness = Liveness { transport: node.transport.clone(), departed: Arc::default() };
     tasks.spawn(watch_departures(Arc::clone(&liveness.departed), node.transport.clone()));
     let context = Context::new(Parts {
         node: node.id,
@@ -123,20 +122,7 @@ const PROBE_FAR: Duration = Duration::from_millis(300);
 /// Who is there, as the transport sees it.
 struct Liveness {
     transport: Transport,
-    /// How long to wait for the answer of each other node, and whether it is of the same DC.
-    patience: BTreeMap<NodeId, (Duration, bool)>,
     departed: Arc<Departed>,
-}
-
-impl Liveness {
-    fn new(transport: Transport, topology: &Topology, node: NodeId) -> Self {
-        let patience = peers(topology, node).into_iter().map(|peer| {
-            let near = peer.link.same_dc;
-            let patience = if near { PROBE_NEAR } else { 2 * peer.link.rtt + PROBE_FAR };
-            (peer.node, (patience, near))
-        });
-        Self { transport, patience: patience.collect(), departed: Arc::default() }
-    }
 }
 
 impl kafka::Liveness for Liveness {
@@ -158,7 +144,9 @@ impl kafka::Liveness for Liveness {
     fn probe(&self, nodes: BTreeSet<NodeId>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         let mut asked = JoinSet::new();
         for node in nodes.into_iter().filter(|node| self.is_heard(*node)) {
-            let Some((patience, near)) = self.patience.get(&node).copied() else { continue };
+            let Some(Peer { link, .. }) = self.transport.peer(node) else { continue };
+            let near = link.same_dc;
+            let patience = if near { PROBE_NEAR } else { 2 * link.rtt + PROBE_FAR };
             let transport = self.transport.clone();
             // A dial across a WAN takes longer than that, and says nothing of who is there.
             let counts = near || transport.is_connected(node, Lane::Rpc);

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use super::bootstrap::{Beginning, Begun, Newcomer};
 use super::inbound::{Switch, method};
 use super::leave::Leaving;
-use super::peers::{Wire, peers};
+use super::peers::{self, Wire};
 use super::reconcile::Reconciler;
 use super::{
     admin, automatic, bootstrap, clients, disks, forward, groups, lease, mend, modes, moves,
@@ -137,7 +137,7 @@ impl Node {
             dc: here.dc.clone(),
             cluster,
             bind: here.peer.bind,
-            peers: peers(&topology, node),
+            peers: peers::peers(&topology, node),
             identity: certificate,
             wan: wan.clone(),
         };
@@ -145,15 +145,8 @@ impl Node {
         if let Some(id) = &cluster_id {
             transport.set_cluster_id(id.clone().into());
         }
-        let others: Vec<NodeId> = topology.nodes().map(|n| n.id).filter(|id| *id != node).collect();
-        let beside = topology.nodes().filter(|other| other.dc == here.dc && other.id != node);
-        let replicas = driver::Config {
-            node,
-            neighbours: beside.map(|other| other.id).collect(),
-            seed,
-            on_fatal: Box::new(end_the_process),
-        };
-        let network = Wire::new(transport.clone(), others);
+        let replicas = driver::Config { node, seed, on_fatal: Box::new(end_the_process) };
+        let network = Wire::new(transport.clone());
         let recovered = || stores.iter().flat_map(|(_, recovered)| recovered);
         let on_disk = reconcile::on_disk(recovered());
         let meta = recovered().find(|r| r.partition == TopicPartition::META);
@@ -220,14 +213,14 @@ impl Node {
             begun.get_or_init(|| voters);
         }
         let live = transport.clone();
-        let all: Vec<NodeId> = topology.nodes().map(|n| n.id).collect();
         let options = service::Options {
             node,
             own_topology: Arc::clone(&topology),
             founders,
             cluster_id: service::cluster_id(uuid::Uuid::new_v4().into_bytes()),
             live: Box::new(move || {
-                all.iter().copied().filter(|id| *id == node || live.is_reachable(*id)).collect()
+                let peers = live.peers().into_iter().filter(|peer| live.is_reachable(*peer));
+                peers.chain([node]).collect()
             }),
             new_topic_id: Box::new(TopicId::random),
             now_ms: Box::new(unix_ms),
@@ -242,6 +235,7 @@ impl Node {
         tasks.spawn(register(me, metadata.clone(), registered_in));
         tasks.spawn(modes::run(node, metadata.clone(), asks));
         tasks.spawn(promote::run(node, metadata.clone(), orders.clone()));
+        tasks.spawn(peers::follow(node, transport.clone(), metadata.clone(), registered.clone()));
         tasks.spawn(name_cluster(metadata.clone(), transport.clone(), orders.clone()));
         let replaced = (orders.clone(), mover.clone(), metadata.clone());
         let reconciler = Reconciler::new(node, disk, replaced, on_disk);

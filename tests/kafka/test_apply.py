@@ -1,11 +1,14 @@
 """`isobar topology apply`: what it puts in force, what it refuses, and what outlives a restart."""
 
+import itertools
 import json
 
 import pytest
 from confluent_kafka.admin import NewTopic
 
-from harness import http, kafka, wait, wire
+from harness import cli, dumps, http, kafka, wait, wire
+from harness import topology as topologies
+from harness.process import Process
 
 CLICKS = """
 [policy.clicks]
@@ -147,3 +150,64 @@ def test_what_cannot_be_applied_is_refused_by_name_and_changes_nothing(small, to
     file = proposal(one, "right", ('rtt = "1ms"', 'rtt = "2ms"'))
     assert "~ link fra–iad rtt: 1ms → 2ms" in one.cli().run("topology", "apply", file, "--yes").stdout
     wait_generation(one, 2)
+
+
+def node_table(directory, node):
+    """A further node for a topology file."""
+    lines = [
+        "",
+        "[[node]]",
+        f"id = {node.number}",
+        f'dc = "{node.dc}"',
+        f'peer = {{ bind = "{node.peer}", advertised = "{node.peer}" }}',
+        f'admin = {{ bind = "{node.admin}", advertised = "{node.admin}" }}',
+        f'data_dirs = ["{directory}/node-{node.number}/data"]',
+        "",
+        "[[node.listener]]",
+        'name = "clients"',
+        f'bind = "{node.kafka}"',
+        f'advertised = "{node.kafka}"',
+    ]
+    return "\n".join([*lines, ""])
+
+
+def test_nodes_that_run_take_in_a_new_one_and_a_changed_link(small, topic):
+    """Nobody is restarted: neither for the node nor for the link's compression."""
+    one, new = small, topologies.Node(6, "fra")
+    fields = 'between = ["fra", "iad"]\nrtt = "1ms"'
+    changes = [(fields, fields + '\ncompression = "zstd"')]
+    file = proposal(one, "grown", *changes, more=node_table(one.directory, new))
+    planned = one.cli().run("plan", file).stdout
+    assert "+ node 6 in fra (holds replicas of topics created from now on, and nothing is moved to it; the others speak with it at once)" in planned
+    assert "~ link fra–iad compression: none → zstd (takes hold within seconds" in planned, planned
+
+    # Nobody speaks to a node that the cluster does not have.
+    one.nodes[6] = new
+    cli.certs(file, one.directory / "certs")
+    one.processes[6] = Process(cli.start(file, 6), one.directory / "node-6.log")
+    assert http.status(one.admin(6), "/readyz") != 200
+
+    one.cli(4).run("topology", "apply", file, "--yes")
+    one.wait_ready()
+    wait_generation(one, 2)
+    kafka.create_topic(one.bootstrap(), topic, isobar_replicas="fra=4,iad=1,sin=1")
+    kafka.wait_in_sync(one.kafka(1), topic, 1)
+    assert 6 in wire.metadata(one.kafka(5), [topic])["topics"][topic]["partitions"][0]["isr"]
+    assert set(wire.metadata(one.kafka(5))["brokers"]) == {1, 2, 3, 4, 5, 6}
+
+    # What goes over the link goes zipped, and the new node has it all.
+    value, crossed = b"a line of a log that says little new " * 500, []
+
+    def is_zipped():
+        before = sent_to_iad(one)
+        kafka.send(one.bootstrap("fra"), topic, [value] * 100)
+        dumps.wait_same(one, topic, 1)
+        crossed.append(sent_to_iad(one) - before)
+        return 0 < crossed[-1] < 100 * len(value) / 4
+
+    wait.until(lambda: f"fewer bytes from fra to iad than {crossed} for {100 * len(value)}", is_zipped, 30)
+
+
+def sent_to_iad(one):
+    told = itertools.chain(*(http.samples(one.admin(node), "isobar_link_sent_bytes_total") for node in one.in_dc("fra")))
+    return sum(value for labels, value in told if labels["dc"] == "iad")

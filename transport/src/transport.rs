@@ -222,6 +222,16 @@ impl Transport {
         node.peers.entry(peer).is_some_and(|entry| entry.is_up() || node.hop(&entry).is_some())
     }
 
+    /// Every other node, as [`Transport::set_peers`] was last told.
+    pub fn peers(&self) -> Vec<NodeId> {
+        self.inner.node.peers.all().keys().copied().collect()
+    }
+
+    /// One of them, and the path to it.
+    pub fn peer(&self, node: NodeId) -> Option<Peer> {
+        self.inner.node.peers.entry(node).map(|entry| entry.config.clone())
+    }
+
     /// Whether our connection of this lane to the peer is up: a call on one that is not takes a dial first.
     pub fn is_connected(&self, peer: NodeId, lane: Lane) -> bool {
         self.inner.node.peers.entry(peer).is_some_and(|entry| entry.outlet(lane).is_up())

@@ -92,6 +92,8 @@ pub trait Network: Send + 'static {
     fn range(&self, to: NodeId, body: Bytes, then: Box<dyn FnOnce(Option<Bytes>) + Send>);
     /// Every other node of the cluster.
     fn peers(&self) -> Vec<NodeId>;
+    /// Whether a node is of this DC.
+    fn is_near(&self, node: NodeId) -> bool;
     /// A node of this DC leads something and says nothing.
     fn suspect(&self, node: NodeId);
 }
@@ -157,8 +159,6 @@ pub struct Counters {
 
 pub struct Config {
     pub node: NodeId,
-    /// The other nodes of its DC.
-    pub neighbours: Vec<NodeId>,
     /// Of the election timeouts' random numbers.
     pub seed: u64,
     /// Called when the disk failed: it must end the process (R20).
@@ -273,7 +273,7 @@ pub fn start<N: Network>(
                 internal: internal_in.clone(),
                 counters,
                 asks: asks_in,
-                silence: Silence::new(config.neighbours),
+                silence: Silence::default(),
                 begun: Instant::now(),
             };
             let forward = async {
@@ -434,7 +434,12 @@ impl<N: Network> Driver<N> {
                     }
                 }
             }
-            FromPeer::Up(node) => self.tell_leads(node),
+            FromPeer::Up(node) => {
+                if self.network.is_near(node) {
+                    self.silence.add(node);
+                }
+                self.tell_leads(node);
+            }
             FromPeer::Lost(node) => self.replicas.host.unreachable(node),
         }
     }

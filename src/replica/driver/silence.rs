@@ -14,16 +14,17 @@ use isobar_topology::NodeId;
 /// follows from this, so that it may be wrong now and then.
 const SILENT_TICKS: u64 = 7;
 
+#[derive(Default)]
 pub(super) struct Silence {
     ticks: u64,
-    /// The other nodes of this DC, and when they last spoke.
+    /// The other nodes of this DC that ever came, and when they last spoke.
     heard: BTreeMap<NodeId, u64>,
 }
 
 impl Silence {
-    pub fn new(neighbours: impl IntoIterator<Item = NodeId>) -> Self {
-        let heard = neighbours.into_iter().map(|node| (node, 0)).collect();
-        Self { ticks: 0, heard }
+    /// A node of this DC is there.
+    pub fn add(&mut self, node: NodeId) {
+        self.heard.insert(node, self.ticks);
     }
 
     /// A node spoke.
@@ -54,7 +55,9 @@ mod tests {
 
     #[test]
     fn a_leader_that_misses_two_heartbeats_is_silent() {
-        let mut silence = Silence::new([node(2), node(3)]);
+        let mut silence = Silence::default();
+        silence.add(node(2));
+        silence.add(node(3));
         let leads = |n| n == node(2);
         assert!((1..SILENT_TICKS).all(|_| silence.tick(leads).is_empty()));
         assert_eq!(silence.tick(leads), [node(2)], "3 leads nothing, so owes nothing");
@@ -62,7 +65,8 @@ mod tests {
 
     #[test]
     fn heartbeats_keep_a_leader_from_being_silent() {
-        let mut silence = Silence::new([node(2)]);
+        let mut silence = Silence::default();
+        silence.add(node(2));
         for tick in 0..100 {
             assert!(silence.tick(|_| true).is_empty(), "tick {tick}");
             if tick % 3 == 0 {

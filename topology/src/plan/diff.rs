@@ -107,7 +107,7 @@ fn nodes(old: &Topology, new: &Topology, out: &mut Vec<Change>) {
         match old.node(node.id) {
             None => {
                 let what = format!("node {} in {}", node.id, node.dc);
-                let note = "holds replicas of topics created from now on, and nothing is moved to it; the others speak with it once they are restarted with this file";
+                let note = "holds replicas of topics created from now on, and nothing is moved to it; the others speak with it at once";
                 out.push(Change::new(Kind::Added, what).note(note));
             }
             Some(before) => node_changed(before, node, out),
@@ -171,7 +171,7 @@ fn links(old: &Topology, new: &Topology, out: &mut Vec<Change>) {
         }
         let mut word = |part: &str, old: String, new: String| {
             if old != new {
-                let note = "takes hold when the nodes are restarted with this file";
+                let note = "takes hold within seconds: connections over the link are made anew";
                 out.push(Change::value(format!("{what} {part}"), old, new).note(note));
             }
         };
