@@ -2,6 +2,7 @@
 there yet, consume with a group, come back to the group's offsets."""
 
 import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from harness import batch, clients, http, kafka, records, wait, wire
 
 COUNT = 500
-LEADER_DIES_COUNT, PACE_SECONDS = 2000, 0.002
+LEADER_DIES_COUNT, PACE_SECONDS, WAITING_PACE_SECONDS = 2000, 0.002, 0.03
 
 
 class Kcat:
@@ -158,10 +159,12 @@ def test_produces_and_consumes_with_a_group(name, broker, topic):
     assert sorted(second) == more
 
 
-def paced(values):
-    """A value after the other, for as long as it takes to elect a leader, and more."""
-    for value in values:
-        wait.for_seconds(PACE_SECONDS)
+def paced(values, killed):
+    """A value after the other, for as long as it takes to elect a leader, and more. The second half comes slowly until
+    the leader is killed, so that it dies under a producer at work, however late the machine starts the reader."""
+    for n, value in enumerate(values):
+        waits = n > len(values) / 2 and not killed.is_set()
+        wait.for_seconds(WAITING_PACE_SECONDS if waits else PACE_SECONDS)
         yield value
 
 
@@ -200,11 +203,13 @@ def test_gets_over_a_leader_that_dies(name, cluster, topic, figure):
         read = value("isobar_kafka_fetched_bytes_total", role="leader")
         return read and value("isobar_high_watermark", topic=topic) > LEADER_DIES_COUNT / 8
 
+    killed = threading.Event()
     with ThreadPoolExecutor() as pool:
-        producing = pool.submit(client.produce, bootstrap, topic, paced(values))
+        producing = pool.submit(client.produce, bootstrap, topic, paced(values, killed))
         consuming = pool.submit(client.consume, bootstrap, topic, group, LEADER_DIES_COUNT)
         wait.until("both at work", half_way)
         one.kill9(dead)
+        killed.set()
         assert not producing.done() and not consuming.done(), "it came too late"
         producing.result(90)
         consumed = consuming.result(90)
