@@ -254,6 +254,11 @@ impl View {
         }
     }
 
+    /// The log goes on with something else from there on.
+    pub(super) fn cut_recent(&self, base: Offset) {
+        self.recent.lock().expect("no panic while held").cut_from(base);
+    }
+
     /// The replica goes on in its next home epoch, with a log that may be shorter than what was shown.
     pub(super) fn begin_anew(
         &self,

@@ -37,6 +37,14 @@ impl Slot {
         if changes_epochs {
             self.view.set_epochs(core.log().epochs());
         }
+        // What is replaced is not read any more, also where what replaces it has no records or begins later.
+        if persist.reset.is_some() {
+            self.view.cut_recent(Offset::ZERO);
+        } else if let Some(first) = persist.entries.first()
+            && persist.truncate_from.is_some()
+        {
+            self.view.cut_recent(first.base_offset);
+        }
         for entry in persist.entries.iter().filter(|e| e.kind == Kind::Batch) {
             let (base, next) = (entry.base_offset, entry.next_offset());
             self.view.push_recent(base, next, entry.payload.clone());
