@@ -152,31 +152,12 @@ def test_what_cannot_be_applied_is_refused_by_name_and_changes_nothing(small, to
     wait_generation(one, 2)
 
 
-def node_table(directory, node):
-    """A further node for a topology file."""
-    lines = [
-        "",
-        "[[node]]",
-        f"id = {node.number}",
-        f'dc = "{node.dc}"',
-        f'peer = {{ bind = "{node.peer}", advertised = "{node.peer}" }}',
-        f'admin = {{ bind = "{node.admin}", advertised = "{node.admin}" }}',
-        f'data_dirs = ["{directory}/node-{node.number}/data"]',
-        "",
-        "[[node.listener]]",
-        'name = "clients"',
-        f'bind = "{node.kafka}"',
-        f'advertised = "{node.kafka}"',
-    ]
-    return "\n".join([*lines, ""])
-
-
 def test_nodes_that_run_take_in_a_new_one_and_a_changed_link(small, topic):
     """Nobody is restarted: neither for the node nor for the link's compression."""
     one, new = small, topologies.Node(6, "fra")
     fields = 'between = ["fra", "iad"]\nrtt = "1ms"'
     changes = [(fields, fields + '\ncompression = "zstd"')]
-    file = proposal(one, "grown", *changes, more=node_table(one.directory, new))
+    file = proposal(one, "grown", *changes, more="\n".join([*topologies.table(one.directory, new), ""]))
     planned = one.cli().run("plan", file).stdout
     assert "+ node 6 in fra (holds replicas of topics created from now on, and nothing is moved to it; the others speak with it at once)" in planned
     assert "~ link fra–iad compression: none → zstd (takes hold within seconds" in planned, planned
@@ -185,6 +166,8 @@ def test_nodes_that_run_take_in_a_new_one_and_a_changed_link(small, topic):
     one.nodes[6] = new
     cli.certs(file, one.directory / "certs")
     one.processes[6] = Process(cli.start(file, 6), one.directory / "node-6.log")
+    refused = lambda: one.processes[6].output().count("node/6 is not in the topology") >= len(one.numbers()) - 1
+    wait.until("refused by every node", refused, 30)
     assert http.status(one.admin(6), "/readyz") != 200
 
     one.cli(4).run("topology", "apply", file, "--yes")

@@ -33,6 +33,23 @@ def nodes(per_dc):
     return {number: Node(number, dc) for number, dc in enumerate(places, 1)}
 
 
+def table(directory, node):
+    """The lines of one node."""
+    lines = [
+        "",
+        "[[node]]",
+        f"id = {node.number}",
+        f'dc = "{node.dc}"',
+        f'peer = {{ bind = "{node.peer}", advertised = "{node.peer}" }}',
+        f'admin = {{ bind = "{node.admin}", advertised = "{node.admin}" }}',
+        f'data_dirs = ["{directory}/node-{node.number}/data"]',
+    ]
+    if node.dc == WITNESS:
+        return lines
+    listener = ['name = "clients"', f'bind = "{node.kafka}"', f'advertised = "{node.kafka}"']
+    return [*lines, "", "[[node.listener]]", *listener]
+
+
 def write(directory, nodes, policy=(), rtt="1ms", settings=()):
     """Writes DIR/topology.toml for nodes that share this machine; returns its path.
 
@@ -44,24 +61,8 @@ def write(directory, nodes, policy=(), rtt="1ms", settings=()):
     lines = ["version = 1", "", "[cluster]", 'name = "tests"', *settings]
     for dc in dcs:
         lines += ["", "[[dc]]", f'name = "{dc}"', *(["witness = true"] if dc == WITNESS else [])]
-    for number, node in nodes.items():
-        lines += [
-            "",
-            "[[node]]",
-            f"id = {number}",
-            f'dc = "{node.dc}"',
-            f'peer = {{ bind = "{node.peer}", advertised = "{node.peer}" }}',
-            f'admin = {{ bind = "{node.admin}", advertised = "{node.admin}" }}',
-            f'data_dirs = ["{directory}/node-{number}/data"]',
-        ]
-        if node.dc != WITNESS:
-            lines += [
-                "",
-                "[[node.listener]]",
-                'name = "clients"',
-                f'bind = "{node.kafka}"',
-                f'advertised = "{node.kafka}"',
-            ]
+    for node in nodes.values():
+        lines += table(directory, node)
     for a, b in itertools.combinations(dcs, 2):
         lines += ["", "[[link]]", f'between = ["{a}", "{b}"]', f'rtt = "{rtt}"']
     count = {dc: sum(node.dc == dc for node in nodes.values()) for dc in dcs if dc != WITNESS}

@@ -47,6 +47,7 @@ const KEEPS_PLACE: &str = "topics that exist keep their home and replicas";
 const NEW_TOPICS: &str = "for topics created from now on; those that exist keep their replicas";
 const EXISTING_TOO: &str = "holds for topics that exist, too";
 const RESTART: &str = "takes hold when the node restarts";
+const RESTARTS: &str = "the node listens there when it restarts; each other one finds it there once it is restarted with this file";
 const SWITCHOVER: &str = "for topics created from now on; a changed file never moves a home: that is `isobar dc switchover`";
 const SWITCHES: &str = "for topics created from now on; refused while topics that exist follow it, since changing between sync and async is not built yet";
 const LEAVES: &str = "removing a DC is not built yet: leave it in the file";
@@ -125,16 +126,16 @@ fn node_changed(old: &Node, new: &Node, out: &mut Vec<Change>) {
         let change = Change::value(what("dc"), &old.dc, &new.dc);
         out.push(change.refuse("a node stays in its DC: give the machine a new id there"));
     }
-    let address = |part: &str, old: &Address, new: &Address| {
+    let address = |part: &str, old: &Address, new: &Address, note| {
         let show = |a: &Address| format!("{} (advertised {})", a.bind, a.advertised);
-        (old != new).then(|| Change::value(what(part), show(old), show(new)).note(RESTART))
+        (old != new).then(|| Change::value(what(part), show(old), show(new)).note(note))
     };
-    out.extend(address("peer", &old.peer, &new.peer));
-    out.extend(address("admin", &old.admin, &new.admin));
+    out.extend(address("peer", &old.peer, &new.peer, RESTARTS));
+    out.extend(address("admin", &old.admin, &new.admin, RESTART));
     for listener in &new.listeners {
         let part = format!("listener {}", listener.name);
         out.extend(match old.listeners.iter().find(|l| l.name == listener.name) {
-            Some(before) => address(&part, &before.address, &listener.address),
+            Some(before) => address(&part, &before.address, &listener.address, RESTART),
             None => Some(Change::new(Kind::Added, what(&part)).note(RESTART)),
         });
     }
