@@ -24,6 +24,9 @@ use rand::{Rng, SeedableRng};
 use super::{Disk, DiskFile, Lock};
 use medium::{DirChange, FileChange, Inode, Names, write_at};
 
+/// The capacity of a disk that is never full: nobody counts what is on it.
+const ENDLESS_BYTES: u64 = 1 << 40;
+
 #[derive(Debug)]
 struct State {
     rng: SmallRng,
@@ -111,6 +114,13 @@ impl State {
         self.names.files.values().map(|inode| self.inodes[*inode].cached.len() as u64).sum()
     }
 
+    fn free_bytes(&self) -> u64 {
+        match self.capacity_bytes {
+            ENDLESS_BYTES => ENDLESS_BYTES,
+            capacity => capacity.saturating_sub(self.used_bytes()),
+        }
+    }
+
     fn change_names(&mut self, dir: PathBuf, change: DirChange) -> io::Result<()> {
         self.change()?;
         self.names.apply(&change);
@@ -131,7 +141,7 @@ impl SimDisk {
             names,
             unsynced_names: Vec::new(),
             locks: BTreeMap::new(),
-            capacity_bytes: 1 << 40,
+            capacity_bytes: ENDLESS_BYTES,
             life: 0,
             changes_left: None,
             failing_syncs: Vec::new(),
@@ -264,8 +274,12 @@ impl Disk for SimDisk {
         if !state.names.dirs.contains(dir) {
             return Err(not_found(dir));
         }
-        let names = state.names.files.keys().chain(&state.names.dirs);
-        let inside = names.filter(|path| path.parent() == Some(dir));
+        // Paths are in the order of their components: what is below a directory follows it.
+        let from = dir.to_owned();
+        let files = state.names.files.range(from.clone()..).map(|(path, _)| path);
+        let files = files.take_while(|path| path.starts_with(dir));
+        let dirs = state.names.dirs.range(from..).take_while(|path| path.starts_with(dir));
+        let inside = files.chain(dirs).filter(|path| path.parent() == Some(dir));
         let inside = inside.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
         Ok(inside.collect::<BTreeSet<_>>().into_iter().collect())
     }
@@ -348,8 +362,7 @@ impl Disk for SimDisk {
     }
 
     fn free_bytes(&self, _dir: &Path) -> io::Result<u64> {
-        let state = self.lock_state();
-        Ok(state.capacity_bytes.saturating_sub(state.used_bytes()))
+        Ok(self.lock_state().free_bytes())
     }
 
     fn lock(&self, path: &Path, owner: &str) -> io::Result<Box<dyn Lock>> {
@@ -395,7 +408,7 @@ impl DiskFile for SimFile {
             let torn = state.rng.gen_range(0..=bytes.len());
             bytes.truncate(torn);
         }
-        let room = state.capacity_bytes.saturating_sub(state.used_bytes());
+        let room = state.free_bytes();
         let fits = bytes.len() as u64 <= room;
         bytes.truncate(usize::try_from(room).unwrap_or(usize::MAX));
         state.counts.appends += 1;
