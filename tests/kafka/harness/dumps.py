@@ -1,24 +1,33 @@
 """The same bytes at the same offsets on every disk."""
 
+import re
 import tomllib
 
-from . import cli, wait
+from . import cli, kafka, wait
+
+
+def _end(dump):
+    """The offset after the last record of a dump; 0 of an empty one."""
+    last = re.findall(r"\blast=(\d+)", dump)
+    return int(last[-1]) + 1 if last else 0
 
 
 def wait_same(nodes_of, topic, partitions, seconds=120, without=()):
-    """Waits until every node's dump of every partition is that of the first node, and not empty.
+    """Waits until every node's dump of every partition is that of the first node, and has all that clients may see now.
 
-    HW reaches learners a moment after the leader, and the disk a second after that, so equality is
-    waited for; once there, it is of whole logs.
+    HW reaches learners a moment after the leader, and the disk a second after that, so equality is waited for.
     """
     nodes = [number for number in nodes_of.numbers() if number not in without]
+    bootstrap = ",".join(nodes_of.kafka(number) for number in nodes)
     for partition in range(partitions):
+        end = kafka.end_offset(bootstrap, topic, partition)
 
-        def different(partition=partition):
+        def different(partition=partition, end=end):
             dumps = {node: nodes_of.dump(node, topic, partition) for node in nodes}
-            return [node for node in nodes if not dumps[node].strip() or dumps[node] != dumps[nodes[0]]]
+            short = {node for node in nodes if not dumps[node].strip() or _end(dumps[node]) < end}
+            return [node for node in nodes if node in short or dumps[node] != dumps[nodes[0]]]
 
-        what = lambda: f"equal dumps of {topic}; nodes {different()} are empty or differ"
+        what = lambda: f"equal dumps of {topic} up to {end}; nodes {different()} end before that or differ"
         # A node that comes back with an empty disk has no replica to dump until it is told of it.
         wait.until(what, lambda: not different(), seconds, 1.0, errors=(cli.Failed,))
 
