@@ -64,6 +64,10 @@ pub const FAMILIES: &[Family] = &[
     gauge("isobar_raft_applied_index", "Last applied log index."),
     gauge("isobar_raft_last_index", "Last log index here."),
     counter("isobar_raft_elections_total", "Elections that replicas of this node won."),
+    gauge(
+        "isobar_quiet_replicas",
+        "Replicas of this node that nobody uses: one beat for each pair of nodes stands for their heartbeats.",
+    ),
     gauge("isobar_in_sync_replicas", "Size of the ISR."),
     gauge("isobar_replicas", "Replicas placed in the DC."),
     gauge("isobar_follower_lag_entries", "Log entries that the replica on the node lacks."),
@@ -109,6 +113,8 @@ pub async fn scrape(source: &dyn Source) -> Exposition {
     let statuses = source.statuses().await;
     let image = source.image();
     node(&mut out, source, image.as_deref());
+    let quiet = statuses.iter().filter(|status| status.is_quiet).count();
+    out.add("isobar_quiet_replicas", &[], quiet as f64);
     if let Some(image) = &image {
         for status in &statuses {
             replica(&mut out, source, image, status);

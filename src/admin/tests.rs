@@ -105,6 +105,7 @@ fn status() -> Status {
         last_term: HomeEpoch::FIRST.first_term(),
         staleness: None,
         known_until_ms: None,
+        is_quiet: false,
     }
 }
 

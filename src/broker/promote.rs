@@ -167,6 +167,7 @@ mod tests {
             last_term: Term(0),
             staleness: None,
             known_until_ms: None,
+            is_quiet: false,
         }
     }
 

@@ -1,7 +1,7 @@
 //! What replicas say to each other: prost headers, with record batches as raw chunks behind them.
 //!
 //! ```text
-//! control lane       Envelope { groups: votes, answers, heartbeats, watermarks; leads }   no chunks
+//! control lane       Envelope { groups: votes, answers, heartbeats, watermarks; leads; beat, answer }   no chunks
 //! replication lane   Envelope { one group: appends }   one chunk per entry payload, in order; also none, where
 //!                    what is on its way must not be overtaken
 //! ```
@@ -10,6 +10,7 @@
 //! received from a socket is parsed by rust-protobuf (its recursion on untrusted input is
 //! RUSTSEC-2024-0437), so raft-rs's own messages never travel as such.
 
+pub mod beat;
 pub mod range;
 
 use std::collections::VecDeque;
@@ -37,6 +38,10 @@ pub struct Envelope {
     pub groups: Vec<Group>,
     #[prost(message, repeated, tag = "3")]
     pub leads: Vec<Lead>,
+    #[prost(message, optional, tag = "4")]
+    pub beat: Option<beat::Beat>,
+    #[prost(message, optional, tag = "5")]
+    pub answer: Option<beat::Answer>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -425,7 +430,15 @@ impl Lead {
 
 impl Envelope {
     pub fn of(groups: Vec<Group>, leads: Vec<Lead>) -> Self {
-        Self { version: VERSION, groups, leads }
+        Self { version: VERSION, groups, leads, beat: None, answer: None }
+    }
+
+    pub fn of_beat(beat: beat::Beat) -> Self {
+        Self { beat: Some(beat), ..Self::of(Vec::new(), Vec::new()) }
+    }
+
+    pub fn of_answer(answer: beat::Answer) -> Self {
+        Self { answer: Some(answer), ..Self::of(Vec::new(), Vec::new()) }
     }
 
     pub fn to_header(&self) -> Bytes {

@@ -172,6 +172,7 @@ impl Node {
         let wall_ms = wall_ms(now) + scenario.skew_ms[self.index];
         let clock = Now { mono: Duration::ZERO, wall_ms };
         replicas.append_bytes_max = scenario.append_bytes_max;
+        replicas.host.idle_ticks = scenario.idle_ticks;
         if seed.is_multiple_of(2) {
             // Whatever memory does not have travels as ranges.
             replicas.catch_up_bytes_min = 0;

@@ -24,6 +24,9 @@ impl World {
 
     pub fn watch(&mut self) -> Result<(), Violation> {
         self.after(SECOND, Event::Watch);
+        let running = self.nodes.iter().filter_map(|node| node.running.as_ref());
+        self.quiet_replicas +=
+            running.map(|r| r.replicas.host.quiet_replicas() as u64).sum::<u64>();
         for partition in 0..self.scenario.partitions.len() {
             let at = self.scenario.partitions[partition].at;
             let placed = self.meta.placed(at);

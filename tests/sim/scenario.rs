@@ -9,11 +9,13 @@ use isobar::model::{DcName, NodeId, ReplicaId, TopicId, TopicPartition, batch};
 use isobar::replica::core::Budget;
 use isobar::replica::core::config::{APPEND_BYTES_MAX, AckPolicy, Timing};
 use isobar::replica::driver::Policy;
+use isobar::replica::host::quiesce::IDLE_TICKS;
 use isobar_topology::policy::OnLag;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use crate::client::RECORDS_MAX;
+use crate::{BEFORE_QUIET, FIXED};
 
 /// What a record may need beside its value: its id, and Kafka's lengths and deltas.
 const RECORD_BYTES: usize = 48;
@@ -136,6 +138,7 @@ impl Moves {
 /// So are budgets, and what sync topics do where nothing gets through.
 const BUDGETS: u64 = 0x4255_4447;
 const MODES: u64 = 0x4d4f_4445;
+const IDLE: u64 = 0x4944_4c45;
 const FULL: u64 = 0x4655_4c4c;
 
 /// Seeds that were found before sync topics degraded and disks were full.
@@ -148,6 +151,14 @@ fn degrade_after(seed: u64) -> Option<Duration> {
     let mut rng = SmallRng::seed_from_u64(seed ^ MODES);
     let degrades = !is_before_modes(seed) && rng.gen_bool(0.5);
     degrades.then(|| Duration::from_secs(rng.gen_range(1..=3)))
+}
+
+/// For how many ticks a leader must have had nothing to do to fall quiet. Short spells make one fall quiet between two
+/// batches, and wake in the middle of everything.
+fn idle_ticks(seed: u64) -> u64 {
+    let mut rng = SmallRng::seed_from_u64(seed ^ IDLE);
+    let drawn = [0, 3, 9, IDLE_TICKS, u64::MAX][rng.gen_range(0..5)];
+    if FIXED[..BEFORE_QUIET].contains(&seed) { u64::MAX } else { drawn }
 }
 
 #[derive(Debug, Clone)]
@@ -169,6 +180,7 @@ pub struct Scenario {
     pub moves: Option<Moves>,
     /// Small ones let a replica answer in the middle of what it lacks.
     pub append_bytes_max: u64,
+    pub idle_ticks: u64,
     /// What each node's wall clock is ahead of the true time, or behind it.
     pub skew_ms: [i64; NODES],
     /// Whether anybody produces once all is healed. Where nobody does, no append tells a replica what
@@ -254,6 +266,7 @@ impl Scenario {
             aims,
             moves: Moves::draw(seed),
             append_bytes_max,
+            idle_ticks: idle_ticks(seed),
             skew_ms,
             late,
             journal_bytes,

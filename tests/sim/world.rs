@@ -51,6 +51,8 @@ pub struct World {
     pub healed: bool,
     pub faults: BTreeMap<&'static str, u64>,
     /// Of each partition, while its home is left alone: the term in which it is led.
+    /// Replicas that were quiet, at every second.
+    pub quiet_replicas: u64,
     pub quiet_terms: Vec<Option<u64>>,
     /// Producers from here on came when all was healed.
     pub late_from: usize,
@@ -75,6 +77,8 @@ pub struct Report {
     pub waiting: usize,
     pub trace: u64,
     pub faults: BTreeMap<&'static str, u64>,
+    /// Seconds of replicas.
+    pub quiet: u64,
     /// Moves of homes, by what they came to.
     pub moves: BTreeMap<&'static str, u64>,
 }
@@ -108,6 +112,7 @@ impl World {
             trace: Trace::default(),
             healed: false,
             faults: BTreeMap::new(),
+            quiet_replicas: 0,
             quiet_terms: vec![None; scenario.partitions.len()],
             late_from: usize::MAX,
             meta: Meta::new(seed, &scenario),
@@ -181,6 +186,7 @@ impl World {
             waiting: self.waiting,
             trace: self.trace.hash(),
             faults: self.faults.clone(),
+            quiet: self.quiet_replicas,
             moves: self.meta.moves.clone(),
         }
     }

@@ -15,6 +15,12 @@ use crate::replica::ProduceError;
 #[derive(Debug, Default)]
 pub(super) struct Confirming(VecDeque<(Ticket, Duration)>);
 
+impl Confirming {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 impl Core {
     /// Asks a majority. What this leader knew when it asked held then, if the answer is its epoch.
     pub fn confirm(&mut self, now: Now, ticket: Ticket, deadline: Duration) {

@@ -20,6 +20,10 @@ impl Joining {
     pub(super) fn new(joins: bool) -> Self {
         Self { joins, target: None }
     }
+
+    pub(super) fn joins(&self) -> bool {
+        self.joins
+    }
 }
 
 impl Core {

@@ -47,6 +47,7 @@ pub mod mode;
 mod placement;
 mod produce;
 pub mod producers;
+mod quiesce;
 pub mod raft_log;
 mod ready;
 mod staleness;
@@ -145,6 +146,8 @@ pub struct Core {
     modes: mode::Modes,
     /// Of the newest placement that Raft's configuration was changed for.
     conf_generation: u64,
+    /// The heartbeats that are ready are for all.
+    pings: bool,
     effects: VecDeque<Effect>,
 }
 
@@ -243,6 +246,7 @@ impl Core {
             joining: joining::Joining::new(restart.joins),
             modes,
             conf_generation: restart.conf_generation,
+            pings: false,
             effects: VecDeque::new(),
         };
         core.producers.set_lossy_cut(core.config.lossy_cut);

@@ -107,6 +107,11 @@ impl Modes {
         !self.recorded.degraded && self.recorded.sid >= self.sid()
     }
 
+    /// No entry of these is under way or due.
+    pub fn is_settled(&self) -> bool {
+        self.pending.is_empty() && !self.is_granted()
+    }
+
     fn next_sid(&self) -> u64 {
         self.sid().max(self.recorded.sid) + 1
     }

@@ -65,6 +65,12 @@ impl Core {
         }
     }
 
+    /// Whether Raft's configuration is what the placement asks for.
+    pub(super) fn follows_placement(&self) -> bool {
+        self.conf_generation <= self.config.placement_generation
+            && self.placement_steps().is_empty()
+    }
+
     /// A change was applied. The one by which Raft leaves a joint configuration carries nothing.
     pub(super) fn note_conf_generation(&mut self, change: &ConfChangeV2) {
         if let Ok(generation) = <[u8; 8]>::try_from(&change.context[..]) {

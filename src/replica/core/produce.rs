@@ -146,9 +146,13 @@ impl Core {
     }
 
     /// Forgets producers idle since before `before_ms`, by a logged entry (R24).
-    pub fn expire_producers(&mut self, now: Now, before_ms: i64) {
+    pub fn has_expired_producers(&self, before_ms: i64) -> bool {
         let due = self.producers.oldest_ms().is_some_and(|oldest| oldest < before_ms);
-        if due && self.admit().is_ok() {
+        due && self.admit().is_ok()
+    }
+
+    pub fn expire_producers(&mut self, now: Now, before_ms: i64) {
+        if self.has_expired_producers(before_ms) {
             self.propose_control(now, control::EXPIRE_PRODUCERS, before_ms);
             self.process(now);
         }
@@ -307,6 +311,10 @@ pub(super) fn bytes_of(entries: &[Entry]) -> u64 {
 }
 
 impl Waiters {
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty() && self.leader.is_empty() && self.deleted.is_empty()
+    }
+
     fn len(&self) -> usize {
         self.all.len() + self.leader.len() + self.deleted.len()
     }

@@ -33,6 +33,7 @@ impl Core {
             let ready = self.raw.ready();
             self.handle_ready(now, ready);
         }
+        self.pings = false;
     }
 
     fn handle_ready(&mut self, now: Now, mut ready: Ready) {
@@ -159,7 +160,7 @@ impl Core {
     /// A heartbeat that tells a caught-up learner nothing: it may be left out, but for one in
     /// [`LEARNER_HEARTBEATS`].
     fn is_idle_heartbeat(&self, message: &Message) -> bool {
-        if message.get_msg_type() != MessageType::MsgHeartbeat {
+        if self.pings || message.get_msg_type() != MessageType::MsgHeartbeat {
             return false;
         }
         let to = ReplicaId(message.to);

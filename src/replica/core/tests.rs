@@ -289,7 +289,7 @@ impl Cluster {
 }
 
 /// A batch of `records`, of producer 7 if it has a sequence.
-fn sample(records: i32, sequence: Option<i32>) -> Bytes {
+pub(crate) fn sample(records: i32, sequence: Option<i32>) -> Bytes {
     sized(records, sequence, 0)
 }
 

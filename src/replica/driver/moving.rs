@@ -55,6 +55,7 @@ impl Replicas {
         if let Some(recovered) = self.recovered.get_mut(&at) {
             recovered.state.promised = recovered.state.promised.max(epoch);
         }
+        self.host.wake(at);
         let known_until_ms = self.host.core(at).and_then(|core| core.known_until_ms(now));
         let last = self.host.remove(at);
         if let Some(slot) = self.slots.remove(&at) {

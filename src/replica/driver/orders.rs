@@ -237,9 +237,7 @@ impl<N: Network> Driver<N> {
             Order::Lease(valid, left) => self.replicas.host.lease_but(now, valid, left),
             Order::StepDown => self.replicas.host.step_down(now),
             Order::Statuses(reply) => {
-                let statuses =
-                    self.replicas.host.cores().map(|core| Status::of(core, now)).collect();
-                let _ = reply.send(statuses);
+                let _ = reply.send(self.replicas.host.statuses(now));
             }
             Order::OnDisk(reply) => {
                 let _ = reply.send(self.replicas.on_disk());

@@ -259,8 +259,15 @@ impl Replicas {
 
     /// Takes in a peer's frame.
     pub fn receive(&mut self, now: Now, from: NodeId, frame: Frame) -> Result<Heard, wire::Error> {
-        let wire::Envelope { groups, leads, .. } = wire::Envelope::from_header(frame.header)?;
+        let envelope = wire::Envelope::from_header(frame.header)?;
+        let wire::Envelope { groups, leads, beat, answer, .. } = envelope;
         let dropped = self.host.handle_groups(now, from, groups, frame.payloads.into())?;
+        if let Some(beat) = beat {
+            self.host.handle_beat(now, from, &beat)?;
+        }
+        if let Some(answer) = answer {
+            self.host.handle_answer(from, &answer)?;
+        }
         Ok(Heard { leads, dropped })
     }
 
@@ -307,9 +314,8 @@ impl Replicas {
     /// Ends the round, and publishes what it changed.
     pub fn end_round(&mut self, now: Now) -> Outcome {
         let round = self.host.take_round(now);
-        let Round {
-            control, appends, leads, writes, reads, ranges, asks, answers, progress, ..
-        } = round;
+        let Round { control, appends, leads, writes, reads, ranges, .. } = round;
+        let Round { beats, beat_answers, asks, answers, progress, .. } = round;
         let mut outcome = Outcome { leads, answers, ranges, asks, ..Outcome::default() };
         for append in appends {
             let header = wire::Envelope::of(vec![append.group], Vec::new()).to_header();
@@ -326,6 +332,12 @@ impl Replicas {
                 outcome.control.push((to, Frame::of_header(header)));
                 groups = rest;
             }
+        }
+        let beats = beats.into_iter().map(|(to, beat)| (to, wire::Envelope::of_beat(beat)));
+        let answered = beat_answers.into_iter();
+        let beats = beats.chain(answered.map(|(to, of)| (to, wire::Envelope::of_answer(of))));
+        for (to, envelope) in beats {
+            outcome.control.push((to, Frame::of_header(envelope.to_header())));
         }
         for (at, persist) in writes {
             if let (Some(slot), Some(core)) = (self.slots.get_mut(&at), self.host.core(at)) {

@@ -4,7 +4,10 @@
 //! carries it out. Messages of all groups to one node leave together at the end of the round, so
 //! that heartbeats cost a frame per peer and tick, not one per group.
 
+pub mod quiesce;
 mod round;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -12,6 +15,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use bytes::Bytes;
 use raft::eraftpb::{Message, MessageType};
 
+use self::quiesce::Quiescence;
 pub use self::round::{Answers, Append, MemberStatus, Round, Status};
 use super::core::config::{AckPolicy, Member};
 use super::core::effect::{Effect, Outgoing, Ticket};
@@ -27,6 +31,11 @@ use crate::model::{
 /// The replicas of one node.
 pub struct Host {
     cores: BTreeMap<TopicPartition, Core>,
+    /// Those that are ticked.
+    awake: BTreeSet<TopicPartition>,
+    quiescence: Quiescence,
+    /// For how long a leader must have had nothing to do to fall quiet; less in the simulator.
+    pub idle_ticks: u64,
     /// Those whose effects were not taken yet.
     touched: BTreeSet<TopicPartition>,
     lease_valid: bool,
@@ -53,6 +62,9 @@ impl Host {
     pub fn new() -> Self {
         Self {
             cores: BTreeMap::new(),
+            awake: BTreeSet::new(),
+            quiescence: Quiescence::default(),
+            idle_ticks: quiesce::IDLE_TICKS,
             touched: BTreeSet::new(),
             lease_valid: false,
             left: BTreeMap::new(),
@@ -71,11 +83,13 @@ impl Host {
         core.handle_lease(now, self.lease_valid && !is_left(&core, &self.left));
         let before = self.cores.insert(at, core);
         assert!(before.is_none(), "{at} has a replica here already");
+        self.awake.insert(at);
         self.touched.insert(at);
     }
 
     /// Lets a replica go; whoever waited for it is told that it does not lead.
     pub fn remove(&mut self, at: TopicPartition) -> Round {
+        self.forget_quiet(at);
         self.touched.remove(&at);
         let mut last = Round::default();
         if let Some(mut core) = self.cores.remove(&at) {
@@ -112,12 +126,14 @@ impl Host {
 
     pub fn tick(&mut self, now: Now) {
         self.ticks += 1;
-        for (at, core) in &mut self.cores {
+        for at in &self.awake {
+            let Some(core) = self.cores.get_mut(at) else { continue };
             core.handle_tick(now);
             if core.has_effects() {
                 self.touched.insert(*at);
             }
         }
+        self.tick_quiescence(now);
     }
 
     /// A frame's group messages, as `from` sent them. Those for groups that are not here, of
@@ -140,12 +156,18 @@ impl Host {
 
     fn handle_received(&mut self, now: Now, from: NodeId, received: wire::Received) -> bool {
         let at = received.group.partition;
-        let Some(core) = self.cores.get_mut(&at) else { return false };
+        let Some(core) = self.cores.get(&at) else { return false };
         let config = core.config();
         let holds = core.node_of(received.from) == Some(from);
         if config.group != received.group || config.me != received.to || !holds {
             return false;
         }
+        let is_late = |message: &Message| core.is_late_answer(message);
+        if self.is_quiet(at) && received.raft.as_ref().is_some_and(is_late) {
+            return true;
+        }
+        self.wake(at);
+        let Some(core) = self.cores.get_mut(&at) else { return false };
         let mut moved = false;
         if let Some(message) = received.raft {
             moved |= core.handle_message(now, received.from, message);
@@ -191,9 +213,9 @@ impl Host {
     }
 
     pub fn expire_producers(&mut self, now: Now, before_ms: i64) {
-        for (at, core) in &mut self.cores {
-            core.expire_producers(now, before_ms);
-            self.touched.insert(*at);
+        let due = self.cores.iter().filter(|(_, core)| core.has_expired_producers(before_ms));
+        for at in due.map(|(at, _)| *at).collect::<Vec<_>>() {
+            self.with(at, |core| core.expire_producers(now, before_ms));
         }
     }
 
@@ -260,13 +282,13 @@ impl Host {
     pub fn lease_but(&mut self, now: Now, valid: bool, left: BTreeMap<TopicPartition, HomeEpoch>) {
         self.lease_valid = valid;
         self.left = left;
-        for (at, core) in &mut self.cores {
-            let has = valid && !is_left(core, &self.left);
-            // Most grants change nothing, and an idle replica is not to be woken by them.
-            if core.has_lease() != has {
-                core.handle_lease(now, has);
-                self.touched.insert(*at);
-            }
+        let has = |core: &Core, left: &_| valid && !is_left(core, left);
+        // Most grants change nothing, and an idle replica is not to be woken by them.
+        let changed =
+            self.cores.iter().filter(|(_, core)| core.has_lease() != has(core, &self.left));
+        for (at, has) in changed.map(|(at, core)| (*at, has(core, &self.left))).collect::<Vec<_>>()
+        {
+            self.with(at, |core| core.handle_lease(now, has));
         }
     }
 
@@ -304,10 +326,20 @@ impl Host {
 
     /// Hands over whatever this node leads, before it goes.
     pub fn step_down(&mut self, now: Now) {
-        for (at, core) in &mut self.cores {
-            core.handle_step_down(now);
-            self.touched.insert(*at);
+        let led = self.cores.iter().filter(|(_, core)| core.is_leader());
+        for at in led.map(|(at, _)| *at).collect::<Vec<_>>() {
+            self.with(at, |core| core.handle_step_down(now));
         }
+    }
+
+    /// As an operator sees them.
+    pub fn statuses(&mut self, now: Now) -> Vec<Status> {
+        self.settle_quiet();
+        let of = |(at, core): (&TopicPartition, &Core)| Status {
+            is_quiet: self.is_quiet(*at),
+            ..Status::of(core, now)
+        };
+        self.cores.iter().map(of).collect()
     }
 
     pub fn leads_anything(&self) -> bool {
@@ -317,13 +349,15 @@ impl Host {
     /// Whether a group with a voter here is led from that node, which so owes us a heartbeat every
     /// round. `__meta` across the DCs has longer ones.
     pub fn follows(&self, node: NodeId) -> bool {
-        self.cores.values().any(|core| {
-            let config = core.config();
-            let leader = core.leader().and_then(|id| config.members.get(&id));
-            let votes = config.members.get(&config.me).is_some_and(|m| m.voter);
-            let every_round = u64::from(config.timing.heartbeat_ticks) <= HEARTBEAT_ROUND_TICKS;
-            votes && every_round && leader.is_some_and(|leader| leader.node == node)
-        })
+        let awake = || self.awake.iter().filter_map(|at| self.cores.get(at));
+        self.is_quiet_by(node)
+            || awake().any(|core| {
+                let config = core.config();
+                let leader = core.leader().and_then(|id| config.members.get(&id));
+                let votes = config.members.get(&config.me).is_some_and(|m| m.voter);
+                let every_round = u64::from(config.timing.heartbeat_ticks) <= HEARTBEAT_ROUND_TICKS;
+                votes && every_round && leader.is_some_and(|leader| leader.node == node)
+            })
     }
 
     /// Everything that this node leads, for a node that has just come.
@@ -352,10 +386,12 @@ impl Host {
                 round.control.entry(to).or_default().extend(heartbeats);
             }
         }
+        self.take_beats(now, &mut round);
         round
     }
 
     fn with(&mut self, at: TopicPartition, act: impl FnOnce(&mut Core)) -> bool {
+        self.wake(at);
         let Some(core) = self.cores.get_mut(&at) else { return false };
         act(core);
         self.touched.insert(at);

@@ -23,6 +23,9 @@ pub struct Round {
     /// Taken back by the host, which lets them leave together.
     pub(super) heartbeats: BTreeMap<NodeId, Vec<wire::Group>>,
     pub appends: Vec<Append>,
+    /// Of the quiet leaders here, each to leave as a frame; and answers to those of other nodes.
+    pub beats: Vec<(NodeId, wire::beat::Beat)>,
+    pub beat_answers: Vec<(NodeId, wire::beat::Answer)>,
     /// For every node.
     pub leads: Vec<wire::Lead>,
     pub writes: Vec<(TopicPartition, Box<Persist>)>,
@@ -87,6 +90,8 @@ pub struct Status {
     pub staleness: Option<Duration>,
     /// The leader's Unix time up to which this replica has all that was acknowledged.
     pub known_until_ms: Option<i64>,
+    /// It is not ticked: nobody uses it, and beats of its leader's node stand for its heartbeats.
+    pub is_quiet: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -130,6 +135,7 @@ impl Status {
             at_stake: core.at_stake(),
             staleness: core.staleness(now.mono),
             known_until_ms: core.known_until_ms(now),
+            is_quiet: false,
         }
     }
 }
