@@ -3,7 +3,7 @@
 import re
 import tomllib
 
-from . import cli, kafka, wait
+from . import cli, wait
 
 
 def _end(dump):
@@ -18,9 +18,15 @@ def wait_same(nodes_of, topic, partitions, seconds=120, without=()):
     HW reaches learners a moment after the leader, and the disk a second after that, so equality is waited for.
     """
     nodes = [number for number in nodes_of.numbers() if number not in without]
-    bootstrap = ",".join(nodes_of.kafka(number) for number in nodes)
     for partition in range(partitions):
-        end = kafka.end_offset(bootstrap, topic, partition)
+
+        def watermark(partition=partition):
+            # Not by a client: one with a group makes `__consumer_offsets`.
+            told = nodes_of.cli(nodes[0]).partition(topic, partition)
+            is_led = told["leader"] is not None and told["told_by"] == told["leader"]
+            return is_led and told["high_watermark"] is not None and (told["high_watermark"],)
+
+        (end,) = wait.until(f"a leader of {topic}-{partition}", watermark, errors=(cli.Failed,))
 
         def different(partition=partition, end=end):
             dumps = {node: nodes_of.dump(node, topic, partition) for node in nodes}
@@ -35,7 +41,8 @@ def wait_same(nodes_of, topic, partitions, seconds=120, without=()):
 def segments(nodes_of, node, topic):
     """The segment files of the topic's only partition on a node, oldest first."""
     for directory in (nodes_of.data_dir(node) / "partitions").iterdir():
-        named = tomllib.loads((directory / "partition.toml").read_text())
-        if named["topic"] == topic:
+        named = directory / "partition.toml"
+        # Another one may be in the making.
+        if named.exists() and tomllib.loads(named.read_text())["topic"] == topic:
             return sorted(directory.glob("*.log"))
     raise AssertionError(f"node {node} has nothing of {topic}")
