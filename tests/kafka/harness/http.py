@@ -35,8 +35,13 @@ def text(address, path, seconds=10):
 
 def samples(address, name, **labels):
     """`(labels, value)` of each sample of a metric whose labels contain the given ones."""
+    return samples_in(text(address, "/metrics"), name, **labels)
+
+
+def samples_in(scrape, name, **labels):
+    """The same, of what was scraped at one moment."""
     found = []
-    for line in text(address, "/metrics").splitlines():
+    for line in scrape.splitlines():
         match = _SAMPLE.match(line)
         if match and match["name"] == name:
             have = dict(_LABEL.findall(match["labels"] or ""))
