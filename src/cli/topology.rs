@@ -44,7 +44,7 @@ pub struct Apply {
 pub struct PlanArgs {
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The admin address of any node: what changes there is planned too, with measured round trips
+    /// The admin address of any node: what changes there is planned too, with the round trips that its datacenter measures
     #[arg(long, value_name = "HOST:PORT")]
     admin: Option<String>,
     /// Print JSON instead of text

@@ -1,5 +1,6 @@
 """`isobar dev`: ready soon, ended in order, what was written still there, cheap when idle."""
 
+import json
 import re
 import signal
 import time
@@ -7,7 +8,7 @@ import time
 import pytest
 
 from conftest import LONG
-from harness import batch, http, kafka, topology, wait, wire
+from harness import batch, cli, http, kafka, topology, wait, wire
 from harness.dev import NODES, Dev
 from harness.process import BIN, Process
 
@@ -48,24 +49,65 @@ def test_what_was_written_survives_an_ordered_end_and_a_kill(own_dev, topic):
     assert kafka.read(dev.bootstrap(), topic) == [(0, b"one"), (1, b"two")]
 
 
-def test_a_topology_of_ones_own(tmp_path, topic):
-    """`--topology FILE`: its nodes, its policies, and its WAN between them."""
+@pytest.fixture
+def of_file(tmp_path):
+    """Starts `isobar dev` on a file of one node a datacenter, whose every topic is sync."""
     nodes = topology.nodes({"fra": 1, "iad": 1, "sin": 1})
     file = topology.write(tmp_path, nodes, ['replication = "sync"'], rtt="60ms")
     process = Process([BIN, "dev", "--topology", file, "--data-dir", tmp_path / "dev"], tmp_path / "dev.log")
     try:
         ready = lambda: all(http.status(node.admin, "/readyz") == 200 for node in nodes.values())
         wait.until(lambda: f"ready:\n{process.tail()}", ready, 60)
-        kafka.create_topic(nodes[1].kafka, topic)
-        leader, _ = kafka.leader(nodes[1].kafka, topic)
-        with wire.Connection(nodes[leader].kafka) as connection:
-            wait.until("a first ack", lambda: wire.produce(connection, topic, 0, batch.encode([b"x"]))[0] == wire.NONE)
-            began = time.monotonic()
-            assert wire.produce(connection, topic, 0, batch.encode([b"y"]))[0] == wire.NONE
-            assert time.monotonic() - began >= 0.06, "the file's policy waits for the file's WAN"
+        yield nodes, file
         assert process.shut_down(signal.SIGINT) == 0
     finally:
         process.kill9()
+
+
+def ack_ms(nodes, topic):
+    """The quickest of some acks=all produces, one at a time."""
+    leader, _ = kafka.leader(nodes[1].kafka, topic)
+    took = []
+    with wire.Connection(nodes[leader].kafka) as connection:
+        send = lambda: wire.produce(connection, topic, 0, batch.encode([b"x"]))[0]
+        wait.until("a first ack", lambda: send() == wire.NONE)
+        for _ in range(5):
+            began = time.monotonic()
+            assert send() == wire.NONE
+            took.append((time.monotonic() - began) * 1000)
+    return min(took)
+
+
+def test_a_topology_of_ones_own(of_file, topic):
+    """`--topology FILE`: its nodes, its policies, and its WAN between them."""
+    nodes, _ = of_file
+    kafka.create_topic(nodes[1].kafka, topic)
+    assert ack_ms(nodes, topic) >= 60, "the file's policy waits for the file's WAN"
+
+
+def test_what_a_plan_says_an_ack_costs_is_what_it_costs(of_file, topic):
+    """From the file, and with `--admin` from measured round trips (G1)."""
+    nodes, file = of_file
+    # Which measures the ways out of the home.
+    admin = cli.Admin(nodes[1].admin)
+    kafka.create_topic(nodes[1].kafka, topic)
+
+    def added(plan):
+        (ack,) = next(policy for policy in plan["policies"] if policy["name"] == "default")["acks"]
+        return ack["added_ms"]
+
+    assert added(json.loads(cli.run("plan", file, "--json").stdout)) == 60
+    assert admin.json("plan", file)["warnings"] == []
+    # Far from what the file says, on every way out of the home.
+    for other in ("iad", "sin"):
+        admin.link_set("fra", other, rtt="200ms")
+    plan = wait.until("the new round trip", lambda: (p := admin.json("plan", file)) and added(p) > 190 and p, 60)
+    told, took = added(plan), ack_ms(nodes, topic)
+    assert told <= 220 and took == pytest.approx(told, rel=0.1), (told, took)
+    warned = [w for w in plan["warnings"] if re.search(r"link fra–(iad|sin): measured \d+ ms, declared 60 ms", w)]
+    assert len(warned) == 2, plan["warnings"]
+    # By the file alone it costs what the file says.
+    assert added(json.loads(cli.run("plan", file, "--json").stdout)) == 60
 
 
 def test_fresh_empties_the_directory(own_dev, topic):

@@ -1,5 +1,7 @@
 """The topology file: every mistake named at once, and a plan before anything changes."""
 
+import json
+
 from harness import cli, topology
 
 
@@ -18,6 +20,50 @@ def test_a_good_file_is_good_and_can_be_planned(tmp_path):
     assert all(word in plan for word in ("fra", "iad", "sin", "default")), plan
 
 
+def test_a_plan_tells_placement_latency_traffic_and_what_each_failure_costs(tmp_path):
+    """And refuses what cannot be met (G1)."""
+    path = topology.write(tmp_path, topology.nodes({"fra": 3, "iad": 2, "sin": 1}), ['replication = "sync"', "sync_to = 2"])
+    broken(
+        path,
+        ('between = ["fra", "iad"]\nrtt = "1ms"', 'between = ["fra", "iad"]\nrtt = "90ms"\nbandwidth = "1Gbit"'),
+        ('between = ["fra", "sin"]\nrtt = "1ms"', 'between = ["fra", "sin"]\nrtt = "160ms"'),
+    )
+    policies = json.loads(cli.run("plan", path, "--json").stdout)["policies"]
+    (policy,) = [policy for policy in policies if policy["name"] == "default"]
+    assert policy["first_partition"] == {"home": "fra", "voters": [1, 2, 3], "learners": [4, 5, 6]}
+    # Of two datacenters, the slower one.
+    assert policy["acks"] == [{"home": "fra", "waits_for": ["iad", "sin"], "added_ms": 160}]
+    wan = {link["to"]: link for link in policy["wan"]}
+    assert {to: (link["from"], link["copies"]) for to, link in wan.items()} == {"iad": ("fra", 2), "sin": ("fra", 1)}
+    assert [wan[to]["bytes_a_day_per_byte_a_second"] for to in ("iad", "sin")] == [2 * 86_400, 86_400]
+    assert wan["iad"]["produce_bytes_per_second_max"] == 10**9 // 8 // 2
+    failures = {failure["of"]: failure for failure in policy["failures"]}
+    assert "failover" in failures["fra (home)"]["writes"] and failures["fra (home)"]["lost"].startswith("none")
+    (sin,) = [failure for of, failure in failures.items() if of.startswith("sin")]
+    assert sin["writes"].startswith("stop with a retriable error") and sin["lost"] == "none"
+    # There are two others, so a third cannot be waited for.
+    broken(path, ("sync_to = 2", "sync_to = 3"))
+    refused = cli.run("plan", path, check=False)
+    assert refused.returncode != 0 and "sync_to = 3 with 2 remote DC(s); expected at most 2" in refused.stderr
+
+
+def test_a_key_that_would_have_no_effect_is_named(tmp_path):
+    """With what it lacks (S13)."""
+    effects = {
+        ("sync_to = 1",): ("sync_to", 'replication = "sync" beside it'),
+        ('on_lag = "reject"',): ("on_lag", "max_lag"),
+        ('replication = "sync"', 'max_lag = "5s"'): ("max_lag", 'replication = "async"'),
+        ('sync_timeout = "3s"',): ("sync_timeout", "on_sync_loss"),
+    }
+    for policy, (key, remedy) in effects.items():
+        path = topology.write(tmp_path, topology.nodes({"fra": 1, "iad": 1, "sin": 1}), policy)
+        for args in (("topology", "check", path), ("start", "--topology", path, "--node", 1)):
+            done = cli.run(*args, check=False)
+            number = next(n for n, line in enumerate(path.read_text().splitlines(), 1) if line.startswith(key))
+            said = done.stdout + done.stderr
+            assert done.returncode != 0 and f"line {number}: error: policy.default.{key}: " in said and remedy in said, said
+
+
 def test_every_mistake_is_named_with_its_line_in_one_go(tmp_path):
     path = topology.write(tmp_path, topology.nodes({"fra": 3, "iad": 3, "sin": 3}))
     broken(
@@ -31,8 +77,9 @@ def test_every_mistake_is_named_with_its_line_in_one_go(tmp_path):
     done = cli.run("topology", "check", path, check=False)
     assert done.returncode != 0
     said = done.stdout + done.stderr
-    for mistake in ('name = "IAD"', 'rtt = "soon"', 'colour = "blue"'):
-        number = next(n for n, line in enumerate(lines, 1) if mistake in line)
+    for mistake in ("id = 1", 'name = "IAD"', 'rtt = "soon"', 'colour = "blue"'):
+        # Of the two nodes that have it, the second.
+        number = [n for n, line in enumerate(lines, 1) if mistake == line][-1]
         assert f":{number}" in said or f"line {number}" in said, f"line {number} ({mistake}) is not named:\n{said}"
     assert "colour" in said and "soon" in said
 
