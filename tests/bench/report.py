@@ -14,6 +14,7 @@ TARGETS = {
     "S71": ("one producer, acks=all", "records/s", (50_000,), False),
     "S72": ("three producers, acks=all", "records/s", (120_000,), False),
     "S73": ("one consumer, hot", "records/s", (80_000,), False),
+    "S73, cold": ("one consumer, cold", "records/s", (80_000,), False),
     "S74": ("three consumers in a group, hot", "records/s", (200_000,), False),
     "G4": ("sync throughput of async's at 100 ms RTT", "%", (90,), False),
 }

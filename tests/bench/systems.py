@@ -1,6 +1,8 @@
 """What is measured: three voters on this machine, as Isobar and as Apache Kafka."""
 
 import base64
+import contextlib
+import os
 import shutil
 import uuid
 from pathlib import Path
@@ -20,6 +22,16 @@ class System:
 
     def delete(self, topic):
         kafka.delete_topic(self.bootstrap, topic)
+
+    def cool(self):
+        """Takes the logs out of the page cache."""
+        os.sync()
+        for path in self.directory.rglob("*"):
+            # A segment may be deleted meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                if path.is_file():
+                    with path.open("rb") as file:
+                        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 class Isobar(System):
