@@ -63,6 +63,9 @@ class Lab:
     def bootstrap(self, dc=None):
         return ",".join(self.kafka(n) for n, of in NODES.items() if dc in (None, of))
 
+    def cli(self, node):
+        return cli.Admin(self.admin(node))
+
     def numbers(self):
         return list(NODES)
 
