@@ -145,12 +145,13 @@ impl Core {
         self.process(now);
     }
 
-    /// Forgets producers idle since before `before_ms`, by a logged entry (R24).
+    /// Whether [`Core::expire_producers`] would do anything.
     pub fn has_expired_producers(&self, before_ms: i64) -> bool {
         let due = self.producers.oldest_ms().is_some_and(|oldest| oldest < before_ms);
         due && self.admit().is_ok()
     }
 
+    /// Forgets producers idle since before `before_ms`, by a logged entry (R24).
     pub fn expire_producers(&mut self, now: Now, before_ms: i64) {
         if self.has_expired_producers(before_ms) {
             self.propose_control(now, control::EXPIRE_PRODUCERS, before_ms);

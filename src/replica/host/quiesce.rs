@@ -17,9 +17,13 @@
 //!
 //! `__meta` is never quiet.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+mod inward;
+mod outward;
 
+use std::collections::BTreeMap;
+
+use self::inward::{BEAT_SILENT_TICKS, Inward, Taken};
+use self::outward::Outward;
 use super::{HEARTBEAT_ROUND_TICKS, Host, Round};
 use crate::model::{LogIndex, NodeId, ReplicaId, Term, TopicPartition};
 use crate::replica::core::config::SILENT_TICKS;
@@ -35,19 +39,6 @@ const LOOK_TICKS: u64 = 7 * HEARTBEAT_ROUND_TICKS;
 
 /// Leaders that become quiet at one look: what a frame bears.
 const LOOK_MAX: usize = 2048;
-
-/// Ticks between two beats to a node that has no voters: as between two heartbeats of a learner.
-const FAR_BEAT_TICKS: u64 = 4 * HEARTBEAT_ROUND_TICKS;
-
-/// Ticks without a beat after which the voters that are quiet wake: two have been missed. They go on counting towards
-/// an election from the last one, so this must be less than the shortest election timeout.
-const BEAT_SILENT_TICKS: u64 = 2 * HEARTBEAT_ROUND_TICKS + 1;
-
-/// Ticks without an answer from a node with voters after which the leaders that are quiet wake.
-const ANSWER_SILENT_TICKS: u64 = 3 * HEARTBEAT_ROUND_TICKS + 1;
-
-/// Ticks for which a node is sent beats after some leader wanted to be quiet.
-const WANTED_TICKS: u64 = 10 * LOOK_TICKS;
 
 /// Beats after which a follower that is not where its leader says is told of: its entries may be on their way.
 const BEATS_UNTIL_TOLD: u32 = 2;
@@ -72,124 +63,6 @@ struct Quiet {
     since: u64,
     /// Whose beats stand for its leader; `None` if it leads itself.
     by: Option<NodeId>,
-}
-
-/// The quiet leaders here that have a replica on another node, and what was said of them.
-#[derive(Debug, Default)]
-struct Outward {
-    session: u64,
-    version: u64,
-    quiet: BTreeSet<TopicPartition>,
-    /// Since the last beat.
-    ends: BTreeSet<TopicPartition>,
-    begins: BTreeMap<TopicPartition, Still>,
-    /// The tick of the last answer in sync, in this session.
-    answered_at: Option<u64>,
-    wanted_at: u64,
-    /// It has a voter of one of them.
-    votes: bool,
-    beat_at: u64,
-}
-
-/// What another node says of quiet leaders there that have a replica here.
-#[derive(Debug, Default)]
-struct Inward {
-    session: u64,
-    version: u64,
-    set: BTreeMap<TopicPartition, Still>,
-    /// Those of the set that are ticked all the same, and at how many beats they were.
-    awake: BTreeMap<TopicPartition, u32>,
-    /// The last beat in sync: its tick, its moment here, and its sender's Unix time.
-    heard_at: u64,
-    here: Duration,
-    there_ms: i64,
-    is_silent: bool,
-    /// A voter of one of them is here.
-    votes: bool,
-}
-
-enum Taken {
-    /// It had been overtaken.
-    Old,
-    /// What it builds on is not known here.
-    Gap,
-    /// These are not in the set any more.
-    Here(Vec<TopicPartition>),
-}
-
-impl Outward {
-    fn begin(&mut self, still: Still) {
-        self.quiet.insert(still.group.partition);
-        self.begins.insert(still.group.partition, still);
-    }
-
-    fn end(&mut self, at: TopicPartition) {
-        if self.quiet.remove(&at) && self.begins.remove(&at).is_none() {
-            self.ends.insert(at);
-        }
-    }
-
-    fn answer_limit(&self) -> u64 {
-        if self.votes { ANSWER_SILENT_TICKS } else { SILENT_TICKS }
-    }
-
-    fn silent_for(&self, ticks: u64) -> Option<u64> {
-        self.answered_at.map(|at| ticks - at)
-    }
-
-    fn answers(&self, ticks: u64) -> bool {
-        self.silent_for(ticks).is_some_and(|silent| silent <= self.answer_limit())
-    }
-
-    fn is_due(&self, ticks: u64) -> bool {
-        let has_news = !self.ends.is_empty() || !self.begins.is_empty();
-        let every = if self.votes || has_news { HEARTBEAT_ROUND_TICKS } else { FAR_BEAT_TICKS };
-        let is_used = !self.quiet.is_empty() || has_news || ticks - self.wanted_at <= WANTED_TICKS;
-        is_used && ticks.is_multiple_of(every) && self.beat_at != ticks
-    }
-
-    fn beat(&mut self, ticks: u64, at_ms: i64) -> Beat {
-        let (ends, begins) = (std::mem::take(&mut self.ends), std::mem::take(&mut self.begins));
-        let before = self.version;
-        self.version += u64::from(!ends.is_empty() || !begins.is_empty());
-        self.beat_at = ticks;
-        Beat::new(self.session, (before, self.version), at_ms, ends, begins.into_values())
-    }
-}
-
-impl Inward {
-    fn take(&mut self, beat: &Beat) -> Result<Taken, wire::Error> {
-        let (ends, begins) = (beat.ends()?, beat.begins()?);
-        let is_known = beat.session == self.session;
-        // A sender whose clock went back at its restart is heard once the one before is silent.
-        let is_earlier = beat.session < self.session && !self.is_silent;
-        let is_twice = is_known && beat.from_version < self.version && beat.version <= self.version;
-        if is_earlier || is_twice {
-            return Ok(Taken::Old);
-        }
-        let mut left = Vec::new();
-        if beat.from_version == 0 {
-            left.extend(std::mem::take(&mut self.set).into_keys());
-            self.awake.clear();
-        } else if !is_known || beat.from_version != self.version {
-            return Ok(Taken::Gap);
-        }
-        (self.session, self.version) = (beat.session, beat.version);
-        for at in ends {
-            self.awake.remove(&at);
-            left.extend(self.set.remove(&at).map(|_| at));
-        }
-        for still in begins {
-            let at = still.group.partition;
-            left.extend(self.set.insert(at, still).map(|_| at));
-            self.awake.insert(at, 0);
-        }
-        Ok(Taken::Here(left))
-    }
-
-    fn beat_limit(&self) -> u64 {
-        if self.votes { BEAT_SILENT_TICKS } else { SILENT_TICKS }
-    }
 }
 
 impl Host {
@@ -310,10 +183,9 @@ impl Host {
         let quiet: Vec<TopicPartition> = outward.quiet.iter().copied().collect();
         quiet.into_iter().for_each(|at| self.wake(at));
         self.quiescence.sessions += 1;
-        let session = self.quiescence.sessions;
-        let outward = self.quiescence.outward.entry(node).or_default();
-        let Outward { wanted_at, votes, beat_at, .. } = *outward;
-        *outward = Outward { session, wanted_at, votes, beat_at, ..Outward::default() };
+        if let Some(outward) = self.quiescence.outward.get_mut(&node) {
+            outward.begin_session(self.quiescence.sessions);
+        }
     }
 
     pub(super) fn tick_quiescence(&mut self, now: Now) {
@@ -378,7 +250,7 @@ impl Host {
         for (_, member) in others() {
             let outward = self.quiescence.outward.entry(member.node).or_insert_with(|| {
                 self.quiescence.sessions += 1;
-                Outward { session: self.quiescence.sessions, ..Outward::default() }
+                Outward::new(self.quiescence.sessions)
             });
             outward.wanted_at = self.ticks;
             outward.votes |= member.voter;
