@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness import batch, kafka, wait, wire
+from harness import batch, dumps, kafka, wait, wire
 from harness.wire import NONE, OUT_OF_ORDER_SEQUENCE_NUMBER
 
 
@@ -66,22 +66,30 @@ def test_a_retry_is_known_to_the_next_leader(cluster, topic):
         assert wire.list_offset(connection, topic, 0, -1)[2] == 4
 
 
-def test_a_retry_is_known_after_every_node_was_killed(cluster, topic):
+@pytest.mark.parametrize("big_batches", [0, 8], ids=["from its batches", "from what a segment begins with"])
+def test_a_retry_is_known_after_every_node_was_killed(big_batches, cluster, topic):
     one = cluster({"fra": 3, "iad": 1, "sin": 1})
-    kafka.create_topic(one.bootstrap(), topic)
+    kafka.create_topic(one.bootstrap(), topic, segment_bytes=1 << 20)
     leads = lambda: wire.Connection(one.kafka(kafka.leader(one.kafka(4), topic)[0]))
     with leads() as connection:
         make = begin(connection)
         batches = [make(n * 2, b"a", b"b") for n in range(3)]
         assert [wire.produce(connection, topic, 0, data) for data in batches] == [(NONE, n * 2) for n in range(3)]
+        # Others go on, and a restart does not read as far back as these any more.
+        for n in range(big_batches):
+            assert wire.produce(connection, topic, 0, batch.encode([b"z" * (400 << 10)])) == (NONE, 6 + n)
+    begun = lambda: [len(dumps.segments(one, node, topic)) for node in one.in_dc("fra")]
+    wait.until(lambda: f"segments begun: {begun()}", lambda: min(begun()) > big_batches // 3)
+    dumps.wait_same(one, topic, 1)
     one.kill9(*one.numbers())
     one.start()
     kafka.wait_led(one.bootstrap(), topic, 1)
+    end = 6 + big_batches
     with leads() as connection:
         assert wire.produce(connection, topic, 0, batches[-1]) == (NONE, 4)
         assert wire.produce(connection, topic, 0, make(8, b"too far"))[0] == OUT_OF_ORDER_SEQUENCE_NUMBER
-        assert wire.produce(connection, topic, 0, make(6, b"next")) == (NONE, 6)
-        assert wire.list_offset(connection, topic, 0, -1)[2] == 7
+        assert wire.produce(connection, topic, 0, make(6, b"next")) == (NONE, end)
+        assert wire.list_offset(connection, topic, 0, -1)[2] == end + 1
 
 
 def test_a_home_that_is_cut_off_from_meta_takes_new_producers(own_dev, topic):
