@@ -21,7 +21,7 @@ use crate::replica::{Acks, Role};
 
 const TICK: Duration = Duration::from_millis(50);
 
-const ELECTION_TICKS_MAX: u32 = 20;
+const ELECTION_TICKS_MIN: u32 = 10;
 
 /// Nodes 1 to 3 in `fra`, 4 to 6 in `iad`; each has a replica of every partition, with its own number.
 const NODES: u64 = 6;
@@ -74,8 +74,8 @@ fn core(me: u64, partition: i32) -> Core {
         recorded: Mode::default(),
         timing: Timing {
             heartbeat_ticks: 3,
-            election_ticks_min: 10,
-            election_ticks_max: ELECTION_TICKS_MAX,
+            election_ticks_min: ELECTION_TICKS_MIN,
+            election_ticks_max: 2 * ELECTION_TICKS_MIN,
         },
         append_bytes_max: APPEND_BYTES_MAX,
     };
