@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 
+use super::wire::metadata::NO_OPERATIONS;
+
 /// Longest client id that is kept, in bytes; the rest is cut. It goes into logs and, later, quota
 /// keys; Kafka's own tools stay below 100.
 pub const CLIENT_ID_BYTES_MAX: usize = 256;
@@ -36,6 +38,26 @@ pub enum Operation {
     DescribeConfigs,
     AlterConfigs,
     IdempotentWrite,
+    /// What brokers ask of each other in Kafka; nothing here asks for it.
+    ClusterAction,
+}
+
+impl Operation {
+    /// The bit of Kafka's `AclOperation` in a set of them.
+    const fn bit(self) -> i32 {
+        1 << match self {
+            Self::Read => 3,
+            Self::Write => 4,
+            Self::Create => 5,
+            Self::Delete => 6,
+            Self::Alter => 7,
+            Self::Describe => 8,
+            Self::ClusterAction => 9,
+            Self::DescribeConfigs => 10,
+            Self::AlterConfigs => 11,
+            Self::IdempotentWrite => 12,
+        }
+    }
 }
 
 /// What a request wants to do it to (Kafka's ACL resources).
@@ -45,6 +67,29 @@ pub enum Resource<'a> {
     Topic(&'a str),
     Group(&'a str),
     TransactionalId(&'a str),
+}
+
+impl Resource<'_> {
+    /// What can be done to one of its kind, as Kafka has it.
+    const fn operations(self) -> &'static [Operation] {
+        use Operation::*;
+        match self {
+            Self::Cluster => &[
+                Create,
+                Alter,
+                Describe,
+                ClusterAction,
+                DescribeConfigs,
+                AlterConfigs,
+                IdempotentWrite,
+            ],
+            Self::Topic(_) => {
+                &[Read, Write, Create, Delete, Alter, Describe, DescribeConfigs, AlterConfigs]
+            }
+            Self::Group(_) => &[Read, Delete, Describe],
+            Self::TransactionalId(_) => &[Write, Describe],
+        }
+    }
 }
 
 /// One connection's identity, and the client id of its latest request.
@@ -103,6 +148,15 @@ impl Session {
     /// asks already, so that ACLs will be one change here.
     pub fn authorize(&self, _operation: Operation, _resource: Resource<'_>) -> bool {
         true
+    }
+
+    /// What this session may do to it, as a set of Kafka's `AclOperation` codes (KIP-430), if the request asks.
+    pub fn authorized_operations(&self, asks: bool, resource: Resource<'_>) -> i32 {
+        if !asks {
+            return NO_OPERATIONS;
+        }
+        let may = resource.operations().iter().filter(|one| self.authorize(**one, resource));
+        may.fold(0, |all, one| all | one.bit())
     }
 
     /// How long the client should pause for having moved `bytes`: none until there are quotas.

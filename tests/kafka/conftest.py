@@ -101,6 +101,14 @@ def figure(request):
     return lambda text: request.node.user_properties.append(("figure", text))
 
 
+def pytest_collection_modifyitems(config, items):
+    """Leaves out what is for `.ci/long` alone."""
+    left_out = [item for item in items if item.get_closest_marker("long") and not LONG]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 def pytest_terminal_summary(terminalreporter):
     reports = itertools.chain.from_iterable(terminalreporter.stats.values())
     told = [text for report in reports if getattr(report, "when", "") == "call" for name, text in report.user_properties if name == "figure"]

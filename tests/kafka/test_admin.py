@@ -3,8 +3,9 @@
 import re
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (
+    AclOperation,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
@@ -191,6 +192,33 @@ def test_the_cluster_describes_itself(broker):
     }
     assert described.controller.id in brokers
     assert described.cluster_id == wire.metadata(broker.kafka(1))["cluster"]
+
+
+def test_a_client_may_ask_what_it_is_allowed_to_do(broker, topic):
+    """KIP-430. Nobody is authenticated here, so everybody may do all that can be done to such a thing."""
+    kafka.create_topic(broker.bootstrap(), topic)
+    admin = kafka.admin(broker.bootstrap())
+    everything = {one.name for one in AclOperation} - {"UNKNOWN", "ANY", "ALL"}
+    of_clusters = {"CREATE", "ALTER", "DESCRIBE", "CLUSTER_ACTION", "DESCRIBE_CONFIGS", "ALTER_CONFIGS", "IDEMPOTENT_WRITE"}
+
+    def asked(described):
+        return {one.name for one in described.authorized_operations or ()}
+
+    cluster, topics = admin.describe_cluster, admin.describe_topics
+    assert asked(cluster(include_authorized_operations=True).result(30)) == of_clusters
+    assert asked(topics(TopicCollection([topic]), include_authorized_operations=True)[topic].result(30)) == (
+        everything - {"CLUSTER_ACTION", "IDEMPOTENT_WRITE"}
+    )
+    assert asked(cluster().result(30)) == asked(topics(TopicCollection([topic]))[topic].result(30)) == set()
+
+
+def test_a_broker_tells_where_it_is(dev):
+    for node in (1, 9):
+        resource, admin = ConfigResource(ResourceType.BROKER, str(node)), kafka.admin(dev.kafka(node))
+        found = admin.describe_configs([resource])[resource].result(30)
+        assert found["advertised.listeners"].value == f"clients://{dev.kafka(node)}"
+        assert found["broker.rack"].value == dev.dc_of(node)
+        assert found["node.id"].value == found["broker.id"].value == str(node)
 
 
 def test_brokers_carry_their_datacenter_as_rack(dev):

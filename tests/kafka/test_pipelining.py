@@ -9,6 +9,8 @@ from harness import batch, kafka, wire
 
 ROUND_TRIP_SECONDS = 0.4
 REQUESTS = 5
+# Half a megabyte each: twice of what a partition takes before a majority has it.
+OUTRUNNING = 300
 
 
 def leader_of(dev, topic):
@@ -55,3 +57,15 @@ def test_a_fetch_that_waits_is_not_overtaken_and_holds_up_nobody_else(dev, topic
         assert len(batch.split(fetched()["records"])) == 1
         assert behind()["topics"][topic]["error"] == wire.NONE
         assert time.monotonic() - began < 10, "nobody waited for the fetch's time to be up"
+
+
+def test_a_producer_that_outruns_the_disks_waits_and_keeps_its_order(cluster, topic):
+    """librdkafka has any number of requests in flight. What comes behind a refused one would overtake it, and only an
+    idempotent producer would notice: nothing is refused because the disks are slower than the client."""
+    one, large = cluster({"fra": 3}), bytes(500_000)
+    kafka.create_topic(one.bootstrap(), topic)
+    sent = [b"%d " % number + large for number in range(OUTRUNNING)]
+    offsets = kafka.send(one.bootstrap(), topic, sent, enable_idempotence=False, retry_backoff_ms=1, retry_backoff_max_ms=1)
+    assert sorted(offsets) == list(range(OUTRUNNING))
+    order = [int(value.split(b" ", 1)[0]) for _, value in kafka.read(one.bootstrap(), topic)]
+    assert order == list(range(OUTRUNNING))

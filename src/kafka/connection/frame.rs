@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, BufReader};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Closed, IDLE_MAX, Room};
+use super::{Closed, IDLE_MAX, IN_FLIGHT_BYTES_MAX, Room};
 
 /// Kafka's `socket.request.max.bytes`.
 pub const FRAME_BYTES_MAX: usize = 100 << 20;
@@ -52,7 +52,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         idle: impl Fn() -> bool,
     ) -> Result<Incoming, Closed> {
         let length = self.length(idle).await?;
-        let mine = acquire(in_flight, length).await;
+        let mine = acquire(in_flight, length.min(IN_FLIGHT_BYTES_MAX)).await;
         let deadline = Instant::now() + FRAME_DEADLINE;
         let mut room = vec![mine];
         let frame = self.body(length, deadline, &mut room).await?;

@@ -5,6 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{Notify, oneshot};
 
 use super::*;
+use crate::replica::core::config::UNGATED_BYTES_MAX;
 
 /// A service whose requests are one byte of command and what it echoes. It notes in which order
 /// requests were begun.
@@ -249,6 +250,40 @@ async fn requests_in_flight_are_bounded_and_the_rest_wait_in_the_socket() {
         peer.service.go.notify_one();
         peer.expect(b"w1").await;
     }
+}
+
+/// A producer that sends more than the disks take must wait. Were it refused, what it has sent behind would overtake.
+#[tokio::test]
+async fn a_connection_has_half_of_what_a_partition_takes_and_a_larger_frame_comes_alone() {
+    const { assert!(2 * IN_FLIGHT_BYTES_MAX <= UNGATED_BYTES_MAX) };
+    let mut peer = connect(IN_FLIGHT_BYTES_MAX * 2);
+    let large = vec![b'w'; IN_FLIGHT_BYTES_MAX + 1];
+    let half = vec![b'w'; IN_FLIGHT_BYTES_MAX / 2];
+    peer.send(&large).await;
+    for _ in 0..3 {
+        peer.send(b"w").await;
+    }
+    peer.begun(1).await;
+    let stays_at = async |peer: &Peer, count| {
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(peer.service.begun.lock().unwrap().len(), count);
+    };
+    stays_at(&peer, 1).await;
+    peer.service.go.notify_one();
+    peer.expect(&large).await;
+    peer.begun(4).await;
+    // Three bytes are in flight: one half fits beside them, two do not.
+    peer.send(&half).await;
+    peer.begun(5).await;
+    peer.send(&half).await;
+    stays_at(&peer, 5).await;
+    for _ in 0..3 {
+        peer.service.go.notify_one();
+        peer.expect(b"w").await;
+    }
+    peer.begun(6).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -37,6 +37,10 @@ pub(super) fn handle(context: &Context, session: &Session, request: Request) -> 
         endpoint_type: BROKERS,
         cluster_id: image.cluster_id.as_deref().unwrap_or_default().to_owned(),
         controller_id: cluster::controller(context),
+        cluster_authorized_operations: session.authorized_operations(
+            request.include_cluster_authorized_operations,
+            Resource::Cluster,
+        ),
         brokers: brokers.collect(),
         ..Response::default()
     }

@@ -27,6 +27,7 @@ const BOOLEAN: i8 = 1;
 const STRING: i8 = 2;
 const INT: i8 = 3;
 const LONG: i8 = 5;
+const LIST: i8 = 7;
 
 pub(super) fn handle(context: &Context, session: &Session, request: Request) -> Response {
     let Request { resources, include_synonyms, include_documentation } = request;
@@ -149,12 +150,18 @@ fn suffix_configs(show: Show) -> Vec<DescribeConfigsResourceResult> {
 
 /// The few broker configs that clients and tools read; the topology file has the rest.
 fn broker(context: &Context) -> Vec<DescribeConfigsResourceResult> {
+    let image = context.metadata.image();
+    let listeners = image.nodes.get(&context.node).into_iter().flat_map(|node| &node.listeners);
+    let advertised: Vec<String> =
+        listeners.map(|one| format!("{}://{}:{}", one.name, one.host, one.port)).collect();
     let entries = [
+        ("advertised.listeners", advertised.join(","), LIST),
         ("auto.create.topics.enable", context.config.auto_create_topics.to_string(), BOOLEAN),
         ("broker.id", context.node.to_string(), INT),
         ("broker.rack", context.dc.to_string(), STRING),
         ("fetch.max.bytes", FETCH_BYTES_MAX.to_string(), INT),
         ("message.max.bytes", MESSAGE_BYTES_DEFAULT.to_string(), INT),
+        ("node.id", context.node.to_string(), INT),
         ("socket.request.max.bytes", FRAME_BYTES_MAX.to_string(), INT),
     ];
     let entries =

@@ -104,6 +104,8 @@ fn describe(
         topic_id: topic.id,
         is_internal: is_internal(&topic.name),
         partitions: partitions.collect(),
+        topic_authorized_operations: session
+            .authorized_operations(true, Resource::Topic(&topic.name)),
         ..Default::default()
     }
 }
@@ -124,6 +126,8 @@ fn describe_suffix(
         topic_id: topic.id,
         is_internal: true,
         partitions: partitions.collect(),
+        topic_authorized_operations: session
+            .authorized_operations(true, Resource::Topic(&topic.name)),
         ..Default::default()
     }
 }

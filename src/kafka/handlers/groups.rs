@@ -210,6 +210,8 @@ pub(super) async fn describe(
 ) -> describe_groups::Response {
     let mut groups = Vec::with_capacity(request.groups.len());
     for group_id in once_each(request.groups, String::clone) {
+        let asks = request.include_authorized_operations;
+        let operations = session.authorized_operations(asks, Resource::Group(&group_id));
         let described = match may(session, Operation::Describe, &group_id) {
             Ok(()) => {
                 let described = context.groups.describe(Id::from(group_id.as_str())).await;
@@ -217,7 +219,11 @@ pub(super) async fn describe(
             }
             Err(code) => Err(code),
         };
-        groups.push(described_group(version, group_id, described));
+        let mut group = described_group(version, group_id, described);
+        if !group.error_code.is_error() {
+            group.authorized_operations = operations;
+        }
+        groups.push(group);
     }
     describe_groups::Response { throttle_time_ms: session.throttle_time_ms(0), groups }
 }

@@ -55,12 +55,17 @@ pub(super) async fn handle(
             context.await_successors(found(), next_request).await;
         }
     }
-    let topics = match topics {
+    let mut topics: Vec<_> = match topics {
         None => all(context, session, &image),
         Some(topics) => once_each(topics, |topic| (topic.topic_id, topic.name.clone()))
             .map(|topic| named(context, session, &image, topic, &failed))
             .collect(),
     };
+    for topic in topics.iter_mut().filter(|topic| !topic.error_code.is_error()) {
+        let resource = Resource::Topic(topic.name.as_deref().unwrap_or_default());
+        let asks = request.include_topic_authorized_operations;
+        topic.topic_authorized_operations = session.authorized_operations(asks, resource);
+    }
     let brokers = cluster::brokers(context, session, &image);
     let brokers = brokers.iter().map(|broker| MetadataResponseBroker {
         node_id: broker.id(),
@@ -74,6 +79,10 @@ pub(super) async fn handle(
         cluster_id: image.cluster_id.as_ref().map(ToString::to_string),
         controller_id: cluster::controller(context),
         topics,
+        cluster_authorized_operations: session.authorized_operations(
+            request.include_cluster_authorized_operations,
+            Resource::Cluster,
+        ),
         ..Response::default()
     }
 }

@@ -11,7 +11,7 @@ use super::disk::{self, Done, Note};
 use super::replicas::{Outcome, Replicate, lead_frames};
 use super::{Driver, Internal, Network, Waiting};
 use crate::log::{self, Reader};
-use crate::model::{Term, TopicPartition};
+use crate::model::{LeaderEpoch, Term, TopicPartition};
 use crate::replica::core::Now;
 use crate::replica::core::effect::RangeWanted;
 use crate::replica::core::raft_log::Wanted;
@@ -24,8 +24,8 @@ impl<N: Network> Driver<N> {
         let now = self.now();
         let outcome = self.replicas.end_round(now);
         let Outcome { replication, control, leads, writes, reads, ranges, .. } = outcome;
-        let Outcome { answers, elections, asks, .. } = outcome;
-        self.counters.elections.fetch_add(elections, Relaxed);
+        let Outcome { answers, elected, asks, .. } = outcome;
+        self.count_elections(&elected);
         for Replicate { to, key, of_meta, frame } in replication {
             match of_meta {
                 true => self.network.metadata(to, key, frame),
@@ -51,6 +51,23 @@ impl<N: Network> Driver<N> {
         for ask in asks {
             // Full, or nobody asks `__meta` any more: the core asks again.
             let _ = self.asks.try_send(ask);
+        }
+    }
+
+    /// Counts them, and tells of leaders that were replaced: a line for all of a round, since a node that dies may have
+    /// led thousands.
+    fn count_elections(&self, elected: &[(TopicPartition, LeaderEpoch)]) {
+        if elected.is_empty() {
+            return;
+        }
+        self.counters.elections.fetch_add(elected.len() as u64, Relaxed);
+        let mut replaced =
+            elected.iter().filter_map(|&(at, epoch)| Some((at, epoch, self.leaders.of(at)?)));
+        if let Some((partition, epoch, Leader { node: was, epoch: was_epoch, .. })) =
+            replaced.next()
+        {
+            let (node, more) = (self.node, replaced.count());
+            tracing::info!(%node, %partition, epoch, %was, was_epoch, more, "elected leader");
         }
     }
 

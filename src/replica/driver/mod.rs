@@ -56,6 +56,12 @@ use crate::model::{LeaderEpoch, LogIndex, Offset, TopicPartition};
 /// Length of a tick. Everything that Raft counts is a number of these.
 pub const TICK: Duration = isobar_topology::TICK;
 
+/// A tick later than this is told: it is half of the silence after which a leader may be voted out.
+const LATE_TOLD: Duration = Duration::from_millis(250);
+
+/// Rounds may follow on each other for this long before timers get their turn.
+const TURN_EVERY: Duration = Duration::from_millis(5);
+
 /// Frames from peers that may wait for the loop. A peer's burst beyond it is dropped, and Raft
 /// sends again; at 64 KiB a frame this is 256 MiB.
 const FRAMES_MAX: usize = 4096;
@@ -308,23 +314,15 @@ impl<N: Network> Driver<N> {
         let mut requests = Vec::new();
         let mut internal = Vec::new();
         let mut frames = Vec::new();
+        let mut turned = Instant::now();
         loop {
+            // What is due by the clock comes first: drawn among inputs that are always there, a heartbeat could wait for many
+            // rounds. None of these starves the others: each round takes of all of them.
             // Cancel-safe: `recv_many` takes nothing until it returns, intervals keep their time.
             tokio::select! {
-                n = inputs.requests.recv_many(&mut requests, ROUND_INPUTS_MAX) => {
-                    if n == 0 { return; }
-                }
-                n = inputs.internal.recv_many(&mut internal, ROUND_INPUTS_MAX) => {
-                    if n == 0 { return; }
-                }
-                n = inputs.frames.recv_many(&mut frames, ROUND_INPUTS_MAX) => {
-                    if n == 0 { return; }
-                }
-                order = inputs.orders.recv() => match order {
-                    Some(order) => if self.obey(order).await { return },
-                    None => return,
-                },
-                _ = tick.tick() => {
+                biased;
+                due = tick.tick() => {
+                    self.note_late(due.elapsed());
                     let now = self.now();
                     self.replicas.host.tick(now);
                     let host = &self.replicas.host;
@@ -336,6 +334,19 @@ impl<N: Network> Driver<N> {
                 _ = retention.tick() => {
                     let now = self.now();
                     self.replicas.retain(now);
+                }
+                order = inputs.orders.recv() => match order {
+                    Some(order) => if self.obey(order).await { return },
+                    None => return,
+                },
+                n = inputs.internal.recv_many(&mut internal, ROUND_INPUTS_MAX) => {
+                    if n == 0 { return; }
+                }
+                n = inputs.frames.recv_many(&mut frames, ROUND_INPUTS_MAX) => {
+                    if n == 0 { return; }
+                }
+                n = inputs.requests.recv_many(&mut requests, ROUND_INPUTS_MAX) => {
+                    if n == 0 { return; }
                 }
             }
             // Whatever else is there joins the round.
@@ -358,6 +369,20 @@ impl<N: Network> Driver<N> {
             frames.drain(..).for_each(|input| self.take_frame(input));
             requests.drain(..).for_each(|request| self.take_request(request));
             self.end_round();
+            // The runtime looks at its clock between two polls of this future, and while there is always some input it
+            // would be polled for as long as tokio's budget lasts: dozens of rounds.
+            if turned.elapsed() >= TURN_EVERY {
+                tokio::task::yield_now().await;
+                turned = Instant::now();
+            }
+        }
+    }
+
+    /// Says that heartbeats leave late, which may be why another has led since.
+    fn note_late(&self, late: Duration) {
+        if late >= LATE_TOLD {
+            let (node, late_ms) = (self.node, late.as_millis());
+            tracing::warn!(%node, late_ms, "heartbeats are late: this machine is short of processors");
         }
     }
 

@@ -16,7 +16,7 @@ use super::restart;
 use super::slot::Slot;
 use super::spec::{Policy, Spec};
 use crate::log::{self, LogStart, Reader, ReplicaState, Space, Write};
-use crate::model::{HomeEpoch, TopicPartition, batch};
+use crate::model::{HomeEpoch, LeaderEpoch, TopicPartition, batch};
 use crate::replica::core::effect::{RangeWanted, Ticket};
 use crate::replica::core::mode::Ask;
 use crate::replica::core::raft_log::{ENTRY_OVERHEAD_BYTES, Wanted};
@@ -91,7 +91,7 @@ pub struct Outcome {
     pub asks: Vec<Ask>,
     pub answers: Answers,
     /// Elections that replicas here have won.
-    pub elections: u64,
+    pub elected: Vec<(TopicPartition, LeaderEpoch)>,
 }
 
 /// What a frame said beside its group messages, which have been handled.
@@ -346,7 +346,9 @@ impl Replicas {
         }
         for (at, progress) in progress {
             if let Some(slot) = self.slots.get(&at) {
-                outcome.elections += u64::from(slot.view.progress().is_won_by(progress));
+                if slot.view.progress().is_won_by(progress) {
+                    outcome.elected.push((at, progress.leader_epoch));
+                }
                 if let Some(core) = self.host.core(at) {
                     slot.view.set_watermark(core.watermark().0);
                 }
