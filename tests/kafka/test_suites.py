@@ -16,6 +16,7 @@ TRANSACTIONS = "transactions are not built"
 ACLS = "ACLs are not built"
 COMPACTION = "compaction is not built"
 PLACEMENT = "which node has which replica, and who leads, follows from the topology: nobody sets it by hand"
+OLD_RECORDS = "records in the formats before Kafka 0.11 are not served"
 AS_PRODUCED = "batches are stored as they were produced: compression.type is `producer`"
 
 FRANZ_GO = {
@@ -39,8 +40,9 @@ KAFKA_PYTHON = {
 
 LIBRDKAFKA = {
     "0011": COMPACTION,
+    "0052": OLD_RECORDS,
     "0077": COMPACTION,
-    "0092": "records in the formats before Kafka 0.11 are not served",
+    "0092": OLD_RECORDS,
     "0098": TRANSACTIONS,
     "0103": TRANSACTIONS,
     "0109": ACLS,
