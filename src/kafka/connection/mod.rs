@@ -41,8 +41,8 @@ use super::{Session, wire};
 pub const IN_FLIGHT_REQUESTS_MAX: usize = 256;
 
 /// Bytes of requests of one connection in flight; a larger frame comes alone. Half of what a partition takes beyond
-/// its gate (`UNGATED_BYTES_MAX`): a producer that outruns the disks is made to wait, and is never refused, which
-/// would reorder the records of one without idempotence. With a round trip of 250 ms it still moves 134 MB/s.
+/// its gate (`UNGATED_BYTES_MAX`): one that waits for acks=all and outruns the disks is made to wait; refused, it would
+/// reorder its records, where it has no idempotence. With a round trip of 250 ms it still moves 134 MB/s.
 pub const IN_FLIGHT_BYTES_MAX: usize = 32 << 20;
 
 /// Bytes of requests in flight over all connections of a node. A frame takes its share as its

@@ -382,7 +382,7 @@ impl<N: Network> Driver<N> {
     fn note_late(&self, late: Duration) {
         if late >= LATE_TOLD {
             let (node, late_ms) = (self.node, late.as_millis());
-            tracing::warn!(%node, late_ms, "heartbeats are late: this machine is short of processors");
+            tracing::warn!(%node, late_ms, "heartbeats are late: the process stood still, or is short of processors");
         }
     }
 
