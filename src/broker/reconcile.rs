@@ -159,7 +159,12 @@ impl Reconciler {
         let (at, replica) = (create.partition, local(&create));
         let fork = create.fork.clone().expect("an epoch after the first has a fork");
         let epoch = create.home_epoch;
-        let (sealed, suffix) = self.mover.begin_epoch(spec(topology, create), &fork).await?;
+        let begun = self.mover.begin_epoch(spec(topology, create), &fork).await;
+        if let Err(Refused::Log(log::Error::Promised { promised, .. })) = begun {
+            self.has_promised(at, promised);
+            return Ok(());
+        }
+        let (sealed, suffix) = begun?;
         self.asleep.remove(&at);
         self.replicas.insert(at, replica);
         if let Some(suffix) = suffix {
@@ -171,6 +176,18 @@ impl Reconciler {
         let last =
             Position { index: sealed.last.0, term: sealed.last.1, offset: sealed.next_offset };
         self.tell(image, (at, epoch), sealed.replica, Some(last)).await
+    }
+
+    /// Whoever carries a later move had its promise before the image came to this one: it begins that epoch, from
+    /// the log that it has told of, and none before.
+    fn has_promised(&mut self, at: TopicPartition, promised: HomeEpoch) {
+        tracing::info!(node = %self.node, partition = %at, %promised, "a sealed replica waits for its next home");
+        if let Some(asleep) = self.asleep.remove(&at) {
+            self.replicas.insert(at, asleep);
+        }
+        if let Some(replica) = self.replicas.get_mut(&at) {
+            replica.promised = promised;
+        }
     }
 
     /// Tells of what had been cut off before this process was there to tell, or while its replica was away

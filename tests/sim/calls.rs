@@ -116,6 +116,7 @@ impl World {
 
     /// An answer leaves.
     pub fn answer(&mut self, call: &Call, answer: Answered) {
+        crate::show::answer(self.now, call, &answer);
         if !self.is_lost(call.to, call.from) {
             let delay = self.meta_delay(call.to, call.from);
             self.after(delay, Event::Answer(call.id, Box::new(answer)));

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use isobar::log::{Manifest, Reader, Recovered, Sealed};
+use isobar::log::{self, Manifest, Reader, Recovered, Sealed};
 use isobar::metadata::moves::carrier::{SEAL_WAIT, Seal, When};
 use isobar::metadata::reconciler::{Action, Create, Local, LocalReplica, Members, reconcile};
 use isobar::model::{GroupId, HomeEpoch, LogIndex, Mode, NodeId, ReplicaId, TopicPartition};
@@ -203,8 +203,8 @@ impl World {
             Done::Promised(at, epoch, promised) => {
                 let Some(running) = &mut self.nodes[node].running else { return };
                 running.follows = false;
-                if let (Ok(()), Some(local)) = (&promised, running.local.get_mut(&at)) {
-                    local.promised = epoch;
+                if promised.is_ok() {
+                    running.has_promised(at, epoch);
                 }
                 self.followed_one(node, promised);
             }
@@ -251,15 +251,14 @@ impl World {
     /// Follows the image that a node has now.
     pub fn reconcile(&mut self, node: usize) {
         let image = self.meta.image(node).clone();
-        let disk = self.nodes[node].disk_id;
+        let (disk, is_current) = (self.nodes[node].disk_id, false);
         let Some(running) = &mut self.nodes[node].running else { return };
-        let local =
-            Local { node: node_id(node), disk, replicas: &running.local, is_current: false };
         if running.follows {
             // What is under way comes to its end first.
             running.changed = true;
             return;
         }
+        let local = Local { node: node_id(node), disk, replicas: &running.local, is_current };
         running.actions = reconcile(&image, &local).into();
         running.retries = false;
         self.go_on(node);
@@ -288,8 +287,7 @@ impl World {
                     let asleep = running.asleep.get(&create.partition);
                     match asleep.map(|asleep| asleep.home_epoch) {
                         Some(epoch) if epoch < create.home_epoch => self.begin_epoch(node, create),
-                        // The image is read from an older one on.
-                        Some(epoch) if epoch > create.home_epoch => {}
+                        Some(epoch) if epoch > create.home_epoch => {} // Read from an older image on.
                         _ => {
                             let spec = spec(&self.scenario, &create);
                             let at = create.partition;
@@ -343,8 +341,12 @@ impl World {
                 let (sealed, _) = mover.begin_epoch(spec, &fork).await?;
                 Ok(Box::new((sealed, mover.ledger(create.partition).await?)))
             };
-            let begun = begun.await.map_err(|error: Refused| error.to_string());
-            Done::Begun(create, begun)
+            match begun.await {
+                Err(Refused::Log(log::Error::Promised { promised, .. })) => {
+                    Done::Promised(create.partition, promised, Ok(()))
+                }
+                begun => Done::Begun(create, begun.map_err(|error| error.to_string())),
+            }
         });
     }
 

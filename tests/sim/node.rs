@@ -246,6 +246,15 @@ impl Running {
         Now { mono: Duration::from_micros(now - self.begun), wall_ms }
     }
 
+    /// As `broker::reconcile`.
+    pub fn has_promised(&mut self, at: TopicPartition, promised: HomeEpoch) {
+        let asleep = self.asleep.remove(&at).map(|asleep| (at, asleep));
+        self.local.extend(asleep);
+        if let Some(local) = self.local.get_mut(&at) {
+            local.promised = promised;
+        }
+    }
+
     /// `false` if the inbox is full: the frame is lost.
     pub fn take_frame(&mut self, from: usize, frame: Frame) -> bool {
         let room = self.inbox.frames.len() < FRAMES_MAX;

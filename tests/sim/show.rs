@@ -8,6 +8,7 @@ use isobar::model::batch::Header;
 use isobar::replica::wire::Envelope;
 use isobar_transport::Frame;
 
+use crate::calls::{Answer, Answered, Ask, Call};
 use crate::client::{Request, Response};
 use crate::scenario::Micros;
 
@@ -50,6 +51,21 @@ pub fn response(now: Micros, client: usize, attempt: u64, response: &Response) {
     if is_on() {
         eprintln!("{:.6} producer {client} hears of {attempt}: {response:?}", now as f64 / 1e6);
     }
+}
+
+pub fn answer(now: Micros, call: &Call, answer: &Answered) {
+    line(now, call.to, || {
+        let (p, to, epoch) = (call.at.partition, call.from + 1, call.epoch);
+        let asked = match &call.ask {
+            Ask::Hold { source, .. } => format!("hold what {source} has"),
+            asked => format!("{asked:?}"),
+        };
+        let answer = match answer {
+            Ok(Answer::Range(bytes)) => format!("{} bytes", bytes.len()),
+            answer => format!("{answer:?}"),
+        };
+        format!("p{p} answers n{to}, {epoch} {asked}: {answer}")
+    });
 }
 
 pub fn frame(now: Micros, from: usize, to: usize, frame: &Frame) {

@@ -31,7 +31,7 @@ pub struct Local<'a> {
 pub struct LocalReplica {
     pub id: ReplicaId,
     pub home_epoch: HomeEpoch,
-    /// What it has promised, as far as this reconciler has seen to it; of the home epoch that it is in
+    /// What it has promised, as far as this reconciler has heard; the home epoch that it is in
     /// otherwise.
     pub promised: HomeEpoch,
     pub placement_generation: u64,
@@ -147,7 +147,11 @@ pub fn reconcile(image: &Image, local: &Local<'_>) -> Vec<Action> {
                 continue;
             };
             match local.replicas.get(&at) {
-                Some(known) if known.id == id && known.home_epoch < placed.home_epoch => {
+                Some(known)
+                    if known.id == id
+                        && known.home_epoch < placed.home_epoch
+                        && known.promised <= placed.home_epoch =>
+                {
                     let create = create(image, topic, at, id, placed, &effective);
                     rest.push(Action::BeginEpoch(Box::new(create)));
                 }
@@ -157,6 +161,8 @@ pub fn reconcile(image: &Image, local: &Local<'_>) -> Vec<Action> {
                     let epoch = forced(placed).expect("it is compared above");
                     rest.push(Action::Seal { partition: at, epoch });
                 }
+                // It has promised an epoch after that already, and begins none before.
+                Some(known) if known.id == id && known.home_epoch < placed.home_epoch => {}
                 Some(known) if known.id == id => {
                     rest.extend(update(image, at, known, placed, &effective));
                 }

@@ -136,6 +136,35 @@ fn a_replica_whose_home_is_moved_by_force_promises_by_itself() {
     assert_eq!(actions, [Action::Seal { partition: at, epoch }]);
 }
 
+/// Whoever carries the later move asks replicas whose image is older.
+#[test]
+fn a_replica_that_has_promised_a_later_home_begins_none_before() {
+    let (mut world, at) = one_topic();
+    let mut replicas = Replicas::new();
+    settle(&world.image, 4, &mut replicas);
+    let epoch = |n| HomeEpoch::new(n).unwrap();
+    replicas.get_mut(&at).unwrap().promised = epoch(3);
+    let mut to = |home_epoch, promised: Option<u32>| {
+        let topic = world.image.topics.get_mut(&at.topic).unwrap();
+        let moved = Arc::make_mut(&mut Arc::make_mut(topic).partitions[0]);
+        moved.home_epoch = epoch(home_epoch);
+        moved.placement_generation += 1;
+        let mut moving = crate::metadata::fixture::moving("iad");
+        moved.phase = match promised {
+            None => crate::metadata::image::Phase::Active,
+            Some(promised) => {
+                (moving.aim.kind, moving.epoch) = (Kind::Failover, epoch(promised));
+                crate::metadata::image::Phase::Sealing(moving)
+            }
+        };
+        settle(&world.image, 4, &mut replicas)
+    };
+    assert_eq!(to(2, None), []);
+    assert_eq!(to(2, Some(3)), []);
+    assert_eq!(to(2, Some(4)), [Action::Seal { partition: at, epoch: epoch(4) }]);
+    assert!(matches!(&to(4, None)[..], [Action::BeginEpoch(_)]));
+}
+
 #[test]
 fn a_deleted_topic_goes_but_only_from_an_image_that_is_known_to_be_current() {
     let (mut world, at) = one_topic();

@@ -62,6 +62,9 @@ impl Replicas {
             let progress = slot.view.progress();
             slot.view.publish(Progress { role: Role::Learner, ..progress });
             self.sealed.insert(at, Arc::clone(&slot.view));
+        } else if !self.sealed.contains_key(&at) {
+            // It may be the only one that has what others are to fetch, and may not be opened before a later epoch.
+            self.open_sealed(at);
         }
         self.closed.remove(&at);
         Ok((LetGo { known_until_ms }, last))
@@ -72,7 +75,7 @@ impl Replicas {
         self.sealed.get(&at)
     }
 
-    /// A replica whose promise a restart has found: it shows what it showed, and takes no part.
+    /// A replica that is not open, and has promised: it shows what it showed, and takes no part.
     pub fn open_sealed(&mut self, at: TopicPartition) -> Option<Arc<View>> {
         let (recovered, reader) = (self.recovered.get(&at)?, self.readers.get(&at)?);
         let progress = Progress {
@@ -309,6 +312,25 @@ mod tests {
                 retention: log::Retention::default(),
             },
         }
+    }
+
+    /// It is of an older epoch than the image's, so it is not opened before it begins that one.
+    #[test]
+    fn a_replica_that_promises_before_it_was_opened_shows_what_it_has() {
+        let (now, at) = (Now { mono: Duration::ZERO, wall_ms: 0 }, partition(0));
+        let disk = SimDisk::new(1);
+        append_batches(&mut store_with(&disk, 400), 3, b"v");
+        let (store, recovered) = open(&disk);
+        let readers = recovered.into_iter().map(|r| (r, store.reader(at).unwrap()));
+        let logger = slog::Logger::root(slog::Discard, slog::o!());
+        let mut replicas = Replicas::new(node(), 1, logger, readers.collect());
+        replicas.seal(now, at, epoch(3)).unwrap();
+        let view = Arc::clone(replicas.sealed_view(at).unwrap());
+        assert!(!view.sealed_range(LogIndex(1), LogIndex(4)).unwrap().is_empty());
+        // The home of before is told of, too late.
+        replicas.seal(now, at, epoch(2)).unwrap();
+        assert!(matches!(replicas.resume(&spec(epoch(2))), Err(Refused::Sealed { .. })));
+        assert!(Arc::ptr_eq(replicas.sealed_view(at).unwrap(), &view));
     }
 
     /// The disk has begun an epoch, the loop has not heard of it, and the seal for the one after comes.

@@ -264,6 +264,9 @@ impl<N: Network> Driver<N> {
             Order::Seal(at, epoch, reply) => {
                 let sealed = self.replicas.seal(now, at, epoch);
                 self.count_damaged();
+                if let Some(view) = self.replicas.sealed_view(at) {
+                    self.views.write().expect("no panic while held").insert(at, view.clone());
+                }
                 let gone = sealed.map(|(gone, last)| {
                     self.answer(last.answers);
                     gone

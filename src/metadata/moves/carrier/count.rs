@@ -29,6 +29,13 @@ impl Carrier {
         (of.node, of.seal.last, &of.seal.epochs)
     }
 
+    /// Who has the cut; another one in each attempt, as one of them may be unable to give it.
+    pub(super) fn holder(&self, cut: Position) -> Option<NodeId> {
+        let all: Vec<_> = self.told.values().filter(|told| told.seal.last == cut).collect();
+        let turn = (self.attempt.0 as usize).checked_rem(all.len())?;
+        Some(all[turn].node)
+    }
+
     /// Who takes part in the choice of the cut: replicas that count, in datacenters that are sealed.
     fn counted(&self, found: &Found) -> impl Iterator<Item = &Told> {
         self.told.values().filter(|told| {

@@ -427,8 +427,7 @@ impl Carrier {
     /// F and who has it: what was chosen, or what these seals say. `None` if who has it is silent.
     fn cut(&self, found: &Found) -> Option<(NodeId, Chosen)> {
         if let Some(chosen) = &self.course.chosen {
-            let has = self.told.values().find(|told| told.seal.last == chosen.fork.at);
-            return Some((has?.node, chosen.clone()));
+            return Some((self.holder(chosen.fork.at)?, chosen.clone()));
         }
         let (source, last, epochs) = self.longest(found);
         let skipped = epochs.len().saturating_sub(FORK_TERMS_MAX);

@@ -1,6 +1,7 @@
 //! Moves, step by step, on a cluster without a log.
 
 mod carrier;
+mod chosen;
 mod owed;
 mod verdict;
 
