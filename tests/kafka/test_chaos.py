@@ -16,7 +16,7 @@ from harness.disk_nemesis import DiskNemesis
 from harness.load import Load, read_back
 from harness.nemesis import DCS, Nemesis
 
-SECONDS = 600 if LONG else 60
+SECONDS = 600 if LONG else 90
 PARTITIONS = 2
 
 
