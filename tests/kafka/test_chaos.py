@@ -24,6 +24,7 @@ def lost(sends, reads):
     """Acknowledged and not where it was acknowledged, by partition."""
     there = {(read.partition, read.offset): read.value for read in reads if read.place == DCS[0]}
     found = {}
+    assert all(send.offset is not None for send in sends), "only idempotent producers know of none"
     for send in sends:
         if send.outcome == history.OK and there.get((send.partition, send.offset)) != send.value:
             found.setdefault(send.partition, []).append(send)

@@ -28,12 +28,17 @@ def test_an_unknown_outcome_may_be_there_or_not():
     assert anomalies(sends, READS + [Read(place, 0, 5, "v5") for place in ("fra", "iad")]) == []
 
 
+def test_what_is_acknowledged_without_an_offset_may_stand_anywhere():
+    assert anomalies(changed(SENDS, 1, offset=None), READS) == []
+
+
 @pytest.mark.parametrize(
     ("kind", "sends", "reads"),
     [
         ("lost-write", SENDS, READS[:4] + READS[5:9]),
         ("lost-write", SENDS, [read for read in READS if read.place == "fra"]),
         ("lost-write", SENDS, changed(READS, 2, value="v9")),
+        ("lost-write", changed(SENDS, 2, offset=None), changed(READS, 2, value="v9")),
         ("phantom", SENDS, changed(READS, 2, value="v9")),
         ("misplaced", changed(SENDS, 1, partition=1), READS),
         ("G1a", changed(SENDS, 4, outcome=FAIL), READS),

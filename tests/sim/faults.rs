@@ -11,6 +11,9 @@ use crate::scenario::{DCS, MILLI, Micros, NODES, NODES_PER_DC, RESERVES, SECOND}
 use crate::show;
 use crate::world::World;
 
+/// A path that is silent for so long loses its connections.
+const BREAKS: Micros = 8 * SECOND;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     PowerCut,
@@ -101,7 +104,11 @@ impl World {
             }
             Kind::Pause => {
                 let node = self.victim();
-                self.nodes[node].paused_until = self.now + self.span(5 * SECOND);
+                let until = self.now + self.span(5 * SECOND);
+                self.nodes[node].paused_until = until;
+                if let Some(quic) = &mut self.quic {
+                    quic.pause(node, until);
+                }
                 "pauses"
             }
             Kind::CutDc => {
@@ -116,6 +123,9 @@ impl World {
                 let (from, to) = (self.rng.gen_range(0..NODES), self.rng.gen_range(0..NODES));
                 if from != to {
                     self.network.reconnect(from, to);
+                    if let Some(quic) = &mut self.quic {
+                        quic.silence(from, to, self.now + BREAKS);
+                    }
                     self.touch_link((from, to));
                     self.after(MILLI, Event::Lost { at: from, peer: to });
                     self.after(2 * MILLI, Event::Up { at: from, peer: to });
@@ -218,6 +228,9 @@ impl World {
     pub fn cut_for(&mut self, pairs: Vec<(usize, usize)>, until: Micros) {
         for (from, to) in &pairs {
             self.network.cut(self.now, *from, *to);
+            if let Some(quic) = &mut self.quic {
+                quic.set_cut(*from, *to, true);
+            }
             self.touch_link((*from, *to));
         }
         self.after(until, Event::Undo(Undo::Cuts(pairs)));
@@ -293,6 +306,9 @@ impl World {
     }
 
     fn mend(&mut self, (from, to): (usize, usize)) {
+        if let Some(quic) = &mut self.quic {
+            quic.set_cut(from, to, false);
+        }
         let (arrivals, lost) = self.network.heal(self.now, (from, to), &mut self.rng);
         self.will_arrive(arrivals);
         self.touch_link((from, to));
@@ -346,6 +362,9 @@ impl World {
             }
         }
         drop(running);
+        if let Some(quic) = &mut self.quic {
+            quic.stop(node);
+        }
         if power {
             disk.crash();
         } else {
@@ -373,7 +392,11 @@ impl World {
                 self.mend((from, to));
             }
             self.set_lease(from, true);
-            self.nodes[from].paused_until = self.nodes[from].paused_until.min(self.now);
+            let until = self.nodes[from].paused_until.min(self.now);
+            self.nodes[from].paused_until = until;
+            if let Some(quic) = &mut self.quic {
+                quic.pause(from, until);
+            }
             self.nodes[from].slow_until = 0;
             self.make_room(from);
             self.after(SECOND, Event::Start(from));

@@ -15,6 +15,8 @@
 //! A run has a phase of faults and one of healing, after which everything must converge. In most of them
 //! operators move homes, and `__meta` changes its leader meanwhile. In some sync topics degrade, or disks are full.
 //!
+//! One of thirty-two carries its frames over real QUIC (`ISOBAR_SIM_QUIC=1`: all).
+//!
 //! Deliberately missing: how `__meta` agrees on its order, which is given here (its Raft group is the
 //! same core that the partitions have), coordinators, bit rot and
 //! `flush = "os"`.
@@ -41,6 +43,7 @@ mod node;
 mod operator;
 mod oracle;
 mod progress;
+mod quic;
 mod ranges;
 mod rounds;
 mod scenario;
@@ -70,10 +73,12 @@ const FAILURES_MAX: usize = 3;
 
 /// As many of the fixed seeds were found before idle groups fell quiet, and none does in those.
 pub const BEFORE_QUIET: usize = 46;
+/// And before any ran QUIC.
+pub const BEFORE_QUIC: usize = 47;
 
 /// Always run. The first ones are any (3 found entries shown before they had replaced others on the
 /// disk); then come those that once failed, with what they found.
-pub const FIXED: [u64; 47] = [
+pub const FIXED: [u64; 48] = [
     1,
     2,
     3,
@@ -145,6 +150,8 @@ pub const FIXED: [u64; 47] = [
     1186235458392162362,
     // Nobody could read the cut where it was: its replica had promised a later home than the one it was to begin.
     1184080004737138781,
+    // Over QUIC.
+    1184080004737138983,
 ];
 
 /// What moves of homes come to over the fixed seeds, at least: a simulator in which none ends shows
@@ -178,6 +185,8 @@ struct Totals {
     ended: u64,
     /// Of the fixed seeds alone.
     fixed_moves: BTreeMap<&'static str, u64>,
+    /// Seeds whose frames went over QUIC.
+    quic: u64,
     busy: Duration,
     slowest: (Duration, u64),
     failures: Vec<(u64, String)>,
@@ -232,7 +241,11 @@ fn main() -> ExitCode {
         if !few.is_empty() {
             totals.failures.push((0, format!("all fixed seeds move too little: {few:?}")));
         }
+        if totals.quic == 0 {
+            totals.failures.push((0, "no seed ran over QUIC".to_owned()));
+        }
     }
+    quic::clean();
     tell(totals)
 }
 
@@ -277,6 +290,8 @@ fn try_seed(seed: u64, is_fixed: bool, twice: bool, totals: &Mutex<Totals>) {
                 }
             }
             totals.report.quiet += report.quiet;
+            totals.quic += u64::from(report.quic > 0);
+            totals.report.quic += report.quic;
             for (fault, count) in report.faults {
                 *totals.report.faults.entry(fault).or_default() += count;
             }
@@ -303,7 +318,7 @@ fn run(seed: u64) -> Result<Report, String> {
 }
 
 fn tell(totals: Totals) -> ExitCode {
-    let Totals { seeds, twice, report, busy, slowest, failures, began, ended, fixed_moves } =
+    let Totals { seeds, twice, quic, report, busy, slowest, failures, began, ended, fixed_moves } =
         totals;
     let simulated = report.simulated as f64 / 1e6;
     let rate = simulated / busy.as_secs_f64().max(1e-9);
@@ -314,6 +329,7 @@ fn tell(totals: Totals) -> ExitCode {
         "{} events, {} batches acknowledged, {} terms led, {} replicas quiet at a second",
         report.events, report.acked, report.terms, report.quiet
     );
+    println!("{quic} seeds over QUIC, {} frames", report.quic);
     println!(
         "slowest: seed {} in {:.1} s; most events at once {}",
         slowest.1,

@@ -15,6 +15,7 @@ use crate::invariants::{Violation, fence, frame_size, gate};
 use crate::network::{Arrival, Lane};
 use crate::node::Task;
 use crate::oracle::Ack;
+use crate::quic::{Arrived, Heard};
 use crate::scenario::{MILLI, NODES, node_id, node_of};
 use crate::show;
 use crate::world::World;
@@ -141,6 +142,10 @@ impl World {
             self.aim(from, Moment::Voted);
         }
         self.trace.note((self.now, from, to, lane, &frame.header));
+        if let Some(quic) = &mut self.quic {
+            quic.send((from, to), lane, frame);
+            return Ok(());
+        }
         let arrivals = self.network.send(self.now, (from, to), lane, frame, &mut self.rng);
         self.will_arrive(arrivals);
         Ok(())
@@ -150,6 +155,21 @@ impl World {
         for arrival in arrivals {
             self.at(arrival.at, Event::Frame(arrival));
         }
+    }
+
+    /// What a node's transport tells it.
+    pub fn hear(&mut self, arrived: Arrived) {
+        let Arrived { to, life, from, what } = arrived;
+        if self.alive(to, life).is_none() {
+            return;
+        }
+        self.trace.note((self.now, to, from, format!("{what:?}")));
+        self.quic_frames += u64::from(matches!(what, Heard::Frame(..)));
+        self.with(to, |running| match what {
+            Heard::Frame(_, frame) => drop(running.take_frame(from, frame)),
+            Heard::Up => running.inbox.up.push(from),
+            Heard::Lost => running.inbox.lost.push(from),
+        });
     }
 
     pub fn arrive(&mut self, arrival: Arrival) {

@@ -21,6 +21,7 @@ use crate::meta::Meta;
 use crate::network::Network;
 use crate::node::{Node, Running, Task};
 use crate::oracle::Oracle;
+use crate::quic::Quic;
 use crate::scenario::{MILLI, Micros, NODES, SECOND, Scenario, dc_of};
 use crate::show;
 use crate::trace::Trace;
@@ -44,6 +45,9 @@ pub struct World {
     waiting: usize,
     pub nodes: Vec<Node>,
     pub network: Network,
+    /// In its place, in a few seeds.
+    pub quic: Option<Quic>,
+    pub quic_frames: u64,
     pub producers: Vec<Producer>,
     pub readers: Vec<Reader>,
     pub oracle: Oracle,
@@ -79,6 +83,8 @@ pub struct Report {
     pub faults: BTreeMap<&'static str, u64>,
     /// Seconds of replicas.
     pub quiet: u64,
+    /// Of frames that came over QUIC.
+    pub quic: u64,
     /// Moves of homes, by what they came to.
     pub moves: BTreeMap<&'static str, u64>,
 }
@@ -106,6 +112,8 @@ impl World {
             waiting: 0,
             nodes: (0..NODES).map(|i| Node::new(i, seed)).collect(),
             network: Network::new(&scenario),
+            quic: scenario.quic.then(|| Quic::new(seed, &scenario)),
+            quic_frames: 0,
             producers,
             readers,
             oracle: Oracle::new(&scenario),
@@ -155,7 +163,7 @@ impl World {
 
     /// Runs to the end, or to the first violation.
     pub fn run(&mut self) -> Result<Report, Violation> {
-        while let Some(((at, _), event)) = self.queue.pop_first() {
+        while let Some((at, event)) = self.next() {
             self.now = at;
             if matches!(event, Event::Look) {
                 if self.has_converged() {
@@ -173,6 +181,19 @@ impl World {
         unreachable!("a run looks at itself until it ends")
     }
 
+    /// What comes next, after all that travels until then.
+    fn next(&mut self) -> Option<(Micros, Event)> {
+        while let Some(quic) = &mut self.quic
+            && let Some(((at, _), _)) = self.queue.first_key_value()
+            && quic.now() + MILLI <= *at
+        {
+            let arrived = quic.step();
+            self.now = self.now.max(quic.now());
+            arrived.into_iter().for_each(|one| self.hear(one));
+        }
+        self.queue.pop_first().map(|((at, _), event)| (at, event))
+    }
+
     fn is_late(&self) -> bool {
         self.now > self.scenario.faulty_until + HEAL_MAX
     }
@@ -187,6 +208,7 @@ impl World {
             trace: self.trace.hash(),
             faults: self.faults.clone(),
             quiet: self.quiet_replicas,
+            quic: self.quic_frames,
             moves: self.meta.moves.clone(),
         }
     }
@@ -204,6 +226,8 @@ impl World {
             }
             Event::Round(node, life) => return self.round(node, life),
             Event::Frame(arrival) => self.arrive(arrival),
+            // Its transports tell.
+            Event::Lost { .. } | Event::Up { .. } if self.quic.is_some() => {}
             Event::Lost { at, peer } => {
                 self.with(at, |running| running.inbox.lost.push(peer));
             }
@@ -369,6 +393,9 @@ impl World {
         self.oracle.restarted(node, &recovered)?;
         self.touch(node);
         let life = self.nodes[node].life;
+        if let Some(quic) = &mut self.quic {
+            quic.start(&self.scenario, node, life);
+        }
         let phase = self.rng.gen_range(0..TICK);
         self.after(phase, Event::Tick(node, life));
         self.after(CHECKPOINT, Event::Checkpoint(node, life));

@@ -17,6 +17,7 @@ use crate::limits::{BODY_BYTES_MAX, REACH_FRESH};
 use crate::outbound::call::{Call, call};
 use crate::peers::{Directory, Entry};
 use crate::relay::{Candidate, choose};
+use crate::rng::Seed;
 use crate::wire::call::Route;
 use crate::wire::frame::{Envelope, within_limits};
 use crate::{Dropped, Frame, Inbound, Lane, RpcError};
@@ -38,6 +39,7 @@ pub(crate) struct Node {
     pub(crate) shut_down: AtomicBool,
     /// Drawn at each start, so that peers notice one before their connections time out.
     pub(crate) incarnation: u64,
+    pub(crate) seed: Seed,
 }
 
 impl Node {
@@ -78,6 +80,7 @@ impl Node {
             *reach = Arc::new(up);
             changed
         });
+        entries.values().for_each(|entry| entry.outlet(Lane::Control).tell_reach());
     }
 
     /// A peer should have spoken and did not. Others are told that it is not reached from here, until it speaks.

@@ -1,5 +1,38 @@
 //! A small random source whose seed is an argument: jitter and impairment, nothing secret.
 
+use std::collections::hash_map::{DefaultHasher, RandomState};
+use std::hash::{BuildHasher, Hash, Hasher};
+
+/// Where seeds come from: the system, or, simulated, one seed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Seed(Option<u64>);
+
+impl Seed {
+    pub(crate) fn of(seed: u64) -> Seed {
+        Seed(Some(seed))
+    }
+
+    /// One that differs by what it is for.
+    pub(crate) fn draw(self, what: impl Hash) -> u64 {
+        match self.0 {
+            None => RandomState::new().hash_one(what),
+            Some(seed) => {
+                let mut hasher = DefaultHasher::new();
+                (seed, what).hash(&mut hasher);
+                hasher.finish()
+            }
+        }
+    }
+
+    /// For what QUIC draws; `None`: by itself.
+    pub(crate) fn of_endpoint(self) -> Option<[u8; 32]> {
+        self.0?;
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&self.draw("endpoint").to_le_bytes());
+        Some(seed)
+    }
+}
+
 /// SplitMix64 (Steele, Lea, Flood 2014).
 #[derive(Debug, Clone)]
 pub(crate) struct Rng(pub(crate) u64);

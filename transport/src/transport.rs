@@ -1,8 +1,6 @@
 //! The handle: starting, changing and stopping a node's transport.
 
-use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::BuildHasher;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -20,6 +18,7 @@ use crate::limits::IDENTITY_POLL;
 use crate::node::Node;
 use crate::outbound::drive;
 use crate::peers::{Directory, Entry};
+use crate::rng::Seed;
 use crate::wire::close;
 use crate::{Config, Dropped, Error, Frame, Inbound, Lane, Peer, RpcError, socket};
 
@@ -62,13 +61,37 @@ pub struct PeerStats {
 impl Transport {
     /// Binds, listens, and begins to dial the peers. Needs a tokio runtime with time and I/O.
     pub async fn start(config: Config, inbound: Arc<dyn Inbound>) -> Result<Transport, Error> {
+        let failed = |source| Error::Bind { addr: config.bind, source };
+        let bound = socket::bind(config.bind).map_err(failed)?;
+        let plain = TokioRuntime.wrap_udp_socket(bound).map_err(failed)?;
+        let transport = Self::start_on(plain, Seed::default(), config, inbound)?;
+        let watch = tokio::spawn(watch_identity(transport.inner.node.clone()));
+        transport.inner.keep(watch.abort_handle());
+        Ok(transport)
+    }
+
+    /// As [`Transport::start`], on a socket of the caller's, on tokio's clock, which may be a simulated one, and with
+    /// what is drawn drawn by `seed`; keys of connections are not. Certificates stay as they are.
+    pub async fn start_simulated(
+        socket: Arc<dyn AsyncUdpSocket>,
+        seed: u64,
+        config: Config,
+        inbound: Arc<dyn Inbound>,
+    ) -> Result<Transport, Error> {
+        Self::start_on(socket, Seed::of(seed), config, inbound)
+    }
+
+    fn start_on(
+        plain: Arc<dyn AsyncUdpSocket>,
+        seed: Seed,
+        config: Config,
+        inbound: Arc<dyn Inbound>,
+    ) -> Result<Transport, Error> {
         let Config { node: id, dc, cluster, bind, peers, identity, wan } = config;
         identity.check(&cluster, &dc, id)?;
         let directory = Arc::new(Directory::new(&cluster));
         let server = server_config(&identity, &directory)?;
         let failed = |source| Error::Bind { addr: bind, source };
-        let runtime = Arc::new(TokioRuntime);
-        let plain = runtime.wrap_udp_socket(socket::bind(bind).map_err(failed)?).map_err(failed)?;
         let local_addr = plain.local_addr().map_err(failed)?;
         let socket: Arc<dyn AsyncUdpSocket> = match &wan {
             None => plain,
@@ -78,11 +101,13 @@ impl Transport {
                 Arc::new(ImpairedSocket::new(plain, dc.clone(), wan.clone()))
             }
         };
+        let mut settings = EndpointConfig::default();
+        settings.rng_seed(seed.of_endpoint());
         let endpoint = quinn::Endpoint::new_with_abstract_socket(
-            EndpointConfig::default(),
+            settings,
             Some(server.clone()),
             socket,
-            runtime,
+            Arc::new(TokioRuntime),
         )
         .map_err(failed)?;
         let node = Arc::new(Node {
@@ -99,14 +124,12 @@ impl Transport {
             wan,
             reach: watch::Sender::default(),
             shut_down: AtomicBool::new(false),
-            incarnation: RandomState::new().hash_one(id),
+            incarnation: seed.draw(id),
+            seed,
         });
         let transport = Transport { inner: Arc::new(Inner { node, tasks: Mutex::default() }) };
         transport.set_peers(peers)?;
         transport.inner.keep(tokio::spawn(accept(transport.inner.node.clone())).abort_handle());
-        transport
-            .inner
-            .keep(tokio::spawn(watch_identity(transport.inner.node.clone())).abort_handle());
         Ok(transport)
     }
 

@@ -20,7 +20,8 @@ class Send:
     sequence: int
     value: str
     outcome: str
-    offset: int = -1
+    # `None` where its client takes it for acknowledged because what it sent after it was, as librdkafka does.
+    offset: int | None = -1
     invoked: float = 0.0
     ended: float = 0.0
 
@@ -69,8 +70,12 @@ def anomalies(sends, reads, idempotent=True, places=None):
 
 
 def _lost(place, log, sends):
+    values = set(log.values())
     for send in sends:
-        if send.outcome == OK and log.get(send.offset) != send.value:
+        if send.outcome == OK and send.offset is None:
+            if send.value not in values:
+                yield f"lost-write: {send.value} was acknowledged; {place} does not have it"
+        elif send.outcome == OK and log.get(send.offset) != send.value:
             there = log.get(send.offset, "nothing")
             yield f"lost-write: {send.value} was acknowledged at {send.offset}; {place} has {there} there"
 
@@ -124,8 +129,8 @@ def _disagreement(partition, logs):
 
 def _real_time(sends):
     """What was acknowledged before another send began has the smaller offset."""
-    acknowledged = sorted((send for send in sends if send.outcome == OK), key=lambda send: send.ended)
-    began = sorted((send for send in sends if send.outcome == OK), key=lambda send: send.invoked)
+    known = [send for send in sends if send.outcome == OK and send.offset is not None]
+    acknowledged, began = sorted(known, key=lambda send: send.ended), sorted(known, key=lambda send: send.invoked)
     at, highest = 0, None
     for send in began:
         while at < len(acknowledged) and acknowledged[at].ended < send.invoked:

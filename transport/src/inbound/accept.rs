@@ -56,13 +56,14 @@ pub(crate) async fn accept(node: Arc<Node>) {
         tokio::sync::mpsc::channel::<(SocketAddr, RefusedConnection)>(REFUSALS_QUEUED_MAX);
     loop {
         let incoming = tokio::select! {
-            incoming = node.endpoint.accept() => incoming,
+            biased;
             Some((addr, error)) = refused.recv() => {
                 if let Some(suppressed) = log.line(Instant::now(), addr.ip(), &error.to_string()) {
                     tracing::warn!(node = %node.id, %addr, %error, suppressed, "refused a connection");
                 }
                 continue;
             }
+            incoming = node.endpoint.accept() => incoming,
         };
         let Some(incoming) = incoming else { return };
         let Ok(permit) = handshakes.clone().try_acquire_owned() else {

@@ -46,6 +46,13 @@ async fn serve(node: Arc<Node>, peer: Arc<Entry>, lane: Lane, connection: Connec
     let mut tasks = JoinSet::new();
     loop {
         tokio::select! {
+            // Those that have ended first: there may always be new ones.
+            biased;
+            Some(ended) = tasks.join_next() => if let Err(error) = ended {
+                tracing::error!(node = %node.id, peer = %peer.node(), %lane, %error, "a reader failed");
+                connection.close(close::MALFORMED, b"a reader failed");
+                break;
+            },
             stream = connection.accept_uni() => match stream {
                 Ok(receive) => {
                     let (node, peer) = (node.clone(), peer.clone());
@@ -59,11 +66,6 @@ async fn serve(node: Arc<Node>, peer: Arc<Entry>, lane: Lane, connection: Connec
                     tasks.spawn(calls::serve(node, peer, lane, connection.clone(), stream));
                 }
                 Err(_) => break,
-            },
-            Some(ended) = tasks.join_next() => if let Err(error) = ended {
-                tracing::error!(node = %node.id, peer = %peer.node(), %lane, %error, "a reader failed");
-                connection.close(close::MALFORMED, b"a reader failed");
-                break;
             },
         }
     }

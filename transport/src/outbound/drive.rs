@@ -1,8 +1,6 @@
 //! Keeps the connection of one lane to one peer.
 
-use std::collections::hash_map::RandomState;
 use std::future::pending;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +32,7 @@ type Writers = JoinSet<Result<(), WriteError>>;
 /// Runs until aborted.
 pub(crate) async fn drive(node: Arc<Node>, peer: Arc<Entry>, lane: Lane) {
     let outlet = peer.outlet(lane).clone();
-    let mut backoff = Backoff::new(RandomState::new().hash_one((node.id, peer.node(), lane)));
+    let mut backoff = Backoff::new(node.seed.draw((node.id, peer.node(), lane)));
     let mut log = Log { node: node.id, peer: peer.clone(), lane, last: None };
     loop {
         if lane != Lane::Control && outlet.queue().is_empty() {
@@ -63,6 +61,7 @@ pub(crate) async fn drive(node: Arc<Node>, peer: Arc<Entry>, lane: Lane) {
             }
         }
         tokio::select! {
+            biased;
             () = sleep(backoff.next()) => {}
             () = outlet.nudged.notified() => backoff.reset(),
         }
@@ -84,6 +83,7 @@ async fn dial_until_nudged(
             outlet.nudged.notified().await;
         };
         tokio::select! {
+            biased;
             result = dial(node, peer, outlet.lane) => return result,
             () = nudged_late => {}
         }
@@ -156,6 +156,7 @@ async fn serve(
             writers.spawn(write(connection.clone(), outlet.clone(), stream, compression, None));
         }
         tokio::select! {
+            biased;
             reason = connection.closed() => return Ended::Lost(reason.into()),
             Some(ended) = writers.join_next() => {
                 let reason = connection.close_reason().map(DialError::from);

@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use quinn::Connection;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use super::queue::{Queue, Wake};
 use crate::limits::{CALLS_MAX, CONTROL_QUEUE, REPLICATION_QUEUE, REPLICATION_STREAMS};
@@ -68,6 +68,11 @@ impl Outlet {
             dropped: AtomicU64::new(0),
             failures: AtomicU64::new(0),
         }
+    }
+
+    /// Whom this node reaches may have changed: the writer of control looks.
+    pub(crate) fn tell_reach(&self) {
+        self.writers[0].notify_one();
     }
 
     /// Queues a frame; the key picks its stream.

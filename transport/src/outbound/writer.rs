@@ -29,16 +29,13 @@ pub(super) async fn write(
     send.write_all_chunks(&mut chunks).await?;
     loop {
         while drain(&outlet, stream, compression, &mut send).await? {}
-        match &mut reach {
-            None => outlet.writers[stream].notified().await,
-            Some(reach) => tokio::select! {
-                () = outlet.writers[stream].notified() => {}
-                Ok(()) = reach.changed() => {
-                    let mut chunks = Vec::new();
-                    encode(reached(reach), false, &mut chunks);
-                    send.write_all_chunks(&mut chunks).await?;
-                }
-            },
+        outlet.writers[stream].notified().await;
+        if let Some(reach) = &mut reach
+            && reach.has_changed().unwrap_or(false)
+        {
+            let mut chunks = Vec::new();
+            encode(reached(reach), false, &mut chunks);
+            send.write_all_chunks(&mut chunks).await?;
         }
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::super::carrier::{Attempt, Carrier, Course, Effect, Seal, When};
-use super::super::{Activation, Aim, Chosen, Kind, Verdict};
-use crate::log::{EpochStart, Fork, Position};
+use super::super::{Activation, Aim, Kind, Verdict};
+use crate::log::{EpochStart, Position};
 use crate::metadata::fixture::{World, n, topic};
 use crate::metadata::lease::Wait;
 use crate::model::{HomeEpoch, LogIndex, NodeId, Offset, ReplicaId, Term};
