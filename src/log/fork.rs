@@ -111,7 +111,7 @@ impl Fork {
 
     /// The first entry whose term is known here: the last before the log start of the log that
     /// `epochs` is of.
-    fn start(&self) -> LogIndex {
+    pub fn start(&self) -> LogIndex {
         self.epochs.first().map_or(self.at.index, |e| e.index.prev())
     }
 

@@ -45,6 +45,7 @@ mod joining;
 mod lease;
 pub mod mode;
 mod placement;
+mod probes;
 mod produce;
 pub mod producers;
 mod quiesce;
@@ -137,6 +138,7 @@ pub struct Core {
     segment_begins: VecDeque<LogIndex>,
     lease_valid: bool,
     feeds: catch_up::Feeds,
+    probes: probes::Probes,
     catching: Option<catch_up::Catching>,
     confirming: confirm::Confirming,
     handing_off: Option<hand_off::HandingOff>,
@@ -239,6 +241,7 @@ impl Core {
             segment_begins: VecDeque::new(),
             lease_valid: true,
             feeds: catch_up::Feeds::default(),
+            probes: probes::Probes::default(),
             catching: None,
             confirming: confirm::Confirming::default(),
             handing_off: None,
@@ -438,6 +441,7 @@ impl Core {
     pub fn handle_unreachable(&mut self, replica: ReplicaId) {
         if self.is_leader() {
             self.raw.report_unreachable(replica.0);
+            self.probes.forget(replica);
         }
     }
 

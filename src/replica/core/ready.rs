@@ -7,7 +7,7 @@
 //! would else keep them, and a leader whose followers' disks are busy would step down.
 
 use raft::eraftpb::{Message, MessageType, Snapshot};
-use raft::{Ready, SnapshotStatus};
+use raft::{ProgressState, Ready, SnapshotStatus};
 
 use super::config::LEARNER_HEARTBEATS;
 use super::effect::{Effect, Persist, Reset};
@@ -149,6 +149,11 @@ impl Core {
             self.send(to, Some(message));
             self.raw.report_snapshot(id, SnapshotStatus::Finish);
         } else if message.get_msg_type() == MessageType::MsgAppend {
+            let progress = self.raw.raft.prs().get(message.to);
+            let is_probed = progress.is_some_and(|p| p.state == ProgressState::Probe);
+            if is_probed && self.probes.is_under_way(self.ticks, &message) {
+                return;
+            }
             for part in appends::split(message, self.config.append_bytes_max) {
                 self.send(to, Some(part));
             }

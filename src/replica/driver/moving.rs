@@ -220,8 +220,8 @@ impl Mover {
         let cut = self.ask(at, |reply| Command::SetAside(at, whole, reply)).await?;
         let mut state = restart::new_state(spec);
         state.fork = Some(Position { ..fork.at });
-        // What it had not caught up with it still has not (R23).
-        state.installing = sealed.installing;
+        // What it had not caught up with it still has not.
+        state.installing = sealed.installing || lacks_all(fork, &cut);
         let begun = self.ask(at, |reply| Command::BeginEpoch(at, Box::new(state), reply)).await?;
         Ok((sealed, cut.suffix, begun))
     }
@@ -241,6 +241,12 @@ impl Mover {
     }
 }
 
+/// Whether a log was set aside whole: it has nothing of its group's until that gives it a snapshot, and must not speak
+/// for its datacenter before (R23). A home that began with such a log would have lost everything.
+fn lacks_all(fork: &Fork, cut: &Cut) -> bool {
+    cut.last.0 < fork.start()
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -248,10 +254,11 @@ mod tests {
     use super::super::disk::Writer;
     use super::super::spec::Policy;
     use super::*;
+    use crate::log::EpochStart;
     use crate::log::disk::sim::SimDisk;
     use crate::log::tests::home::{begun, epoch, fork_at_end};
     use crate::log::tests::{append_batches, files, node, open, partition, store_with};
-    use crate::model::{DcName, GroupId, Mode, ReplicaId};
+    use crate::model::{DcName, GroupId, Mode, Offset, ReplicaId};
     use crate::replica::core::config::{Member, Timing};
     use crate::replica::core::tests::ASYNC;
 
@@ -331,6 +338,27 @@ mod tests {
         replicas.seal(now, at, epoch(2)).unwrap();
         assert!(matches!(replicas.resume(&spec(epoch(2))), Err(Refused::Sealed { .. })));
         assert!(Arc::ptr_eq(replicas.sealed_view(at).unwrap(), &view));
+    }
+
+    #[test]
+    fn a_log_that_was_set_aside_whole_has_no_standing() {
+        for (begins, lacks) in [(1, false), (3, false), (10, true)] {
+            let (disk, at) = (SimDisk::new(1), partition(0));
+            append_batches(&mut store_with(&disk, 400), 3, b"v");
+            let (mut store, _) = open(&disk);
+            let sealed = store.seal(at, epoch(2)).unwrap();
+            let (term, index) = (sealed.last.1, LogIndex(20));
+            let first =
+                EpochStart { term, index: LogIndex(begins), offset: Offset(begins as i64 - 1) };
+            let ends = Position { index, term, offset: Offset(19) };
+            let fork = Fork { home_epoch: epoch(2), at: ends, epochs: vec![first] };
+            let cut = store.set_aside(at, &fork).unwrap();
+            assert_eq!(
+                (lacks_all(&fork, &cut), cut.suffix.is_some()),
+                (lacks, lacks),
+                "from {begins} on"
+            );
+        }
     }
 
     /// The disk has begun an epoch, the loop has not heard of it, and the seal for the one after comes.
