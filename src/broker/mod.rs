@@ -13,7 +13,7 @@ mod clients;
 mod departed;
 mod disks;
 mod forward;
-mod groups;
+pub mod groups;
 mod inbound;
 mod lease;
 mod leave;

@@ -1,6 +1,6 @@
 //! One node, from its data directory up.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -28,7 +28,7 @@ use crate::kafka;
 use crate::log;
 use crate::metadata::command::FEATURE_LEVEL;
 use crate::metadata::config::OFFSETS_PARTITIONS;
-use crate::metadata::image::{CONSUMER_OFFSETS, DiskId, Image, Listener, Node as Registered};
+use crate::metadata::image::{CONSUMER_OFFSETS, DiskId, Listener, Node as Registered};
 use crate::metadata::refusal::Reason;
 use crate::metadata::request::Request;
 use crate::metadata::service;
@@ -239,13 +239,11 @@ impl Node {
         tasks.spawn(name_cluster(metadata.clone(), transport.clone(), orders.clone()));
         let replaced = (orders.clone(), mover.clone(), metadata.clone());
         let reconciler = Reconciler::new(node, disk, replaced, on_disk);
-        tasks.spawn(follow_image(
-            reconciler,
-            metadata.clone(),
-            registered.clone(),
-            replicas.clone(),
-            groups.clone(),
-        ));
+        tasks.spawn(follow_image(reconciler, metadata.clone(), registered.clone()));
+        let images = metadata.watch();
+        tasks.spawn(groups::follow(replicas.clone(), groups.clone(), move |at| {
+            images.borrow().topic(CONSUMER_OFFSETS).is_some_and(|topic| topic.id == at.topic)
+        }));
         let rejoin = rejoin::Rejoin {
             node,
             disk,
@@ -451,17 +449,13 @@ async fn name_cluster(metadata: service::Handle, transport: Transport, orders: O
     }
 }
 
-/// Has the reconciler follow every image, and a coordinator every partition that it opens.
+/// Has the reconciler follow every image.
 async fn follow_image(
     mut reconciler: Reconciler,
     metadata: service::Handle,
     mut registered: watch::Receiver<bool>,
-    replicas: replica::Handle,
-    groups: coordinator::Handle,
 ) {
     let mut images = metadata.watch();
-    let mut followed: BTreeSet<i32> = BTreeSet::new();
-    let mut coordinators = JoinSet::new();
     loop {
         let image = images.borrow_and_update().clone();
         let is_current = *registered.borrow_and_update();
@@ -469,25 +463,11 @@ async fn follow_image(
             end_fenced(reconciler.node(), &refusal.message);
         }
         let is_done = reconciler.follow(&image, is_current).await;
-        for view in offsets_views(&image, &replicas) {
-            if followed.insert(view.partition.partition) {
-                coordinators.spawn(groups::follow(replicas.clone(), groups.clone(), view));
-            }
-        }
         tokio::select! {
             changed = images.changed() => if changed.is_err() { return },
             // Registered is registered for good: the sender is gone then, and its end says nothing.
             changed = registered.changed(), if !is_current => if changed.is_err() { return },
-            Some(_) = coordinators.join_next() => {}
             () = tokio::time::sleep(FOLLOW_AGAIN), if !is_done => {}
         }
     }
-}
-
-fn offsets_views(image: &Image, replicas: &replica::Handle) -> Vec<Arc<replica::View>> {
-    let Some(topic) = image.topic(CONSUMER_OFFSETS) else { return Vec::new() };
-    let partitions = 0..topic.partitions.len() as i32;
-    partitions
-        .filter_map(|partition| replicas.view(TopicPartition { topic: topic.id, partition }))
-        .collect()
 }

@@ -90,6 +90,7 @@ impl<P: Partition> Actor<P> {
     pub async fn run(mut self, seat: Seat, mut given_up: oneshot::Receiver<()>) {
         let (partition, epoch) = (seat.partition, seat.epoch);
         let loaded = tokio::select! {
+            biased;
             loaded = load(&mut self.shard, &*self.partition) => loaded,
             _ = &mut given_up => return,
         };

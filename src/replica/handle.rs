@@ -1,12 +1,12 @@
 //! The door to the replicas of this node, for everyone who is not one.
 
-use std::collections::HashMap;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
+use super::views::Views;
 use super::{Leaders, View};
 use crate::model::{LeaderEpoch, Offset, TopicPartition};
 
@@ -89,7 +89,7 @@ pub enum ProduceError {
 
 /// A produce on its way to the loop: batches that [`crate::model::batch::check`] has passed.
 #[derive(Debug)]
-pub(super) struct Produce {
+pub struct Produce {
     pub partition: TopicPartition,
     pub batches: Vec<Bytes>,
     pub acks: Acks,
@@ -99,7 +99,7 @@ pub(super) struct Produce {
 
 /// What callers may put into the loop's inbox.
 #[derive(Debug)]
-pub(super) enum Request {
+pub enum Request {
     Produce(Produce),
     /// Moves log start by a logged entry (DeleteRecords).
     DeleteRecords {
@@ -123,14 +123,42 @@ pub(super) const INBOX_REQUESTS_MAX: usize = 4096;
 #[derive(Debug, Clone)]
 pub struct Handle {
     inbox: mpsc::Sender<Request>,
-    views: Arc<RwLock<HashMap<TopicPartition, Arc<View>>>>,
+    views: Arc<Views>,
     leaders: Arc<Leaders>,
 }
 
+/// The inner side of a [`Handle`], for whoever stands where the loop does: the simulator.
+#[derive(Debug)]
+pub struct Door {
+    requests: mpsc::Receiver<Request>,
+    views: Arc<Views>,
+}
+
+impl Door {
+    pub fn take(&mut self) -> Option<Request> {
+        self.requests.try_recv().ok()
+    }
+
+    /// What is there of a partition now.
+    pub fn show(&self, at: TopicPartition, view: Option<&Arc<View>>) {
+        match view {
+            Some(view) => self.views.show(at, Arc::clone(view)),
+            None => self.views.hide(at),
+        }
+    }
+}
+
 impl Handle {
+    /// A handle without a loop behind it.
+    pub fn apart() -> (Self, Door) {
+        let (inbox, requests) = mpsc::channel(INBOX_REQUESTS_MAX);
+        let views = Arc::<Views>::default();
+        (Self::new(inbox, Arc::clone(&views), Arc::default()), Door { requests, views })
+    }
+
     pub(super) fn new(
         inbox: mpsc::Sender<Request>,
-        views: Arc<RwLock<HashMap<TopicPartition, Arc<View>>>>,
+        views: Arc<Views>,
         leaders: Arc<Leaders>,
     ) -> Self {
         Self { inbox, views, leaders }
@@ -138,12 +166,17 @@ impl Handle {
 
     /// The local replica of a partition, whatever its role; `None` if this node has none.
     pub fn view(&self, partition: TopicPartition) -> Option<Arc<View>> {
-        self.views.read().expect("no panic while held").get(&partition).cloned()
+        self.views.of(partition)
     }
 
     /// Every local replica.
     pub fn views(&self) -> Vec<Arc<View>> {
-        self.views.read().expect("no panic while held").values().cloned().collect()
+        self.views.all()
+    }
+
+    /// Is told when another view is there of a partition, or none any more.
+    pub fn watch_views(&self) -> watch::Receiver<()> {
+        self.views.watch()
     }
 
     /// Who leads what, also for partitions that have no replica here.

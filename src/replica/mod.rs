@@ -22,8 +22,9 @@ mod handle;
 pub mod host;
 mod leaders;
 mod view;
+mod views;
 pub mod wire;
 
-pub use handle::{Acks, Handle, ProduceError, Produced};
+pub use handle::{Acks, Door, Handle, Produce, ProduceError, Produced, Request};
 pub use leaders::{Leader, Leaders};
 pub use view::{Progress, RangeError, ReadError, Records, Role, View};

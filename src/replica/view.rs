@@ -1,7 +1,7 @@
 //! What the rest of the node may see of a replica without asking its loop: positions, and records
 //! below the high watermark.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, RwLock};
 
 use bytes::Bytes;
@@ -83,6 +83,8 @@ pub struct View {
     pub partition: TopicPartition,
     progress: watch::Sender<Progress>,
     moved: Notify,
+    /// Nothing of the replica will ever be seen here again.
+    closed: AtomicBool,
     /// The high watermark as a log index, inclusive.
     watermark: AtomicU64,
     recent: Mutex<Recent>,
@@ -108,6 +110,7 @@ impl View {
             partition,
             progress: watch::Sender::new(progress),
             moved: Notify::new(),
+            closed: AtomicBool::new(false),
             watermark: AtomicU64::new(0),
             recent: Mutex::default(),
             epochs: Mutex::new(epochs),
@@ -133,6 +136,22 @@ impl View {
             }
             moved.await;
         }
+    }
+
+    /// Returns once another view is shown of the partition, or none: this one says nothing any more.
+    pub async fn closed(&self) {
+        loop {
+            let moved = self.moved.notified();
+            if self.closed.load(Ordering::Relaxed) {
+                return;
+            }
+            moved.await;
+        }
+    }
+
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        self.moved.notify_waiters();
     }
 
     /// Reads whole batches from the one that holds `from`, up to the high watermark, until
@@ -190,6 +209,22 @@ impl View {
         let (term, ..) = epochs.get(after.checked_sub(1)?)?;
         let end = epochs.get(after).map_or(high_watermark, |(_, _, first)| *first);
         Some((term.leader_epoch(), end.min(high_watermark)))
+    }
+
+    /// Where `epoch` ends for good here: an end at the high watermark is only where this replica stands, and it may lag.
+    pub fn settled_end_of_epoch(&self, epoch: LeaderEpoch) -> Option<Offset> {
+        let (_, end) = self.end_of_epoch(epoch)?;
+        (end < self.progress().high_watermark).then_some(end)
+    }
+
+    /// Where the log parted from what a client has read up to `offset`, the last of it in `epoch`, if it did
+    /// (KIP-595's field, KIP-320's question).
+    pub fn parted_from(&self, epoch: LeaderEpoch, offset: Offset) -> Option<(LeaderEpoch, Offset)> {
+        if epoch < 0 {
+            return None;
+        }
+        let (last, end) = self.end_of_epoch(epoch).unwrap_or((-1, self.progress().log_start));
+        (last < epoch || end < offset).then_some((last, end))
     }
 
     /// The first record at or after `timestamp_ms` below the high watermark: its offset,

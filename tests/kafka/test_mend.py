@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from confluent_kafka import KafkaException, TopicPartition
 
 from harness import dumps, http, kafka, wait
 
@@ -102,3 +103,41 @@ def test_a_voter_that_lost_the_end_of_its_log_does_not_vote_before_it_has_it_aga
     assert kafka.end_offset(one.bootstrap("fra"), topic) >= acknowledged[-1] + 1
     assert kafka.send(one.bootstrap("fra"), topic, [b"after"], acks="all")
     dumps.wait_same(one, topic, 1)
+
+
+OFFSETS = "__consumer_offsets"
+
+
+@pytest.mark.timeout(300)
+def test_a_mended_log_of_group_offsets_has_its_coordinator_where_it_leads(cluster, topic):
+    one = cluster({"fra": 3, "iad": 1, "sin": 1})
+    kafka.create_topic(one.bootstrap(), topic)
+    kafka.send(one.bootstrap("fra"), topic, [b"v"] * 10)
+    groups = [f"{topic}-{n}" for n in range(24)]
+
+    def commit(group):
+        consumer = kafka.consumer(one.bootstrap("fra"), group)
+        consumer.commit(offsets=[TopicPartition(topic, 0, 7)], asynchronous=False)
+        consumer.close()
+        return True
+
+    def all_commit():
+        for group in groups:
+            wait.until(f"{group} commits", lambda: commit(group), 30, errors=KafkaException)
+
+    all_commit()
+    partitions = len(kafka.admin(one.bootstrap()).list_topics(OFFSETS, timeout=10).topics[OFFSETS].partitions)
+    kafka.wait_in_sync(one.kafka(1), OFFSETS, partitions)
+    damaged, _, leads = one.in_dc("fra")
+    one.shut_down(damaged)
+    written = [log for *_, log in dumps.logs(one, damaged, OFFSETS) if log.stat().st_size > 200]
+    for log in written:
+        os.truncate(log, log.stat().st_size // 2)
+    one.start(damaged)
+    mended = lambda: value(one, damaged, "isobar_log_mended_total") >= len(written)
+    wait.until(f"all {len(written)} are mended", mended, 60, errors=(OSError,))
+    kafka.wait_in_sync(one.kafka(1), OFFSETS, partitions)
+    one.kill9(leads)
+    role = lambda: http.samples(one.admin(damaged), "isobar_raft_role", topic=OFFSETS, role="leader")
+    wait.until("it leads some", role, 30)
+    all_commit()

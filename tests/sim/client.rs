@@ -22,10 +22,21 @@ const IN_FLIGHT_MAX: u64 = 5;
 /// Records of one batch, at most.
 pub const RECORDS_MAX: usize = 3;
 
+/// Who waits for the answer.
+#[derive(Debug, Clone, Copy)]
+pub enum Asker {
+    Nobody,
+    Producer(usize),
+    /// On the same node, with one of its writes.
+    Coordinator {
+        write: u64,
+        since: Micros,
+    },
+}
+
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// `None`: nobody waits for the answer.
-    pub client: Option<usize>,
+    pub asker: Asker,
     pub attempt: u64,
     pub partition: TopicPartition,
     pub batches: Vec<Bytes>,
@@ -88,7 +99,7 @@ impl Producer {
         Self {
             index,
             dc: rng.gen_range(0..3),
-            partition: index % scenario.partitions.len(),
+            partition: index % scenario.plain(),
             acks: if rng.gen_bool(0.85) { Acks::All } else { Acks::Leader },
             is_idempotent: index == 0 || rng.gen_bool(0.7),
             unacked: VecDeque::new(),
@@ -199,7 +210,7 @@ impl Producer {
 
     pub fn take_waiting(&mut self, at: TopicPartition, rng: &mut SmallRng) -> Vec<Request> {
         let mut requests = Vec::new();
-        let (client, acks) = (Some(self.index), self.acks);
+        let (asker, acks) = (Asker::Producer(self.index), self.acks);
         if self.drains && self.unacked.iter().any(|b| b.in_flight.is_some()) {
             return requests;
         }
@@ -208,7 +219,7 @@ impl Producer {
             self.attempts += 1;
             batch.in_flight = Some(self.attempts);
             requests.push(Request {
-                client,
+                asker,
                 attempt: self.attempts,
                 partition: at,
                 batches: vec![batch.bytes.clone()],

@@ -1,11 +1,12 @@
 //! The world's side of the clients: requests on their way, answers, and what readers get.
 
 use bytes::Bytes;
-use isobar::model::{Term, batch, record};
+use isobar::coordinator::group::record::OffsetValue;
+use isobar::model::{LeaderEpoch, Offset, Term, batch, record};
 use isobar::replica::ReadError;
 use rand::Rng;
 
-use crate::client::{Outcome, Request, Response};
+use crate::client::{Asker, Outcome, Request, Response};
 use crate::event::Event;
 use crate::invariants::{Violation, same_bytes};
 use crate::oracle::{Acked, hash_of_bytes};
@@ -67,7 +68,7 @@ impl World {
         crate::show::request(self.now, node, &request);
         if self.nodes[node].running.is_some() {
             self.with(node, |running| running.inbox.requests.push(request));
-        } else if let Some(client) = request.client {
+        } else if let Asker::Producer(client) = request.asker {
             let delay = self.client_delay(client, node);
             self.after(delay, Event::Respond(client, request.attempt, Err(None)));
         }
@@ -158,11 +159,25 @@ impl World {
     }
 }
 
-/// The ids of all records in batches as producers made them.
+/// The ids of all records in batches as they were made.
 pub fn ids_of(batches: &[Bytes]) -> Vec<u64> {
-    let records = batches.iter().flat_map(|bytes| {
-        let placed = record::parse(bytes).expect("a batch that a client made");
-        placed.into_iter().map(|one| one.record.value.expect("every record has one"))
-    });
-    records.map(|value| u64::from_be_bytes(value[..8].try_into().expect("eight bytes"))).collect()
+    batches.iter().flat_map(ids_at).map(|(_, _, id)| id).collect()
+}
+
+/// Each record's offset, leader epoch and id: of a producer's in its value, of a coordinator's in the metadata of what
+/// was committed.
+pub fn ids_at(bytes: &Bytes) -> impl Iterator<Item = (Offset, LeaderEpoch, u64)> {
+    let epoch = batch::Header::parse(bytes).expect("a batch of ours").leader_epoch;
+    let placed = record::parse(bytes).expect("a batch of ours").into_iter();
+    placed.map(move |one| {
+        let value = one.record.value.expect("every record has one");
+        let id = match one.record.key {
+            None => u64::from_be_bytes(value[..8].try_into().expect("eight bytes")),
+            Some(_) => {
+                let committed = OffsetValue::decode(value).expect("a committed offset");
+                committed.metadata.parse().expect("an id")
+            }
+        };
+        (one.offset, epoch, id)
+    })
 }

@@ -129,10 +129,12 @@ impl World {
         if !asks {
             let log = running.writer.store.reader(at).ok().and_then(|reader| Log::read(&reader));
             self.oracle.rewritten(node, at, log)?;
-            for task in &running.to_write {
-                if let Task::Write(write, _) = task {
-                    self.oracle.still_given(node, at, write);
-                }
+            let queued = running.to_write.iter().filter_map(|task| match task {
+                Task::Write(write, _) => Some(write),
+                Task::Order(_) => None,
+            });
+            for write in running.writer.waiting().chain(queued) {
+                self.oracle.still_given(node, at, write);
             }
         }
         self.poll_jobs(node);

@@ -4,13 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use isobar::coordinator::batch;
+use isobar::coordinator::group::{Config, FetchOffsets, FetchedOffset, Shard};
 use isobar::log::{Ledger, Reader};
 use isobar::metadata::moves::Moved;
-use isobar::model::{Offset, TopicPartition, record};
+use isobar::model::batch::Header;
+use isobar::model::{Offset, TopicPartition};
 use isobar::replica::core::Core;
 
-use crate::clients::ids_of;
-use crate::invariants::{Violation, acked, at_most, converged, exposed_stays, ledger, same_files};
+use crate::clients::{ids_at, ids_of};
+use crate::groups::Consumer;
+use crate::invariants::{
+    Violation, acked, at_most, committed, converged, exposed_stays, ledger, same_files,
+};
 use crate::meta::{Proposal, Proposer};
 use crate::node::DIR;
 use crate::oracle::{Log, hash_of_bytes};
@@ -34,6 +40,7 @@ impl World {
             && self.reports_are_heard()
             && self.is_all_told()
             && self.producers.iter().all(|p| p.unacked.is_empty())
+            && self.consumers().all(|consumer| consumer.last.is_some())
             && (0..self.scenario.partitions.len()).all(|n| self.is_level(n))
     }
 
@@ -56,6 +63,7 @@ impl World {
 
     pub fn not_converged(&self) -> Violation {
         let mut what: String = self.producers.iter().filter_map(|p| p.waits()).collect();
+        what += &self.consumers().filter_map(|c| c.waits()).collect::<String>();
         what += &self.moves_wait();
         for partition in (0..self.scenario.partitions.len()).filter(|n| !self.is_level(*n)) {
             for node in 0..NODES {
@@ -90,10 +98,10 @@ impl World {
             for node in 0..NODES {
                 let reader = self.log_of(node, at).expect("all nodes run");
                 let core = self.core(node, partition).expect("all nodes run");
-                shapes.push(same_files::Shape::of(node, core, &reader));
+                let history = &self.oracle.partitions[partition];
+                shapes.push(same_files::Shape::of(node, core, &reader, history));
                 let (watermark, end) = core.watermark();
                 let start = core.progress().log_start;
-                let history = &self.oracle.partitions[partition];
                 let log = Log::read(&reader).expect("a log that can be read");
                 exposed_stays::check_end(node, watermark.0, &history.exposed, &log)?;
                 let records = records(&reader, start, end);
@@ -106,7 +114,48 @@ impl World {
             ledger::check(&self.oracle.partitions[partition], &moved, &found)?;
             at_most::check(&self.oracle.partitions[partition], &moved)?;
         }
+        self.check_groups()
+    }
+
+    fn consumers(&self) -> impl Iterator<Item = &Consumer> {
+        self.groups.iter().flat_map(|groups| &groups.consumers)
+    }
+
+    /// What groups were told at the end, by their log and by what they read.
+    fn check_groups(&self) -> Result<(), Violation> {
+        let Some(groups) = &self.groups else { return Ok(()) };
+        let shard = self.replayed(groups.at);
+        for consumer in &groups.consumers {
+            let at = self.scenario.partitions[consumer.partition].at;
+            let reader = self.log_of(0, at).expect("all nodes run");
+            let core = self.core(0, consumer.partition).expect("all nodes run");
+            let (start, (_, end)) = (core.progress().log_start, core.watermark());
+            let log = records(&reader, start, end);
+            let (said, from) = consumer.last.as_ref().expect("it has been told");
+            let partitions = Some(vec![said.partition.clone()]);
+            let fetch = FetchOffsets { group: consumer.group.clone(), partitions };
+            let replayed: FetchedOffset =
+                shard.fetch_offsets(&fetch).pop().expect("of the one asked for");
+            committed::check_end(consumer, (said, *from), &replayed, (start.0, end.0, &log))?;
+        }
         Ok(())
+    }
+
+    /// A coordinator's state, from a log.
+    fn replayed(&self, at: TopicPartition) -> Shard {
+        let reader = self.log_of(0, at).expect("all nodes run");
+        let core = self.core(0, self.partition_of(at)).expect("all nodes run");
+        let (mut from, (_, end)) = (core.progress().log_start, core.watermark());
+        let mut shard = Shard::new(Config::default());
+        while from < end {
+            for bytes in reader.read(from, 1 << 20, end).expect("a log that can be read") {
+                from = Header::parse(&bytes).expect("a batch of ours").next_offset();
+                for record in batch::decode(&bytes).expect("records of a coordinator") {
+                    shard.load(record).expect("a record of a coordinator");
+                }
+            }
+        }
+        shard
     }
 
     /// Whether no report of a suffix is under way.
@@ -155,13 +204,10 @@ fn records(reader: &Reader, start: Offset, end: Offset) -> BTreeMap<i64, u64> {
         let batches = reader.read(from, 1 << 20, end).expect("a log that can be read");
         assert!(!batches.is_empty(), "nothing at {from}, below the watermark {end}");
         for bytes in batches {
-            let placed = record::parse(&bytes).expect("a batch that a client made");
-            for one in placed {
-                from = one.offset.plus(1);
-                let value = one.record.value.expect("every record has one");
-                let id = u64::from_be_bytes(value[..8].try_into().expect("eight bytes"));
-                if one.offset >= start {
-                    found.insert(one.offset.0, id);
+            for (offset, _, id) in ids_at(&bytes) {
+                from = offset.plus(1);
+                if offset >= start {
+                    found.insert(offset.0, id);
                 }
             }
         }

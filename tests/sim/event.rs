@@ -2,12 +2,14 @@
 
 use isobar::metadata::lease::Wait;
 use isobar::metadata::moves::carrier::Attempt;
+use isobar::model::LeaderEpoch;
 
 use crate::aims::Moment;
 use crate::calls::{Answered, Call};
 use crate::client::{Request, Response};
 use crate::disk::Read;
 use crate::faults::{Fault, Undo};
+use crate::groups::{Answer, Ask};
 use crate::network::Arrival;
 use crate::operator::Plan;
 use crate::ranges::Bulk;
@@ -61,4 +63,9 @@ pub enum Event {
     Operate(Plan),
     /// A node asks to be let in with an empty disk.
     Admit(usize),
+    Consume(usize),
+    Coordinate(usize, usize, u64, Box<Ask>),
+    Told(usize, u64, Option<LeaderEpoch>, Box<(Answer, i64)>),
+    /// A consumer waits no longer.
+    Impatience(usize, u64),
 }

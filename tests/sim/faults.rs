@@ -2,7 +2,7 @@
 
 use rand::Rng;
 
-use crate::client::Request;
+use crate::client::{Asker, Request};
 use crate::disk::partition_of;
 use crate::event::Event;
 use crate::invariants::Violation;
@@ -256,7 +256,7 @@ impl World {
         }
         let before = start.plus(self.rng.gen_range(0..=(end.0 - start.0)));
         let request = Request {
-            client: None,
+            asker: Asker::Nobody,
             attempt: 0,
             partition: at,
             batches: Vec::new(),
@@ -356,7 +356,7 @@ impl World {
             }
         }
         for request in std::mem::take(&mut running.asked).into_values() {
-            if let Some(client) = request.client {
+            if let Asker::Producer(client) = request.asker {
                 let delay = self.client_delay(client, node);
                 self.after(delay, Event::Respond(client, request.attempt, Err(None)));
             }
@@ -364,6 +364,9 @@ impl World {
         drop(running);
         if let Some(quic) = &mut self.quic {
             quic.stop(node);
+        }
+        if let Some(groups) = &mut self.groups {
+            groups.stop(node);
         }
         if power {
             disk.crash();

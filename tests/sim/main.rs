@@ -15,11 +15,11 @@
 //! A run has a phase of faults and one of healing, after which everything must converge. In most of them
 //! operators move homes, and `__meta` changes its leader meanwhile. In some sync topics degrade, or disks are full.
 //!
-//! One of thirty-two carries its frames over real QUIC (`ISOBAR_SIM_QUIC=1`: all).
+//! One of thirty-two carries its frames over real QUIC (`ISOBAR_SIM_QUIC=1`: all). In three of ten groups commit what they
+//! have read (`ISOBAR_SIM_GROUPS=1`: in all).
 //!
 //! Deliberately missing: how `__meta` agrees on its order, which is given here (its Raft group is the
-//! same core that the partitions have), coordinators, bit rot and
-//! `flush = "os"`.
+//! same core that the partitions have), groups' members, bit rot and `flush = "os"`.
 
 mod aims;
 mod calls;
@@ -31,6 +31,7 @@ mod end;
 mod event;
 mod faults;
 mod followed;
+mod groups;
 mod homes;
 mod image;
 mod invariants;
@@ -75,10 +76,12 @@ const FAILURES_MAX: usize = 3;
 pub const BEFORE_QUIET: usize = 46;
 /// And before any ran QUIC.
 pub const BEFORE_QUIC: usize = 47;
+/// And before groups committed.
+pub const BEFORE_GROUPS: usize = 48;
 
 /// Always run. The first ones are any (3 found entries shown before they had replaced others on the
 /// disk); then come those that once failed, with what they found.
-pub const FIXED: [u64; 48] = [
+pub const FIXED: [u64; 50] = [
     1,
     2,
     3,
@@ -152,6 +155,10 @@ pub const FIXED: [u64; 48] = [
     1184080004737138781,
     // Over QUIC.
     1184080004737138983,
+    // With groups, as all from here on. A coordinator gave up, and its leader stayed.
+    1200959900631433295,
+    // A write that waited for room while a move asked something of the disk, and the oracle did not count it.
+    1200959900631433264,
 ];
 
 /// What moves of homes come to over the fixed seeds, at least: a simulator in which none ends shows
@@ -187,6 +194,8 @@ struct Totals {
     fixed_moves: BTreeMap<&'static str, u64>,
     /// Seeds whose frames went over QUIC.
     quic: u64,
+    /// Seeds in which groups committed.
+    groups: u64,
     busy: Duration,
     slowest: (Duration, u64),
     failures: Vec<(u64, String)>,
@@ -292,6 +301,10 @@ fn try_seed(seed: u64, is_fixed: bool, twice: bool, totals: &Mutex<Totals>) {
             totals.report.quiet += report.quiet;
             totals.quic += u64::from(report.quic > 0);
             totals.report.quic += report.quic;
+            totals.groups += u64::from(!report.groups.is_empty());
+            for (what, count) in report.groups {
+                *totals.report.groups.entry(what).or_default() += count;
+            }
             for (fault, count) in report.faults {
                 *totals.report.faults.entry(fault).or_default() += count;
             }
@@ -318,8 +331,8 @@ fn run(seed: u64) -> Result<Report, String> {
 }
 
 fn tell(totals: Totals) -> ExitCode {
-    let Totals { seeds, twice, quic, report, busy, slowest, failures, began, ended, fixed_moves } =
-        totals;
+    let Totals { seeds, twice, quic, groups, report, busy, slowest, .. } = &totals;
+    let Totals { failures, began, ended, fixed_moves, .. } = &totals;
     let simulated = report.simulated as f64 / 1e6;
     let rate = simulated / busy.as_secs_f64().max(1e-9);
     println!(
@@ -330,17 +343,17 @@ fn tell(totals: Totals) -> ExitCode {
         report.events, report.acked, report.terms, report.quiet
     );
     println!("{quic} seeds over QUIC, {} frames", report.quic);
+    println!("{groups} seeds with groups: {:?}", report.groups);
     println!(
         "slowest: seed {} in {:.1} s; most events at once {}",
         slowest.1,
         slowest.0.as_secs_f64(),
         report.waiting
     );
-    let faults: BTreeMap<_, _> = report.faults;
-    println!("faults: {faults:?}");
+    println!("faults: {:?}", report.faults);
     println!("moves in {} seeds, ended in {}: {:?}", began, ended, report.moves);
     println!("moves in fixed seeds: {:?}", fixed_moves);
-    for (seed, why) in &failures {
+    for (seed, why) in failures {
         println!("seed {seed} failed {why}");
         println!("reproduce: ISOBAR_SIM_SEED={seed} cargo test --release --test sim");
     }

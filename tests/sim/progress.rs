@@ -90,7 +90,7 @@ impl World {
     pub fn late_producers(&mut self) {
         let first = self.producers.len();
         self.late_from = first;
-        for partition in 0..self.scenario.partitions.len() {
+        for partition in 0..self.scenario.plain() {
             let mut producer = Producer::late(first + partition, partition);
             producer.make_batch(self.now, self.scenario.value_bytes, &mut self.rng);
             self.producers.push(producer);

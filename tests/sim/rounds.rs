@@ -1,6 +1,6 @@
 //! A node's round, and what comes of it: frames, writes, reads, answers, each looked at on its way.
 
-use isobar::model::TopicPartition;
+use isobar::model::{Term, TopicPartition};
 use isobar::replica::core::effect::Ticket;
 use isobar::replica::driver::disk::Note;
 use isobar::replica::driver::replicas::{Outcome, Replicate, lead_frames};
@@ -8,13 +8,13 @@ use isobar_transport::Frame;
 use rand::Rng;
 
 use crate::aims::Moment;
-use crate::client::Request;
+use crate::client::{Asker, Request};
 use crate::clients::ids_of;
 use crate::event::Event;
 use crate::invariants::{Violation, fence, frame_size, gate};
 use crate::network::{Arrival, Lane};
 use crate::node::Task;
-use crate::oracle::Ack;
+use crate::oracle::{Ack, Acked};
 use crate::quic::{Arrived, Heard};
 use crate::scenario::{MILLI, NODES, node_id, node_of};
 use crate::show;
@@ -87,10 +87,28 @@ impl World {
             if let Ok(produced) = answer {
                 self.check_ack(node, &request, produced.next_offset.0)?;
             }
-            if let Some(client) = request.client {
-                let delay = self.client_delay(client, node);
-                let response = answer.map_err(Some);
-                self.after(delay, Event::Respond(client, request.attempt, response));
+            match request.asker {
+                Asker::Nobody => {}
+                Asker::Producer(client) => {
+                    let delay = self.client_delay(client, node);
+                    let response = answer.map_err(Some);
+                    self.after(delay, Event::Respond(client, request.attempt, response));
+                }
+                Asker::Coordinator { write, since } => {
+                    show::line(self.now, node, || format!("answers its coordinator: {answer:?}"));
+                    if let Ok(produced) = answer {
+                        let n = self.partition_of(request.partition);
+                        self.oracle.partitions[n].acked.push(Acked {
+                            ids: ids_of(&request.batches),
+                            epoch: Term(produced.leader_epoch as u64).home_epoch(),
+                            base: produced.base_offset.0,
+                            invoked: since,
+                            acked: self.now,
+                            is_promised: true,
+                        });
+                    }
+                    self.groups.iter_mut().for_each(|groups| groups.reply(node, write, answer));
+                }
             }
         }
         for (ticket, answer) in answers.deleted {

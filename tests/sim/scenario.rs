@@ -15,7 +15,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use crate::client::RECORDS_MAX;
-use crate::{BEFORE_QUIC, BEFORE_QUIET, FIXED};
+use crate::{BEFORE_GROUPS, BEFORE_QUIC, BEFORE_QUIET, FIXED};
 
 /// What a record may need beside its value: its id, and Kafka's lengths and deltas.
 const RECORD_BYTES: usize = 48;
@@ -139,6 +139,7 @@ impl Moves {
 const BUDGETS: u64 = 0x4255_4447;
 const MODES: u64 = 0x4d4f_4445;
 const IDLE: u64 = 0x4944_4c45;
+const GROUPS: u64 = 0x4752_4f55;
 const FULL: u64 = 0x4655_4c4c;
 
 /// Seeds that were found before sync topics degraded and disks were full.
@@ -153,15 +154,23 @@ fn degrade_after(seed: u64) -> Option<Duration> {
     degrades.then(|| Duration::from_secs(rng.gen_range(1..=3)))
 }
 
-/// Cubic, which stands in for BBR there, makes of a long path with losses one of some ten kilobytes a second: less than
-/// large records need, and what lags behind never catches up.
-const QUIC_VALUE_BYTES_MAX: usize = 200;
-const QUIC_LOSS_MAX: f64 = 0.001;
+/// Cubic, which stands in for BBR there, makes of a long path with losses one of some ten kilobytes a second, and each
+/// packet costs what a hundred frames cost without it.
+const QUIC_VALUE_BYTES_MAX: usize = 1_000;
+const QUIC_LOSS_MAX: f64 = 0.01;
 
 /// One seed of thirty-two carries its frames over QUIC, which takes far longer.
 fn is_quic(seed: u64) -> bool {
     let asked = std::env::var_os("ISOBAR_SIM_QUIC").is_some();
     (asked || seed % 32 == 7) && !FIXED[..BEFORE_QUIC].contains(&seed)
+}
+
+/// Whether groups commit what they have read: one partition is theirs.
+fn has_groups(seed: u64) -> bool {
+    let mut rng = SmallRng::seed_from_u64(seed ^ GROUPS);
+    let asked = std::env::var_os("ISOBAR_SIM_GROUPS").is_some();
+    (asked || rng.gen_bool(0.3) || FIXED[BEFORE_GROUPS..].contains(&seed))
+        && !FIXED[..BEFORE_GROUPS].contains(&seed)
 }
 
 /// For how many ticks a leader must have had nothing to do to fall quiet. Short spells make one fall quiet between two
@@ -194,6 +203,8 @@ pub struct Scenario {
     pub idle_ticks: u64,
     /// Frames travel by the product's transports.
     pub quic: bool,
+    /// The partition that groups commit to, the last one.
+    pub groups: Option<usize>,
     /// What each node's wall clock is ahead of the true time, or behind it.
     pub skew_ms: [i64; NODES],
     /// Whether anybody produces once all is healed. Where nobody does, no append tells a replica what
@@ -228,6 +239,10 @@ impl Scenario {
         }
         let mut partitions: Vec<Partition> =
             (0..rng.gen_range(1..=3)).map(|n| partition(n, value_bytes, rng)).collect();
+        let groups = has_groups(seed).then_some(partitions.len());
+        if let Some(number) = groups {
+            partitions.push(partition(number as i32, value_bytes, rng));
+        }
         for partition in &mut partitions {
             let policy = &mut partition.policy;
             // Segments and records of a few seconds.
@@ -244,6 +259,11 @@ impl Scenario {
         let mut budgets = SmallRng::seed_from_u64(seed ^ BUDGETS);
         for partition in partitions.iter_mut().filter(|p| p.policy.ack.sync_to == 0) {
             partition.policy.ack.budget = budget(value_bytes, &mut budgets);
+        }
+        if let Some(number) = groups {
+            // A coordinator loads all that was ever committed.
+            partitions[number].deletes = false;
+            partitions[number].policy.retention = log::Retention { ms: None, bytes: None };
         }
         let mut delay = [[250; 3]; 3];
         for (a, b) in [(0, 1), (1, 2), (0, 2)] {
@@ -284,6 +304,7 @@ impl Scenario {
             append_bytes_max,
             idle_ticks: idle_ticks(seed),
             quic: is_quic(seed),
+            groups,
             skew_ms,
             late,
             journal_bytes,
@@ -299,6 +320,11 @@ impl Scenario {
         let minutes = (drawn.faulty_until / (60 * SECOND)).max(1);
         drawn.think = drawn.think.max(value_bytes as Micros / 500 * minutes * MILLI);
         drawn
+    }
+
+    /// Partitions that producers write to.
+    pub fn plain(&self) -> usize {
+        self.partitions.len() - usize::from(self.groups.is_some())
     }
 
     /// After how long without sync its topic degrades, if it does.

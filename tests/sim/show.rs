@@ -9,7 +9,7 @@ use isobar::replica::wire::Envelope;
 use isobar_transport::Frame;
 
 use crate::calls::{Answer, Answered, Ask, Call};
-use crate::client::{Request, Response};
+use crate::client::{Asker, Request, Response};
 use crate::scenario::Micros;
 
 pub fn is_on() -> bool {
@@ -38,7 +38,10 @@ pub fn write(now: Micros, node: usize, write: &Write) {
 }
 
 pub fn request(now: Micros, node: usize, request: &Request) {
-    let Request { client: Some(client), attempt, partition, batches, .. } = request else { return };
+    let Request { asker: Asker::Producer(client), attempt, partition, batches, .. } = request
+    else {
+        return;
+    };
     line(now, node, || {
         let batches = batches.iter().map(|b| Header::parse(b).expect("a batch of ours"));
         let sequences: Vec<_> = batches.map(|b| (b.base_sequence, b.last_sequence())).collect();

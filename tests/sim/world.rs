@@ -16,6 +16,7 @@ use crate::calls::Waiter;
 use crate::carry::Carried;
 use crate::client::{Producer, Reader};
 use crate::event::Event;
+use crate::groups::Groups;
 use crate::invariants::{Violation, progress};
 use crate::meta::Meta;
 use crate::network::Network;
@@ -48,6 +49,7 @@ pub struct World {
     /// In its place, in a few seeds.
     pub quic: Option<Quic>,
     pub quic_frames: u64,
+    pub groups: Option<Groups>,
     pub producers: Vec<Producer>,
     pub readers: Vec<Reader>,
     pub oracle: Oracle,
@@ -85,6 +87,8 @@ pub struct Report {
     pub quiet: u64,
     /// Of frames that came over QUIC.
     pub quic: u64,
+    /// What consumers came to, in groups.
+    pub groups: BTreeMap<&'static str, u64>,
     /// Moves of homes, by what they came to.
     pub moves: BTreeMap<&'static str, u64>,
 }
@@ -104,6 +108,7 @@ impl World {
                 readers.push(Reader { dc, partition, node, offset });
             }
         }
+        let groups = scenario.groups.map(|number| Groups::new(seed, &scenario, number, &mut rng));
         let mut world = Self {
             now: 0,
             seed,
@@ -114,6 +119,7 @@ impl World {
             network: Network::new(&scenario),
             quic: scenario.quic.then(|| Quic::new(seed, &scenario)),
             quic_frames: 0,
+            groups,
             producers,
             readers,
             oracle: Oracle::new(&scenario),
@@ -142,6 +148,10 @@ impl World {
         }
         for reader in 0..world.readers.len() {
             world.after(SECOND, Event::Follow(reader));
+        }
+        let consumers = world.groups.as_ref().map_or(0, |groups| groups.consumers.len());
+        for consumer in 0..consumers {
+            world.after(SECOND, Event::Consume(consumer));
         }
         world.after(SECOND, Event::Watch);
         world.plan_faults();
@@ -183,13 +193,18 @@ impl World {
 
     /// What comes next, after all that travels until then.
     fn next(&mut self) -> Option<(Micros, Event)> {
-        while let Some(quic) = &mut self.quic
-            && let Some(((at, _), _)) = self.queue.first_key_value()
-            && quic.now() + MILLI <= *at
-        {
-            let arrived = quic.step();
-            self.now = self.now.max(quic.now());
-            arrived.into_iter().for_each(|one| self.hear(one));
+        loop {
+            let ((at, _), _) = self.queue.first_key_value()?;
+            let due = at.saturating_sub(MILLI);
+            if let Some(quic) = self.quic.as_mut().filter(|quic| quic.now() <= due) {
+                let arrived = quic.step();
+                self.now = self.now.max(quic.now());
+                arrived.into_iter().for_each(|one| self.hear(one));
+            } else if self.groups.as_ref().is_some_and(|groups| groups.now() <= due) {
+                self.step_groups();
+            } else {
+                break;
+            }
         }
         self.queue.pop_first().map(|((at, _), event)| (at, event))
     }
@@ -209,6 +224,7 @@ impl World {
             faults: self.faults.clone(),
             quiet: self.quiet_replicas,
             quic: self.quic_frames,
+            groups: self.groups.as_ref().map(|g| g.counts.clone()).unwrap_or_default(),
             moves: self.meta.moves.clone(),
         }
     }
@@ -260,6 +276,7 @@ impl World {
                 if self.scenario.late {
                     self.late_producers();
                 }
+                self.groups.iter_mut().for_each(|groups| groups.closing = true);
                 self.after(SECOND, Event::Look);
             }
             Event::Answered => return self.check_answered(),
@@ -282,6 +299,14 @@ impl World {
             Event::Impatient(node, life, job) => self.impatient(node, life, job),
             Event::Operate(plan) => self.operate(plan),
             Event::Admit(node) => self.admit(node),
+            Event::Consume(consumer) => self.consume(consumer),
+            Event::Coordinate(node, consumer, attempt, ask) => {
+                self.coordinate(node, consumer, attempt, *ask);
+            }
+            Event::Told(consumer, attempt, epoch, answer) => {
+                return self.told(consumer, attempt, epoch, *answer);
+            }
+            Event::Impatience(consumer, attempt) => self.give_up(consumer, attempt),
         }
         Ok(())
     }
@@ -395,6 +420,9 @@ impl World {
         let life = self.nodes[node].life;
         if let Some(quic) = &mut self.quic {
             quic.start(&self.scenario, node, life);
+        }
+        if let Some(groups) = &mut self.groups {
+            groups.start(node, life);
         }
         let phase = self.rng.gen_range(0..TICK);
         self.after(phase, Event::Tick(node, life));

@@ -230,12 +230,7 @@ fn clamped(
     partition: &TopicPartition,
     committed: &CommittedOffset,
 ) -> i64 {
-    let here = |at| {
-        let view = context.replicas.view(at)?;
-        let (_, end) = view.end_of_epoch(committed.leader_epoch)?;
-        // An end at the high watermark is only where this replica stands, and it may lag.
-        (end < view.progress().high_watermark).then_some(end)
-    };
+    let here = |at| context.replicas.view(at)?.settled_end_of_epoch(committed.leader_epoch);
     let end = cluster::find(image, &partition.topic, partition.partition)
         .and_then(|at| {
             image.partition(at)?.end_of_epoch(committed.leader_epoch).or_else(|| here(at))

@@ -25,7 +25,7 @@ pub mod slot;
 mod spec;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, RwLock, mpsc as thread_mpsc};
+use std::sync::{Arc, Mutex, mpsc as thread_mpsc};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -49,7 +49,8 @@ use super::core::raft_log::Wanted;
 use super::core::{Now, Queued};
 use super::handle::{INBOX_REQUESTS_MAX, Produce, Request};
 use super::host::Answers;
-use super::{Handle, Leaders, ProduceError, Produced, View};
+use super::views::Views;
+use super::{Handle, Leaders, ProduceError, Produced};
 use crate::log::{self, Fatal, Store};
 use crate::model::{LeaderEpoch, LogIndex, Offset, TopicPartition};
 
@@ -199,7 +200,7 @@ pub(super) struct Driver<N> {
     node: NodeId,
     replicas: Replicas,
     network: N,
-    views: Arc<RwLock<HashMap<TopicPartition, Arc<View>>>>,
+    views: Arc<Views>,
     leaders: Arc<Leaders>,
     waiting: HashMap<Ticket, Waiting>,
     tickets: u64,
@@ -229,7 +230,7 @@ pub fn start<N: Network>(
     let (internal_in, internal) = mpsc::unbounded_channel();
     let (done_in, mut done) = mpsc::unbounded_channel();
     let (asks_in, asks) = mpsc::channel(ASKS_MAX);
-    let views: Arc<RwLock<HashMap<TopicPartition, Arc<View>>>> = Arc::default();
+    let views = Arc::<Views>::default();
     let leaders = Arc::<Leaders>::default();
     let counters = Arc::<Counters>::default();
     let node = config.node;

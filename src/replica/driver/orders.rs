@@ -265,7 +265,7 @@ impl<N: Network> Driver<N> {
                 let sealed = self.replicas.seal(now, at, epoch);
                 self.count_damaged();
                 if let Some(view) = self.replicas.sealed_view(at) {
-                    self.views.write().expect("no panic while held").insert(at, view.clone());
+                    self.views.show(at, view.clone());
                 }
                 let gone = sealed.map(|(gone, last)| {
                     self.answer(last.answers);
@@ -337,7 +337,7 @@ impl<N: Network> Driver<N> {
             Err(Refused::Sealed { promised, .. }) => {
                 tracing::info!(node = %self.node, partition = %at, %promised, "a sealed replica waits for its next home");
                 if let Some(view) = self.replicas.open_sealed(at) {
-                    self.views.write().expect("no panic while held").insert(at, view);
+                    self.views.show(at, view);
                 }
                 return Ok(());
             }
@@ -352,7 +352,7 @@ impl<N: Network> Driver<N> {
             None => self.create(&spec).await?,
         };
         let view = self.replicas.open(self.now(), spec, opening);
-        self.views.write().expect("no panic while held").insert(at, view);
+        self.views.show(at, view);
         Ok(())
     }
 
@@ -391,7 +391,7 @@ impl<N: Network> Driver<N> {
     async fn remove(&mut self, at: TopicPartition) -> Result<(), Refused> {
         let last = self.replicas.remove(at);
         self.answer(last.answers);
-        self.views.write().expect("no panic while held").remove(&at);
+        self.views.hide(at);
         self.leaders.forget(at);
         if let Some(number) = self.disks.of(at) {
             self.disks.ask(number, |reply| disk::Command::Remove(at, reply)).await??;

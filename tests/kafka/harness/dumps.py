@@ -38,11 +38,17 @@ def wait_same(nodes_of, topic, partitions, seconds=120, without=()):
         wait.until(what, lambda: not different(), seconds, 1.0, errors=(cli.Failed,))
 
 
-def segments(nodes_of, node, topic):
-    """The segment files of the topic's only partition on a node, oldest first."""
+def logs(nodes_of, node, topic):
+    """The segment files of each of the topic's partitions on a node, oldest first."""
     for directory in (nodes_of.data_dir(node) / "partitions").iterdir():
         named = directory / "partition.toml"
         # Another one may be in the making.
         if named.exists() and tomllib.loads(named.read_text())["topic"] == topic:
-            return sorted(directory.glob("*.log"))
+            yield sorted(directory.glob("*.log"))
+
+
+def segments(nodes_of, node, topic):
+    """Those of the topic's only partition."""
+    for files in logs(nodes_of, node, topic):
+        return files
     raise AssertionError(f"node {node} has nothing of {topic}")

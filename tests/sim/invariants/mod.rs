@@ -4,6 +4,7 @@
 pub mod acked;
 pub mod at_most;
 pub mod budget;
+pub mod committed;
 pub mod converged;
 pub mod cut;
 pub mod durable;

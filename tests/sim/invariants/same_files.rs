@@ -5,6 +5,7 @@ use isobar::log::Reader;
 use isobar::replica::core::Core;
 
 use super::{Violation, hold, n};
+use crate::oracle::History;
 
 const FILES: (&str, &str) = ("a segment is the same file in every DC", "docs/log-format.md");
 const EPOCHS: (&str, &str) = ("the epoch table is the same in every DC", "R2, KIP-320");
@@ -13,6 +14,8 @@ const EPOCHS: (&str, &str) = ("the epoch table is the same in every DC", "R2, KI
 pub struct Shape {
     pub node: usize,
     start: u64,
+    /// A move has cut it back to where it begins: its next segment begins there, and that of others went on.
+    is_bare: bool,
     /// Epochs before it begin there, as in Kafka, once the files have been read again.
     log_start: i64,
     /// First indexes of its segments.
@@ -22,11 +25,13 @@ pub struct Shape {
 }
 
 impl Shape {
-    pub fn of(node: usize, core: &Core, reader: &Reader) -> Self {
+    pub fn of(node: usize, core: &Core, reader: &Reader, history: &History) -> Self {
+        let start = reader.start().index;
         let epochs = core.log().epochs().iter();
         Self {
             node,
-            start: reader.start().index.0,
+            start: start.0,
+            is_bare: history.began.iter().any(|began| began.fork.at.index == start),
             log_start: core.progress().log_start.0,
             segments: reader.segments().iter().map(|s| s.base_index.0).collect(),
             epochs: epochs.map(|(term, index, offset)| (term.0, index.0, offset.0)).collect(),
@@ -48,8 +53,13 @@ pub fn check(shapes: &[Shape]) -> Result<(), Violation> {
             .collect::<Vec<_>>()
     };
     for other in shapes {
-        hold(segments(first) == segments(other), FILES, || {
-            let (a, b) = (segments(first), segments(other));
+        let (mut a, mut b) = (segments(first), segments(other));
+        if first.is_bare || other.is_bare {
+            let shared = a.iter().find(|i| b.contains(i)).copied().unwrap_or(u64::MAX);
+            a.retain(|i| *i >= shared);
+            b.retain(|i| *i >= shared);
+        }
+        hold(a == b, FILES, || {
             format!("{} has segments at {a:?}, {} at {b:?}", n(first.node), n(other.node))
         })?;
         hold(epochs(first) == epochs(other), EPOCHS, || {

@@ -143,7 +143,7 @@ impl Reading<'_> {
             Position::Readable | Position::AtEnd => {}
         }
         read.preferred = self.preferred(at, &progress);
-        read.diverging = diverging(&view, wanted);
+        read.diverging = view.parted_from(wanted.last_fetched_epoch, offset);
         let is_elsewhere = read.preferred.is_some() || read.diverging.is_some();
         if is_elsewhere || position == Position::AtEnd {
             return read;
@@ -281,17 +281,6 @@ impl Reading<'_> {
         }
         Ok(records)
     }
-}
-
-/// Whether the log parted from what the client has read (KIP-595's field, KIP-320's question).
-fn diverging(view: &View, wanted: &Wanted) -> Option<(LeaderEpoch, Offset)> {
-    if wanted.last_fetched_epoch < 0 {
-        return None;
-    }
-    let (epoch, end) =
-        view.end_of_epoch(wanted.last_fetched_epoch).unwrap_or((-1, view.progress().log_start));
-    let parted = epoch < wanted.last_fetched_epoch || end < Offset(wanted.offset);
-    parted.then_some((epoch, end))
 }
 
 /// The log moved between the look and the read; only a leader says OFFSET_OUT_OF_RANGE (R6).

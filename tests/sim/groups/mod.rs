@@ -1,0 +1,327 @@
+//! Group coordinators: the product's shards, and the tasks that drive them and follow who leads, above the simulator's
+//! replicas and in simulated time.
+//!
+//! ```text
+//!   consumer ── ask ──▶ coordinator::Handle ──▶ shard ──▶ Led ──▶ Door ──▶ inbox of the node
+//!            ◀─ answer ─┘                          ▲                          │
+//!                                                  └── acknowledged, or not ◀─┘
+//! ```
+//!
+//! Time passes in steps of a millisecond. What comes from outside is given to the tasks within a step, in one order.
+//! One partition of a run's topic is its `__consumer_offsets`.
+
+mod consumer;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use isobar::broker::groups::follow;
+use isobar::coordinator::group::{CommitOffsets, Config, Error, FetchOffsets, FetchedOffset, Id};
+use isobar::coordinator::runtime::{State, partition_for};
+use isobar::coordinator::{Handle, Seams};
+use isobar::model::{LeaderEpoch, TopicPartition};
+use isobar::replica::{self, Door, ProduceError, Produced, View};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+pub use consumer::{Commit, Consumer};
+
+use crate::client::{Asker, Request};
+use crate::event::Event;
+use crate::scenario::{MILLI, Micros, NODES, Scenario, wall_ms};
+use crate::world::World;
+
+/// What a consumer asks a coordinator.
+#[derive(Debug, Clone)]
+pub enum Ask {
+    Commit(CommitOffsets),
+    Fetch(FetchOffsets),
+}
+
+#[derive(Debug)]
+pub enum Answer {
+    Committed(Result<(), Error>),
+    Fetched(Result<FetchedOffset, Error>),
+}
+
+/// An answer that a node gave, in one of its lives.
+struct Answered {
+    node: usize,
+    life: u64,
+    consumer: usize,
+    attempt: u64,
+    /// In which it led all the while, if it did.
+    epoch: Option<LeaderEpoch>,
+    answer: Answer,
+}
+
+type Shared<T> = Arc<Mutex<T>>;
+
+fn locked<T>(shared: &Shared<T>) -> MutexGuard<'_, T> {
+    shared.lock().expect("no panic while held")
+}
+
+/// The coordinators of one node, in one life.
+struct Seat {
+    life: u64,
+    handle: Handle,
+    door: Door,
+    shown: Option<Arc<View>>,
+    /// Its shards, when they were last looked at.
+    seen: Vec<(i32, LeaderEpoch, State)>,
+    replies: BTreeMap<u64, oneshot::Sender<Result<Produced, ProduceError>>>,
+    /// Ended with it.
+    tasks: JoinSet<()>,
+}
+
+/// What is given to the tasks at the next step.
+enum Given {
+    Start(usize, u64),
+    Stop(usize),
+    Show(usize, Option<Arc<View>>),
+    Ask { node: usize, consumer: usize, attempt: u64, ask: Ask },
+    Reply(usize, u64, Result<Produced, ProduceError>),
+}
+
+pub struct Groups {
+    pub at: TopicPartition,
+    given: Vec<Given>,
+    tasks: Tasks,
+    next_write: u64,
+    steps: u64,
+    begun: Instant,
+    pub consumers: Vec<Consumer>,
+    /// What came of it.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// Consumers ask once more for what they have committed, and that is the end.
+    pub closing: bool,
+    /// The last to go: what ends above it needs it.
+    runtime: Runtime,
+}
+
+/// What runs in the runtime.
+struct Tasks {
+    at: TopicPartition,
+    seed: u64,
+    skew_ms: [i64; NODES],
+    seats: [Option<Seat>; NODES],
+    answered: Shared<Vec<Answered>>,
+    wall_ms: Arc<AtomicI64>,
+}
+
+impl Groups {
+    pub fn new(seed: u64, scenario: &Scenario, number: usize, rng: &mut SmallRng) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .event_interval(u32::MAX)
+            .global_queue_interval(u32::MAX)
+            .build()
+            .expect("a runtime");
+        let begun = runtime.block_on(async { Instant::now() });
+        let names = (0..).map(|n| format!("g{n}"));
+        let here = names.filter(|name| partition_for(name, number as u32 + 1) == number as i32);
+        let consumers = here.take(2 * number).enumerate();
+        let at = scenario.partitions[number].at;
+        let tasks = Tasks {
+            at,
+            seed,
+            skew_ms: scenario.skew_ms,
+            seats: Default::default(),
+            answered: Shared::default(),
+            wall_ms: Arc::default(),
+        };
+        Self {
+            at,
+            given: Vec::new(),
+            tasks,
+            next_write: 0,
+            steps: 0,
+            begun,
+            consumers: consumers
+                .map(|(index, name)| Consumer::new(index, Id::from(name), index % number, rng))
+                .collect(),
+            counts: BTreeMap::new(),
+            closing: false,
+            runtime,
+        }
+    }
+
+    pub fn now(&self) -> Micros {
+        self.steps * MILLI
+    }
+
+    pub fn start(&mut self, node: usize, life: u64) {
+        self.given.push(Given::Start(node, life));
+    }
+
+    /// Its process ends: nothing that it was about to say is heard.
+    pub fn stop(&mut self, node: usize) {
+        self.given.push(Given::Stop(node));
+    }
+
+    fn ask(&mut self, (node, consumer, attempt): (usize, usize, u64), ask: Ask) {
+        self.given.push(Given::Ask { node, consumer, attempt, ask });
+    }
+
+    /// A coordinator's write has been answered.
+    pub fn reply(&mut self, node: usize, write: u64, result: Result<Produced, ProduceError>) {
+        self.given.push(Given::Reply(node, write, result));
+    }
+
+    /// A millisecond passes. Returns what coordinators want written, by node, and what they answered.
+    fn step(&mut self, paused: [bool; NODES]) -> (Vec<(usize, Request)>, Vec<Answered>) {
+        let now = self.steps * MILLI;
+        let until = self.begun + Duration::from_millis(self.steps + 1);
+        let Self { given, tasks, runtime, .. } = self;
+        tasks.wall_ms.store(wall_ms(now), Ordering::Relaxed);
+        // Within the runtime, so that what wakes up does so in this order.
+        runtime.block_on(async {
+            given.drain(..).for_each(|given| tasks.give(given));
+            tokio::time::sleep_until(until).await;
+        });
+        self.steps += 1;
+        let mut wanted = Vec::new();
+        for node in (0..NODES).filter(|node| !paused[*node]) {
+            let Some(seat) = &mut self.tasks.seats[node] else { continue };
+            while let Some(request) = seat.door.take() {
+                let replica::Request::Produce(produce) = request else {
+                    unreachable!("logs here are too short for snapshots of them");
+                };
+                self.next_write += 1;
+                seat.replies.insert(self.next_write, produce.reply);
+                let request = Request {
+                    asker: Asker::Coordinator { write: self.next_write, since: now },
+                    attempt: 0,
+                    partition: produce.partition,
+                    batches: produce.batches,
+                    acks: produce.acks,
+                    timeout: produce.timeout,
+                    delete_before: None,
+                };
+                wanted.push((node, request));
+            }
+        }
+        let mut answered = std::mem::take(&mut *locked(&self.tasks.answered));
+        answered.sort_by_key(|a| (a.node, a.consumer, a.attempt));
+        (wanted, answered)
+    }
+}
+
+impl Tasks {
+    fn give(&mut self, given: Given) {
+        match given {
+            Given::Start(node, life) => self.seats[node] = Some(self.seat(node, life)),
+            Given::Stop(node) => self.seats[node] = None,
+            Given::Show(node, view) => {
+                if let Some(seat) = &mut self.seats[node] {
+                    seat.door.show(self.at, view.as_ref());
+                }
+            }
+            Given::Ask { node, consumer, attempt, ask } => {
+                let answered = Arc::clone(&self.answered);
+                let Some(seat) = &mut self.seats[node] else { return };
+                let (handle, life) = (seat.handle.clone(), seat.life);
+                while seat.tasks.try_join_next().is_some() {}
+                seat.tasks.spawn(async move {
+                    let leads = || handle.shards().first().map(|(_, epoch, _)| *epoch);
+                    let before = leads();
+                    let answer = answer(&handle, ask).await;
+                    let epoch = before.filter(|before| leads() == Some(*before));
+                    let one = Answered { node, life, consumer, attempt, epoch, answer };
+                    locked(&answered).push(one);
+                });
+            }
+            Given::Reply(node, write, result) => {
+                let seat = self.seats[node].as_mut();
+                if let Some(reply) = seat.and_then(|seat| seat.replies.remove(&write)) {
+                    let _ = reply.send(result);
+                }
+            }
+        }
+    }
+
+    fn seat(&self, node: usize, life: u64) -> Seat {
+        let (wall_ms, skew_ms) = (Arc::clone(&self.wall_ms), self.skew_ms[node]);
+        let random = SmallRng::seed_from_u64(self.seed ^ (life << 8) ^ node as u64);
+        let random = Mutex::new(random);
+        let seams = Seams {
+            unix_ms: Arc::new(move || wall_ms.load(Ordering::Relaxed) + skew_ms),
+            random: Arc::new(move || random.lock().expect("no panic while held").r#gen()),
+        };
+        let at = self.at;
+        let handle = Handle::new(Config::default(), at.partition as u32 + 1, seams);
+        let (replicas, door) = replica::Handle::apart();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(follow(replicas, handle.clone(), move |of| of == at));
+        let (shown, seen, replies) = (None, Vec::new(), BTreeMap::new());
+        Seat { life, handle, door, shown, seen, replies, tasks }
+    }
+}
+
+impl Drop for Groups {
+    fn drop(&mut self) {
+        let _within = self.runtime.enter();
+        self.tasks.seats = Default::default();
+    }
+}
+
+async fn answer(handle: &Handle, ask: Ask) -> Answer {
+    match ask {
+        Ask::Commit(commit) => {
+            let mut outcomes = handle.commit_offsets(commit).await;
+            Answer::Committed(outcomes.pop().expect("of the one that was asked for").result)
+        }
+        Ask::Fetch(fetch) => {
+            let fetched = handle.fetch_offsets(fetch).await;
+            Answer::Fetched(fetched.map(|mut all| all.pop().expect("of the one asked for")))
+        }
+    }
+}
+
+impl World {
+    /// A millisecond of the coordinators.
+    pub fn step_groups(&mut self) {
+        let paused = std::array::from_fn(|node| self.now < self.nodes[node].paused_until);
+        let Some(groups) = &mut self.groups else { return };
+        for (node, seat) in groups.tasks.seats.iter_mut().enumerate() {
+            let (Some(seat), Some(running)) = (seat, &self.nodes[node].running) else { continue };
+            let replicas = &running.replicas;
+            let view = replicas.view(groups.at).or_else(|| replicas.sealed_view(groups.at));
+            if seat.shown.as_ref().map(Arc::as_ptr) != view.map(Arc::as_ptr) {
+                seat.shown = view.cloned();
+                groups.given.push(Given::Show(node, view.cloned()));
+            }
+        }
+        let (wanted, answered) = groups.step(paused);
+        for (node, seat) in groups.tasks.seats.iter_mut().enumerate() {
+            let Some(seat) = seat else { continue };
+            let shards = seat.handle.shards();
+            if shards != seat.seen {
+                crate::show::line(self.now, node, || format!("coordinates {shards:?}"));
+                seat.seen = shards;
+            }
+        }
+        self.now = self.now.max(groups.now());
+        for (node, request) in wanted {
+            self.trace.note((self.now, node, &request.batches));
+            self.with(node, |running| running.inbox.requests.push(request));
+        }
+        for one in answered {
+            let Answered { node, life, consumer, attempt, epoch, answer } = one;
+            if self.alive(node, life).is_none() {
+                continue;
+            }
+            let answer = self.led_back(node, consumer, answer);
+            let from = self.nodes[node].paused_until.max(self.now);
+            let at = from + self.consumer_delay(consumer, node);
+            self.at(at, Event::Told(consumer, attempt, epoch, Box::new(answer)));
+        }
+    }
+}
