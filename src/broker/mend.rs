@@ -13,7 +13,11 @@
 //! up to `matched` its leader relies on this disk. Until both are on disk again the replica stays
 //! closed: it neither votes nor answers. Where no such leader is to be had it waits; if this vote is
 //! what the group lacks, a promise may be lost for good, and only an operator can say so.
+//!
+//! A log whose home has moved while it was damaged is mended before it begins the next one, from replicas of that:
+//! they have the same entries up to the cut, and none of what was beyond.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -53,6 +57,12 @@ pub(super) enum Error {
     Mend(#[from] MendError),
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// Copies of what is readable can be made from the files; nothing here takes it out of them.
+    #[error(
+        "entries from {first} on are damaged in {}, and the home of the partition was moved from entry {cut} on: what this log had beyond is on no other disk. Copy the node's data directory for whoever looks into it, empty it, and start the node",
+        path.display()
+    )]
+    BeyondCut { first: LogIndex, cut: LogIndex, path: PathBuf },
     #[error("the node is stopping")]
     Stopping,
 }
@@ -134,13 +144,16 @@ pub(super) async fn damaged(mending: Mending) {
 }
 
 impl Mending {
-    async fn mend(&self, Damaged { spec, term }: Damaged) -> Result<(), Error> {
+    async fn mend(&self, Damaged { spec, term, cut }: Damaged) -> Result<(), Error> {
         let (group, me) = (spec.group, spec.me);
         let at = group.partition;
         let Some(mut mend) = self.mender.begin(at, spec.policy.log).await? else { return Ok(()) };
         let others: Vec<Member> =
             spec.members.iter().filter(|(id, _)| **id != me).map(|(_, m)| m.clone()).collect();
         let wants = mend.wants().clone();
+        if let Some(cut) = cut.filter(|cut| wants.last.is_none_or(|last| last > *cut)) {
+            return Err(Error::BeyondCut { first: wants.damaged, cut, path: wants.path });
+        }
         let upto = match wants.last {
             Some(last) => last,
             None => self.peers.promised(group, me, term, &others).await?,

@@ -1,6 +1,7 @@
 """Damaged disks take again from the others what they have lost, and say so."""
 
 import os
+import shutil
 
 import pytest
 from confluent_kafka import KafkaException, TopicPartition
@@ -141,3 +142,35 @@ def test_a_mended_log_of_group_offsets_has_its_coordinator_where_it_leads(cluste
     role = lambda: http.samples(one.admin(damaged), "isobar_raft_role", topic=OFFSETS, role="leader")
     wait.until("it leads some", role, 30)
     all_commit()
+
+
+@pytest.mark.timeout(300)
+def test_a_damaged_log_whose_home_moved_meanwhile_is_made_whole_again(cluster, topic):
+    one = filled(cluster, topic, {"fra": 3, "iad": 3, "sin": 2})
+    inside, at_its_end = one.in_dc("sin")
+    one.kill9(inside)
+    one.shut_down(at_its_end)
+    files = dumps.segments(one, inside, topic)
+    flip(files[1], files[1].stat().st_size // 3)
+    files[1].with_suffix(".index").unlink()
+    last = dumps.segments(one, at_its_end, topic)[-1]
+    os.truncate(last, last.stat().st_size // 2)
+    one.cli().run("dc", "switchover", "fra", "--to", "iad", "--topics", topic, "--yes")
+    one.start(inside)
+    one.start(at_its_end)
+    kafka.send(one.bootstrap("iad"), topic, [b"after"])
+    wait.until(
+        lambda: f"it is mended:\n{one.processes[inside].tail(15)}",
+        lambda: value(one, inside, "isobar_log_mended_total") >= 1 and value(one, inside, "isobar_log_damaged") == 0,
+        60,
+        errors=(OSError,),
+    )
+    # What may have been beyond the cut there is nowhere else: that is for people.
+    remedy = "Copy the node's data directory"
+    wait.until("it says what to do", lambda: remedy in one.processes[at_its_end].tail(200), 30)
+    assert str(last) in one.processes[at_its_end].tail(200)
+    assert value(one, at_its_end, "isobar_log_damaged") == 1
+    one.kill9(at_its_end)
+    shutil.rmtree(one.data_dir(at_its_end))
+    one.start(at_its_end)
+    dumps.wait_same(one, topic, 1)

@@ -160,6 +160,7 @@ impl World {
         };
         *self.faults.entry(name).or_default() += 1;
         self.trace.note((self.now, name));
+        show::line(self.now, 0, || format!("fault: {name}"));
         Ok(())
     }
 
@@ -226,6 +227,7 @@ impl World {
     }
 
     pub fn cut_for(&mut self, pairs: Vec<(usize, usize)>, until: Micros) {
+        show::line(self.now, 0, || format!("cuts for {until} µs, by index: {pairs:?}"));
         for (from, to) in &pairs {
             self.network.cut(self.now, *from, *to);
             if let Some(quic) = &mut self.quic {

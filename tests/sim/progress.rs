@@ -49,7 +49,11 @@ impl World {
     }
 
     /// The term in which a partition is led, if all of its voters have been left alone for long.
-    fn quiet_term(&self, partition: usize, voters: Vec<usize>) -> Result<Option<u64>, Violation> {
+    fn quiet_term(
+        &mut self,
+        partition: usize,
+        voters: Vec<usize>,
+    ) -> Result<Option<u64>, Violation> {
         let placed = self.meta.placed(self.scenario.partitions[partition].at);
         if placed.moving().is_some() || voters.len() != NODES_PER_DC {
             return Ok(None);
@@ -75,10 +79,16 @@ impl World {
             return Ok(None);
         }
         let led = cores().find(|core| leads(core)).map(|core| core.term().0);
-        progress::check_led(partition, led.is_some(), || {
+        let is_whole = !pairs.contains(&false);
+        // What gets past a cut by a hop keeps a leader for a while, and may stop doing so at any time.
+        let lately = !is_whole && self.now < self.led_at[partition] + progress::QUIET;
+        progress::check_led(partition, led.is_some() || lately, || {
             cores().map(|core| format!("{:?} ", (core.term().0, core.progress()))).collect()
         })?;
-        Ok(led.filter(|_| !pairs.contains(&false)))
+        if led.is_some() {
+            self.led_at[partition] = self.now;
+        }
+        Ok(led.filter(|_| is_whole))
     }
 
     fn touched(&self, node: usize) -> Micros {

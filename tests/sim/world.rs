@@ -60,6 +60,8 @@ pub struct World {
     /// Replicas that were quiet, at every second.
     pub quiet_replicas: u64,
     pub quiet_terms: Vec<Option<u64>>,
+    /// When it was last seen to be led.
+    pub led_at: Vec<Micros>,
     /// Producers from here on came when all was healed.
     pub late_from: usize,
     pub meta: Meta,
@@ -128,6 +130,7 @@ impl World {
             faults: BTreeMap::new(),
             quiet_replicas: 0,
             quiet_terms: vec![None; scenario.partitions.len()],
+            led_at: vec![0; scenario.partitions.len()],
             late_from: usize::MAX,
             meta: Meta::new(seed, &scenario),
             carriers: BTreeMap::new(),

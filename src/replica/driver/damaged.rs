@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::replicas::Replicas;
 use super::spec::{Policy, Spec};
 use crate::log::{Reader, Recovered};
-use crate::model::{ReplicaId, Term, TopicPartition};
+use crate::model::{LogIndex, ReplicaId, Term, TopicPartition};
 use crate::replica::core::config::Member;
 
 /// A replica that waits to be mended.
@@ -15,6 +15,8 @@ pub struct Damaged {
     pub spec: Spec,
     /// The latest term in which it may have promised anything.
     pub term: Term,
+    /// Its home has moved on from here, and others have nothing of what its log had beyond.
+    pub cut: Option<LogIndex>,
 }
 
 impl Replicas {
@@ -23,16 +25,22 @@ impl Replicas {
     }
 
     pub(super) fn damaged(&self) -> Vec<Damaged> {
-        let term = |at: &TopicPartition| Some(self.recovered.get(at)?.state.term);
-        let waiting = self.closed.iter().filter_map(|(at, spec)| Some((spec.clone(), term(at)?)));
-        waiting.map(|(spec, term)| Damaged { spec, term }).collect()
+        let waiting = self.closed.iter().filter_map(|(at, spec)| {
+            let state = &self.recovered.get(at)?.state;
+            let moved = state.home_epoch < spec.group.home_epoch;
+            let cut = spec.fork.filter(|_| moved).map(|fork| fork.index);
+            Some(Damaged { spec: spec.clone(), term: state.term, cut })
+        });
+        waiting.collect()
     }
 
-    /// What a mended log is to be opened as; `None` if the replica has gone meanwhile.
+    /// What a mended log is to be opened as; `None` if the replica has gone meanwhile, or has yet to begin the home
+    /// that it was mended for.
     pub(super) fn mended(&mut self, recovered: Recovered, reader: Reader) -> Option<Spec> {
         let spec = self.closed.remove(&recovered.partition)?;
+        let is_there = recovered.state.home_epoch == spec.group.home_epoch;
         self.put_back(recovered, reader);
-        Some(spec)
+        is_there.then_some(spec)
     }
 
     /// What the disk has after another look, with what was promised since it looked.

@@ -217,7 +217,11 @@ impl Mover {
         let at = spec.group.partition;
         let (sealed, _) = self.seal(at, spec.group.home_epoch).await?;
         let whole = Arc::clone(fork);
-        let cut = self.ask(at, |reply| Command::SetAside(at, whole, reply)).await?;
+        let cut = self.ask(at, |reply| Command::SetAside(at, whole, reply)).await;
+        if let Err(Refused::Log(log::Error::Damaged { .. })) = &cut {
+            self.orders.keep_damaged(spec.clone());
+        }
+        let cut = cut?;
         let mut state = restart::new_state(spec);
         state.fork = Some(Position { ..fork.at });
         // What it had not caught up with it still has not.

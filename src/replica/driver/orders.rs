@@ -57,6 +57,7 @@ pub enum Order {
     Statuses(oneshot::Sender<Vec<Status>>),
     OnDisk(oneshot::Sender<Vec<TopicPartition>>),
     Damaged(oneshot::Sender<Vec<Damaged>>),
+    KeepDamaged(Box<Spec>),
     Mended(Box<log::Recovered>, log::Reader, oneshot::Sender<Result<(), Refused>>),
     Members(TopicPartition, oneshot::Sender<Option<(GroupId, Vec<Member>)>>),
     Standing(TopicPartition, ReplicaId, oneshot::Sender<Option<Standing>>),
@@ -134,6 +135,11 @@ impl Orders {
     /// Replicas that are not open because their logs are damaged.
     pub async fn damaged(&self) -> Result<Vec<Damaged>, Refused> {
         self.ask(Order::Damaged).await
+    }
+
+    /// A replica that is to begin this home has to be mended first.
+    pub(super) fn keep_damaged(&self, spec: Spec) {
+        self.tell(Order::KeepDamaged(Box::new(spec)));
     }
 
     /// Opens a replica whose log has been mended, unless it was removed meanwhile.
@@ -217,6 +223,10 @@ impl<N: Network> Driver<N> {
                 let opened = self.open(*spec).await;
                 self.count_damaged();
                 let _ = reply.send(opened);
+            }
+            Order::KeepDamaged(spec) => {
+                self.replicas.keep_damaged(*spec);
+                self.count_damaged();
             }
             Order::Remove(at, reply) => {
                 let removed = self.remove(at).await;

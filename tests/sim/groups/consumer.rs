@@ -13,7 +13,7 @@ use super::{Answer, Ask};
 use crate::clients::ids_at;
 use crate::event::Event;
 use crate::invariants::{Violation, committed};
-use crate::scenario::{MILLI, Micros, NODES, NODES_PER_DC, SECOND, dc_of, node_of};
+use crate::scenario::{MILLI, Micros, NODES, NODES_PER_DC, SECOND, Scenario, dc_of, node_of};
 use crate::world::World;
 
 /// A client waits longer than a coordinator may take.
@@ -59,6 +59,8 @@ pub struct Consumer {
     begins: bool,
     /// Records that the group has had, by offset.
     pub had: std::collections::BTreeMap<i64, u64>,
+    /// It ends here: what it has committed may be cut off later.
+    stops: Micros,
     /// What was deleted before it was read.
     pub passed_over: i64,
     pub commits: Vec<Commit>,
@@ -70,8 +72,10 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    pub fn new(index: usize, group: Id, partition: usize, rng: &mut SmallRng) -> Self {
-        let dc = rng.gen_range(0..3);
+    pub fn new(index: usize, group: Id, scenario: &Scenario, rng: &mut SmallRng) -> Self {
+        let (dc, partition) = (rng.gen_range(0..3), index % scenario.plain());
+        let last = scenario.faulty_until + 2 * SECOND;
+        let stops = if rng.gen_bool(0.5) { last } else { rng.gen_range(10 * SECOND..last) };
         Self {
             index,
             group,
@@ -82,6 +86,7 @@ impl Consumer {
             epoch: -1,
             begins: true,
             had: Default::default(),
+            stops,
             passed_over: 0,
             commits: Vec::new(),
             asked: None,
@@ -142,10 +147,11 @@ impl World {
     pub fn consume(&mut self, index: usize) {
         let pause = self.rng.gen_range(50 * MILLI..500 * MILLI);
         self.after(pause, Event::Consume(index));
-        let is_over = self.now > self.scenario.faulty_until + 2 * SECOND;
+        let now = self.now;
         let closing = self.groups.as_ref().is_some_and(|groups| groups.closing);
         let draw = self.rng.gen_range(0..100);
         let consumer = self.consumer(index);
+        let is_over = now > consumer.stops;
         let is_free = consumer.asked.is_none() && consumer.last.is_none();
         let (begins, has_read) = (consumer.begins, consumer.position > 0);
         if is_over {

@@ -145,7 +145,7 @@ impl Groups {
             steps: 0,
             begun,
             consumers: consumers
-                .map(|(index, name)| Consumer::new(index, Id::from(name), index % number, rng))
+                .map(|(index, name)| Consumer::new(index, Id::from(name), scenario, rng))
                 .collect(),
             counts: BTreeMap::new(),
             closing: false,
