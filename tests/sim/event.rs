@@ -2,14 +2,13 @@
 
 use isobar::metadata::lease::Wait;
 use isobar::metadata::moves::carrier::Attempt;
-use isobar::model::LeaderEpoch;
 
 use crate::aims::Moment;
 use crate::calls::{Answered, Call};
 use crate::client::{Request, Response};
 use crate::disk::Read;
 use crate::faults::{Fault, Undo};
-use crate::groups::{Answer, Ask};
+use crate::groups::{Ask, Told};
 use crate::network::Arrival;
 use crate::operator::Plan;
 use crate::ranges::Bulk;
@@ -65,7 +64,7 @@ pub enum Event {
     Admit(usize),
     Consume(usize),
     Coordinate(usize, usize, u64, Box<Ask>),
-    Told(usize, u64, Option<LeaderEpoch>, Box<(Answer, i64)>),
+    Told(usize, u64, Box<Told>),
     /// A consumer waits no longer.
     Impatience(usize, u64),
 }

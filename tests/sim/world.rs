@@ -306,9 +306,7 @@ impl World {
             Event::Coordinate(node, consumer, attempt, ask) => {
                 self.coordinate(node, consumer, attempt, *ask);
             }
-            Event::Told(consumer, attempt, epoch, answer) => {
-                return self.told(consumer, attempt, epoch, *answer);
-            }
+            Event::Told(consumer, attempt, told) => return self.told(consumer, attempt, *told),
             Event::Impatience(consumer, attempt) => self.give_up(consumer, attempt),
         }
         Ok(())

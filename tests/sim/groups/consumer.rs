@@ -4,12 +4,12 @@
 use isobar::coordinator::group::{
     CommitOffsets, FetchOffsets, FetchedOffset, Id, MemberId, OffsetToCommit, TopicPartition, clamp,
 };
-use isobar::model::{LeaderEpoch, Offset};
+use isobar::model::{HomeEpoch, LeaderEpoch, Offset};
 use isobar::replica::{ReadError, Role};
 use rand::Rng;
 use rand::rngs::SmallRng;
 
-use super::{Answer, Ask};
+use super::{Answer, Ask, Told};
 use crate::clients::ids_at;
 use crate::event::Event;
 use crate::invariants::{Violation, committed};
@@ -212,33 +212,29 @@ impl World {
     }
 
     /// As the handler of OffsetFetch does on that node (R25).
-    pub fn led_back(&mut self, node: usize, consumer: usize, answer: Answer) -> (Answer, i64) {
+    pub fn led_back(&mut self, node: usize, consumer: usize, answer: &Answer) -> (i64, HomeEpoch) {
         let partition = self.consumer(consumer).partition;
         let at = self.scenario.partitions[partition].at;
-        let Answer::Fetched(Ok(FetchedOffset { committed: Some(committed), .. })) = &answer else {
-            return (answer, 0);
+        let placed = self.meta.image(node).partition(at);
+        let known = placed.map_or(HomeEpoch::FIRST, |placed| placed.home_epoch);
+        let Answer::Fetched(Ok(FetchedOffset { committed: Some(committed), .. })) = answer else {
+            return (0, known);
         };
         let epoch = committed.leader_epoch;
-        let placed = self.meta.image(node).partition(at);
         let running = self.nodes[node].running.as_ref();
         let view = running.and_then(|running| running.replicas.view(at));
         let end = placed
             .and_then(|placed| placed.end_of_epoch(epoch))
             .or_else(|| view?.settled_end_of_epoch(epoch));
         let clamped = clamp(committed.offset, end.map(|end| end.0));
-        (answer, clamped.offset)
+        (clamped.offset, known)
     }
 
     /// It hears what came of what it asked.
-    pub fn told(
-        &mut self,
-        index: usize,
-        attempt: u64,
-        epoch: Option<LeaderEpoch>,
-        (answer, from): (Answer, i64),
-    ) -> Result<(), Violation> {
-        self.trace.note((self.now, index, attempt, format!("{answer:?}"), from));
-        crate::show::line(self.now, 0, || format!("consumer {index} hears {answer:?}, {from}"));
+    pub fn told(&mut self, index: usize, attempt: u64, told: Told) -> Result<(), Violation> {
+        self.trace.note((self.now, index, attempt, format!("{told:?}")));
+        crate::show::line(self.now, 0, || format!("consumer {index} hears {told:?}"));
+        let Told { answer, from, known, epoch } = told;
         let Some(groups) = &mut self.groups else { return Ok(()) };
         let (closing, n) = (groups.closing, groups.at.partition as usize);
         let consumer = &mut groups.consumers[index];
@@ -255,6 +251,8 @@ impl World {
             (Answer::Fetched(Ok(fetched)), Asked::Fetch(before)) => {
                 let history = &self.oracle.partitions[n];
                 committed::check_fetched(history, consumer, before, (epoch, &fetched))?;
+                let read = &self.oracle.partitions[consumer.partition];
+                committed::check_led_back(read, &consumer.group, &fetched, (from, known))?;
                 *groups.counts.entry("told").or_default() += 1;
                 if fetched.committed.as_ref().is_some_and(|committed| committed.offset > from) {
                     *groups.counts.entry("led back").or_default() += 1;

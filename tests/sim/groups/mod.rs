@@ -21,7 +21,7 @@ use isobar::broker::groups::follow;
 use isobar::coordinator::group::{CommitOffsets, Config, Error, FetchOffsets, FetchedOffset, Id};
 use isobar::coordinator::runtime::{State, partition_for};
 use isobar::coordinator::{Handle, Seams};
-use isobar::model::{LeaderEpoch, TopicPartition};
+use isobar::model::{HomeEpoch, LeaderEpoch, TopicPartition};
 use isobar::replica::{self, Door, ProduceError, Produced, View};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -48,6 +48,17 @@ pub enum Ask {
 pub enum Answer {
     Committed(Result<(), Error>),
     Fetched(Result<FetchedOffset, Error>),
+}
+
+/// An answer as it leaves a node.
+#[derive(Debug)]
+pub struct Told {
+    answer: Answer,
+    /// Where the group would go on (R25), by the home that the node knows of.
+    from: i64,
+    known: HomeEpoch,
+    /// In which the node led the groups' partition all the while, if it did.
+    epoch: Option<LeaderEpoch>,
 }
 
 /// An answer that a node gave, in one of its lives.
@@ -318,10 +329,11 @@ impl World {
             if self.alive(node, life).is_none() {
                 continue;
             }
-            let answer = self.led_back(node, consumer, answer);
-            let from = self.nodes[node].paused_until.max(self.now);
-            let at = from + self.consumer_delay(consumer, node);
-            self.at(at, Event::Told(consumer, attempt, epoch, Box::new(answer)));
+            let (from, known) = self.led_back(node, consumer, &answer);
+            let told = Told { answer, from, known, epoch };
+            let leaves = self.nodes[node].paused_until.max(self.now);
+            let at = leaves + self.consumer_delay(consumer, node);
+            self.at(at, Event::Told(consumer, attempt, Box::new(told)));
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use isobar::coordinator::group::{FetchedOffset, Id};
-use isobar::model::{HomeEpoch, LeaderEpoch};
+use isobar::model::{HomeEpoch, LeaderEpoch, Term};
 
 use super::{Violation, hold};
 use crate::groups::{Commit, Consumer};
@@ -56,6 +56,27 @@ pub fn check_fetched(
     })?;
     hold(found.map(|c| c.id) >= least.map(|c| c.id), NEWEST, || {
         format!("group {group} was told of {found:?} in epoch {epoch}, and not of {least:?}")
+    })
+}
+
+/// A node that knows of the home `known` said where the group goes on: not beyond where that began, if what it has
+/// committed is of a home before.
+pub fn check_led_back(
+    history: &History,
+    group: &Id,
+    fetched: &FetchedOffset,
+    (from, known): (i64, HomeEpoch),
+) -> Result<(), Violation> {
+    let Some(committed) = &fetched.committed else { return Ok(()) };
+    let home = Term(committed.leader_epoch as u64).home_epoch();
+    let Some(began) = history.began.iter().rfind(|began| began.epoch <= known) else {
+        return Ok(());
+    };
+    let cut = began.fork.at.offset.0;
+    hold(home >= began.epoch || from <= cut, HAD, || {
+        format!(
+            "group {group} goes on at offset {from} after {committed:?}; the home of epoch {known} began at {cut}"
+        )
     })
 }
 
