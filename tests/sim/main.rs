@@ -155,9 +155,8 @@ pub const FIXED: [u64; 50] = [
     1184080004737138781,
     // Over QUIC.
     1184080004737138983,
-    // With groups, as all from here on. A coordinator gave up, and its leader stayed.
+    // With groups, as all from here on.
     1200959900631433295,
-    // A write that waited for room while a move asked something of the disk, and the oracle did not count it.
     1200959900631433264,
 ];
 

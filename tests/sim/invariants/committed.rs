@@ -67,7 +67,9 @@ pub fn check_led_back(
     fetched: &FetchedOffset,
     (from, known): (i64, HomeEpoch),
 ) -> Result<(), Violation> {
-    let Some(committed) = &fetched.committed else { return Ok(()) };
+    // Without an epoch nobody can tell (R25).
+    let committed = fetched.committed.as_ref().filter(|committed| committed.leader_epoch >= 0);
+    let Some(committed) = committed else { return Ok(()) };
     let home = Term(committed.leader_epoch as u64).home_epoch();
     let Some(began) = history.began.iter().rfind(|began| began.epoch <= known) else {
         return Ok(());
