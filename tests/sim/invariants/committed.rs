@@ -42,7 +42,7 @@ pub fn check_fetched(
     let is_known = |commit: &&Commit| {
         commit.acked.is_some_and(|acked| acked <= epoch) && !is_lost(history, commit.id)
     };
-    let least = sent.iter().filter(is_known).next_back();
+    let least = sent.iter().rfind(is_known);
     let Some(committed) = &fetched.committed else {
         return hold(least.is_none(), NEWEST, || {
             format!(
