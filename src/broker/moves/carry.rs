@@ -93,7 +93,7 @@ fn take(carrier: &mut Carrier, now: Duration, answer: Answer) {
         Answer::Activated(of, done) => carrier.handle_activated(now, of, done.map_err(why)),
         Answer::GivenUp(done) => {
             if let Err(error) = done {
-                tracing::warn!(%error, "a switchover could not be given up yet");
+                tracing::warn!(%error, "a switchover could not be given up yet; it is tried again");
             }
         }
     }

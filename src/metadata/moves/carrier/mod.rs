@@ -93,7 +93,6 @@ pub struct Carrier {
     course: Course,
     /// What the next attempt goes by.
     newest: Option<Course>,
-    began: Duration,
     attempt: Attempt,
     stage: Stage,
     told: BTreeMap<ReplicaId, Told>,
@@ -101,7 +100,8 @@ pub struct Carrier {
     sealing_since: Duration,
     /// Asked for a seal, and no answer yet.
     asked: BTreeSet<ReplicaId>,
-    given_up: bool,
+    /// A planned move, and again where `__meta` did not answer.
+    give_up_at: Duration,
     effects: VecDeque<Effect>,
     /// Why it has not ended yet, for people.
     stuck: Option<String>,
@@ -112,14 +112,13 @@ impl Carrier {
         let mut carrier = Self {
             course,
             newest: None,
-            began: now,
             attempt: Attempt(0),
             stage: Stage::Over,
             told: BTreeMap::new(),
             silent: BTreeMap::new(),
             sealing_since: now,
             asked: BTreeSet::new(),
-            given_up: false,
+            give_up_at: now + SWITCHOVER_MAX,
             effects: VecDeque::new(),
             stuck: None,
         };
@@ -341,8 +340,8 @@ impl Carrier {
         self.asked.clear();
         match self.course.aim.kind {
             Kind::Switchover => {
-                if now.saturating_sub(self.began) >= SWITCHOVER_MAX && !self.given_up {
-                    self.given_up = true;
+                if now >= self.give_up_at {
+                    self.give_up_at = now + SWITCHOVER_MAX;
                     self.effects.push_back(Effect::GiveUp);
                 }
                 self.stage = Stage::HandingOff;
