@@ -220,6 +220,7 @@ mod tests {
         door.show(at, Some(&led(at, 13)));
         serves(&groups, &[13]).await;
     }
+
     /// It refuses while it hands over, and that may come to nothing.
     #[tokio::test]
     async fn a_leader_that_refuses_and_stays_keeps_its_groups() {

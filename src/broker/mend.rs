@@ -59,7 +59,7 @@ pub(super) enum Error {
     Refused(#[from] Refused),
     /// Copies of what is readable can be made from the files; nothing here takes it out of them.
     #[error(
-        "entries from {first} on are damaged in {}, and the home of the partition was moved from entry {cut} on: what this log had beyond is on no other disk. Copy the node's data directory for whoever looks into it, empty it, and start the node",
+        "entries from {first} on are damaged in {}, and the home of the partition was moved from entry {cut} on: what this log may have had beyond is on no other disk. Copy the node's data directory for whoever looks into it, empty it, and start the node",
         path.display()
     )]
     BeyondCut { first: LogIndex, cut: LogIndex, path: PathBuf },

@@ -3,7 +3,6 @@
 use rand::Rng;
 
 use crate::client::{Asker, Request};
-use crate::disk::partition_of;
 use crate::event::Event;
 use crate::invariants::Violation;
 use crate::node::Work;
@@ -346,7 +345,7 @@ impl World {
                 }
             }
             Some(Work::Order(command)) => {
-                self.oracle.rewriting(node, partition_of(&command));
+                self.oracle.rewriting(node, &command);
                 match self.rng.gen_range(0..3) {
                     0 => {}
                     1 => {

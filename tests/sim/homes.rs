@@ -101,6 +101,17 @@ impl History {
         unproven.map(|began| began.fork.at.offset.0).min()
     }
 
+    /// A home that this node's log has not begun with was cut without a proof: what was deleted beyond the cut is not.
+    pub fn give_back_log_start(&mut self, node: usize) {
+        let epoch = self.replicas[node].conf.epoch;
+        let Some(cut) = self.unproven_since(epoch) else { return };
+        let replica = &mut self.replicas[node];
+        let deleted = self.deleted.entry(epoch).or_default();
+        *deleted = (*deleted).max(replica.durable_log_start);
+        replica.durable_log_start = replica.durable_log_start.min(cut);
+        replica.kept_log_start = Some(replica.durable_log_start);
+    }
+
     /// Whether these nodes' logs begin at the same offset, but for those that kept theirs where a home ended
     /// without a proof.
     pub fn begin_alike(&self, starts: &[(usize, i64)]) -> bool {

@@ -43,6 +43,7 @@ mod network;
 mod node;
 mod operator;
 mod oracle;
+mod paused;
 mod progress;
 mod quic;
 mod ranges;
@@ -177,6 +178,9 @@ const MOVES_MIN: [(&str, u64); 12] = [
     (modes::RESTORED, 4),
 ];
 
+/// Commits of groups, at least: about half of what the fixed seeds alone came to when this was written.
+const COMMITS_MIN: u64 = 400;
+
 /// One in so many seeds runs twice, and must do the same.
 const TWICE_EVERY: usize = 20;
 
@@ -251,6 +255,11 @@ fn main() -> ExitCode {
         }
         if totals.quic == 0 {
             totals.failures.push((0, "no seed ran over QUIC".to_owned()));
+        }
+        if totals.report.groups.get("commits").is_none_or(|commits| *commits < COMMITS_MIN) {
+            totals
+                .failures
+                .push((0, format!("groups commit too little: {:?}", totals.report.groups)));
         }
     }
     quic::clean();

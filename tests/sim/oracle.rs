@@ -10,10 +10,12 @@ use isobar::log::{Fork, Kind, Reader, Recovered, Write};
 use isobar::metadata::moves::Moved;
 use isobar::model::{HomeEpoch, LogIndex, Mode, ReplicaId, TopicPartition};
 use isobar::replica::core::Core;
+use isobar::replica::driver::disk::Command;
 use isobar::replica::wire::Envelope;
 use isobar_transport::Frame;
 
 use crate::clients::ids_of;
+use crate::disk::partition_of;
 use crate::homes::{self, Began};
 use crate::invariants::{
     Violation, budget, cut, durable, exposed_stays, holds_cut, log_start, one_entry, one_home,
@@ -39,6 +41,8 @@ pub struct Replica {
     pub durable_log_start: i64,
     /// Where its log began when a home ended without a proof: the next one may not know of what was deleted.
     pub kept_log_start: Option<i64>,
+    /// A move was cutting its log when the process ended, and nobody has seen since how far it came.
+    pub being_cut: bool,
     /// The largest that any message of it has carried.
     pub term_sent: u64,
     /// The highest epoch that it has said it is sealed for.
@@ -56,6 +60,11 @@ impl Replica {
     /// Whether its disk has an entry, or had it when it answered.
     pub fn has_had(&self, index: u64, term: u64) -> bool {
         self.durable.has(index, term) || self.had.contains(&(index, term))
+    }
+
+    /// Nothing of its log is kept: it is nobody until it has got what it lacks (R14).
+    fn begin_anew(&mut self) {
+        (self.durable_log_start, self.kept_log_start) = (0, None);
     }
 
     /// Its disk is to have no more than `log`.
@@ -228,8 +237,9 @@ impl Oracle {
     }
 
     /// A move is about to change a log on a disk, and may be cut off half-way: nothing is known of it.
-    pub fn rewriting(&mut self, node: usize, at: TopicPartition) {
-        let replica = &mut self.partition(at).replicas[node];
+    pub fn rewriting(&mut self, node: usize, command: &Command) {
+        let replica = &mut self.partition(partition_of(command)).replicas[node];
+        replica.being_cut |= matches!(command, Command::Cut(..) | Command::SetAside(..));
         replica.lose(&Log::default());
         replica.durable.entries.clear();
     }
@@ -251,19 +261,10 @@ impl Oracle {
         for (index, seen) in &log.entries {
             one_entry::check(&mut history.names, *index, *seen)?;
         }
-        let unproven = history.unproven_since(history.replicas[node].conf.epoch);
+        history.give_back_log_start(node);
         let replica = &mut history.replicas[node];
-        if let Some(cut) = unproven {
-            let deleted = history.deleted.entry(replica.conf.epoch).or_default();
-            *deleted = (*deleted).max(replica.durable_log_start);
-            // What was deleted beyond the cut is not.
-            replica.durable_log_start = replica.durable_log_start.min(cut);
-            replica.kept_log_start = Some(replica.durable_log_start);
-        }
         if log.start == 0 && log.entries.is_empty() {
-            // It begins anew, and is nobody until it has got what it lacks (R14).
-            replica.durable_log_start = 0;
-            replica.kept_log_start = None;
+            replica.begin_anew();
         }
         replica.log_start = replica.log_start.min(replica.durable_log_start);
         replica.lose(&log);
@@ -349,8 +350,14 @@ impl Oracle {
         for (recovered, reader) in recovered {
             found.insert(recovered.partition);
             let history = self.partition(recovered.partition);
-            let replica = &mut history.replicas[node];
             let log = Log::read(reader).expect("a log that can be read");
+            if std::mem::take(&mut history.replicas[node].being_cut) {
+                history.give_back_log_start(node);
+                if log.entries.is_empty() {
+                    history.replicas[node].begin_anew();
+                }
+            }
+            let replica = &mut history.replicas[node];
             durable::check(node, &replica.durable, &log)?;
             log_start::check_restart(node, replica.durable_log_start, recovered.start.offset.0)?;
             term::check_restart(node, replica.term_sent, recovered.state.term.0)?;

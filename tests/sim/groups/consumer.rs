@@ -1,6 +1,8 @@
 //! Consumers, each the only one of its group: they read in their datacenter, commit how far they are, and now and then
 //! begin anew where the group has committed.
 
+use std::collections::BTreeMap;
+
 use isobar::coordinator::group::{
     CommitOffsets, FetchOffsets, FetchedOffset, Id, MemberId, OffsetToCommit, TopicPartition, clamp,
 };
@@ -58,7 +60,7 @@ pub struct Consumer {
     /// It does not know where to begin.
     begins: bool,
     /// Records that the group has had, by offset.
-    pub had: std::collections::BTreeMap<i64, u64>,
+    pub had: BTreeMap<i64, u64>,
     /// It ends here: what it has committed may be cut off later.
     stops: Micros,
     /// What was deleted before it was read.

@@ -14,7 +14,7 @@ mod consumer;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use isobar::broker::groups::follow;
@@ -34,6 +34,7 @@ pub use consumer::{Commit, Consumer};
 
 use crate::client::{Asker, Request};
 use crate::event::Event;
+use crate::paused::{self, Shared, locked};
 use crate::scenario::{MILLI, Micros, NODES, Scenario, wall_ms};
 use crate::world::World;
 
@@ -70,12 +71,6 @@ struct Answered {
     /// In which it led all the while, if it did.
     epoch: Option<LeaderEpoch>,
     answer: Answer,
-}
-
-type Shared<T> = Arc<Mutex<T>>;
-
-fn locked<T>(shared: &Shared<T>) -> MutexGuard<'_, T> {
-    shared.lock().expect("no panic while held")
 }
 
 /// The coordinators of one node, in one life.
@@ -128,14 +123,7 @@ struct Tasks {
 
 impl Groups {
     pub fn new(seed: u64, scenario: &Scenario, number: usize, rng: &mut SmallRng) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .event_interval(u32::MAX)
-            .global_queue_interval(u32::MAX)
-            .build()
-            .expect("a runtime");
-        let begun = runtime.block_on(async { Instant::now() });
+        let (runtime, begun) = paused::runtime();
         let names = (0..).map(|n| format!("g{n}"));
         let here = names.filter(|name| partition_for(name, number as u32 + 1) == number as i32);
         let consumers = here.take(2 * number).enumerate();

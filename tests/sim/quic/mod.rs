@@ -15,7 +15,7 @@
 mod certificates;
 mod packets;
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +26,7 @@ use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
 use crate::network;
+use crate::paused::{self, Shared, locked};
 use crate::scenario::{MILLI, Micros, NODES, Scenario, dc_name, dc_of, node_id, node_of};
 pub use certificates::clean;
 use packets::{Packets, Socket, address};
@@ -60,8 +61,6 @@ pub struct Arrived {
     pub what: Heard,
 }
 
-type Shared<T> = Arc<Mutex<T>>;
-
 pub struct Quic {
     transports: [Option<Transport>; NODES],
     packets: Shared<Packets>,
@@ -82,21 +81,9 @@ struct Ear {
     arrived: Shared<Vec<Arrived>>,
 }
 
-fn locked<T>(shared: &Shared<T>) -> MutexGuard<'_, T> {
-    shared.lock().expect("no panic while held")
-}
-
 impl Quic {
     pub fn new(seed: u64, scenario: &Scenario) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            // By numbers of polls, and so by what nobody sees.
-            .event_interval(u32::MAX)
-            .global_queue_interval(u32::MAX)
-            .build()
-            .expect("a runtime");
-        let begun = runtime.block_on(async { Instant::now() });
+        let (runtime, begun) = paused::runtime();
         Self {
             transports: Default::default(),
             packets: Arc::new(Mutex::new(Packets::new(seed, scenario))),
