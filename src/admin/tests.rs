@@ -93,6 +93,7 @@ fn status() -> Status {
         leader: Some(node(1)),
         committed: LogIndex(6),
         applied: LogIndex(6),
+        ready_to_lead: true,
         begins_after: LogIndex(0),
         last: LogIndex(7),
         in_sync: vec![node(1), node(2)],

@@ -17,7 +17,7 @@ pub mod groups;
 mod inbound;
 mod lease;
 mod leave;
-mod mend;
+pub mod mend;
 mod modes;
 mod moves;
 mod node;
@@ -26,7 +26,7 @@ mod promote;
 mod ranges;
 mod reconcile;
 mod rejoin;
-mod scrub;
+pub mod scrub;
 
 pub mod recover;
 

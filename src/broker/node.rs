@@ -166,17 +166,16 @@ impl Node {
         let (registered_in, registered) = watch::channel(false);
         let (held_in, held) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        let peers = mend::Peers { transport: transport.clone(), dc: here.dc.clone() };
         let menders = mend::Mending {
             node,
-            peers,
+            dc: here.dc.clone(),
+            peers: mend::Lanes(transport.clone()),
             orders: orders.clone(),
             mender,
-            replicas: replicas.clone(),
             counters: Arc::clone(&counters),
         };
         tasks.spawn(mend::damaged(menders.clone()));
-        tasks.spawn(scrub::watch(menders));
+        tasks.spawn(scrub::watch(menders, replicas.clone()));
         let recorder = Arc::<Recorder>::default();
         let watching = automatic::Watching::default();
         let groups = coordinator::Handle::new(

@@ -12,7 +12,6 @@ use crate::metadata::image::Image;
 use crate::metadata::request::Request;
 use crate::metadata::service;
 use crate::model::{LogIndex, NodeId, ReplicaId, TopicPartition};
-use crate::replica::Role;
 use crate::replica::driver::Orders;
 use crate::replica::host::Status;
 
@@ -47,7 +46,9 @@ impl Looks {
     fn look(&mut self, image: &Image, statuses: &[Status]) -> Vec<Request> {
         let before = std::mem::take(&mut self.committed);
         let mut requests = Vec::new();
-        for status in statuses.iter().filter(|s| s.progress.role == Role::Leader) {
+        // Before it has committed anything in its own term, what it knows to be committed may be less than its home
+        // began with, which a voter must have (R14).
+        for status in statuses.iter().filter(|s| s.ready_to_lead) {
             let at = status.partition;
             let Some(placed) = image.partition(at) else { continue };
             for member in &status.members {
@@ -106,9 +107,9 @@ mod tests {
     use crate::metadata::controller;
     use crate::metadata::fixture::{World, n, topic};
     use crate::model::{LeaderEpoch, Mode, Offset, Term};
-    use crate::replica::Progress;
     use crate::replica::core::Budget;
     use crate::replica::host::MemberStatus;
+    use crate::replica::{Progress, Role};
 
     /// A topic whose voter on node 2 was replaced.
     fn world() -> (World, TopicPartition) {
@@ -155,6 +156,7 @@ mod tests {
             leader: None,
             committed: LogIndex(committed),
             applied: LogIndex(committed),
+            ready_to_lead: role == Role::Leader,
             begins_after: LogIndex(0),
             last: LogIndex(committed),
             in_sync: Vec::new(),
@@ -168,6 +170,18 @@ mod tests {
             staleness: None,
             known_until_ms: None,
             is_quiet: false,
+        }
+    }
+
+    /// Seed 1152921504607313638 of the simulator: the home had begun, and its leader was elected and alone.
+    #[test]
+    fn a_leader_that_has_committed_nothing_promotes_nobody() {
+        let (world, at) = world();
+        let mut looks = Looks::default();
+        let mut alone = status(&world, at, Role::Leader, 0, Some(0));
+        alone.ready_to_lead = false;
+        for _ in 0..2 {
+            assert_eq!(looks.look(&world.image, std::slice::from_ref(&alone)), []);
         }
     }
 

@@ -8,6 +8,7 @@ use isobar_transport::RpcError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::inbound::Answer;
+use crate::log;
 use crate::model::{GroupId, LogIndex};
 use crate::replica::driver::Counters;
 use crate::replica::wire::range::Want;
@@ -19,12 +20,14 @@ use crate::replica::{self, RangeError};
 const SERVED_MAX: usize = 16;
 
 /// Why a call was refused, for the caller's log.
-mod code {
+pub(super) mod code {
     pub const MALFORMED: u16 = 1;
     pub const NO_REPLICA: u16 = 2;
     pub const BEHIND: u16 = 3;
     pub const OTHER_EPOCH: u16 = 4;
     pub const LOG: u16 = 5;
+    /// The log begins beyond what was asked for.
+    pub const DELETED: u16 = 6;
 }
 
 /// Keeps its place among those that are served for as long as anyone holds the bytes.
@@ -67,6 +70,7 @@ fn read(
     view.range(group, from, to).map_err(|error| match &error {
         RangeError::Behind { .. } => refused(code::BEHIND, &error),
         RangeError::OtherEpoch { .. } => refused(code::OTHER_EPOCH, &error),
+        RangeError::Log(log::Error::Compacted { .. }) => refused(code::DELETED, &error),
         RangeError::Log(_) => refused(code::LOG, &error),
     })
 }

@@ -3,20 +3,19 @@
 //! Every closed segment is read once when its replica opens and then once a day, slowly; and at once where a
 //! read has met damage. A segment whose end is known by its index has lost no promise: the log's last
 //! entry, its term and the vote stand as they were. So the replica stays open; only what is rotten
-//! cannot be read, here or by a replica that this one feeds, until it is whole again.
-//!
-//! Not found here: what rots in the segment that is written, until it is closed or read.
+//! cannot be read, here or by a replica that this one feeds, until it is whole again. In the segment that is written
+//! damage is a promise that may be lost, and closes the replica until it is mended; nobody looks for it there, but reads
+//! meet it, and so does the pass once that segment is closed.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
-use super::mend::{Error, Mending};
+use super::mend::{Mending, Peers, off_the_runtime};
 use crate::log::{self, SegmentMeta};
-use crate::model::LogIndex;
-use crate::replica::View;
+use crate::model::{LogIndex, TopicPartition};
+use crate::replica::{self, View};
 
 /// A pass over everything begins this often.
 const PASS_EVERY: Duration = Duration::from_secs(24 * 3600);
@@ -29,11 +28,11 @@ const BYTES_PER_SECOND: u64 = 32 << 20;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs for as long as the node does.
-pub(super) async fn watch(mending: Mending) {
-    tokio::join!(passes(&mending), suspects(&mending));
+pub(super) async fn watch(mending: Mending<impl Peers>, replicas: replica::Handle) {
+    tokio::join!(passes(&mending, &replicas), suspects(&mending, &replicas));
 }
 
-async fn passes(mending: &Mending) {
+async fn passes(mending: &Mending<impl Peers>, replicas: &replica::Handle) {
     let mut begun = Instant::now();
     let mut done = BTreeSet::new();
     let mut every = look_every();
@@ -43,7 +42,7 @@ async fn passes(mending: &Mending) {
             (begun, done) = (Instant::now(), BTreeSet::new());
         }
         // Replicas open one after another while a node starts, and later; each has its turn then.
-        for view in mending.replicas.views() {
+        for view in replicas.views() {
             if !done.insert(view.partition) {
                 continue;
             }
@@ -64,32 +63,52 @@ fn look_every() -> Interval {
 }
 
 /// Reads tell of damage in the order in which they meet it.
-async fn suspects(mending: &Mending) {
+async fn suspects(mending: &Mending<impl Peers>, replicas: &replica::Handle) {
     let mut every = look_every();
     loop {
         every.tick().await;
-        for view in mending.replicas.views() {
-            let Some(index) = view.reader().take_suspect() else { continue };
-            let holds = |s: &SegmentMeta| s.base_index <= index && index <= s.last_index;
-            match view.reader().segments().into_iter().find(holds) {
-                Some(segment) if segment.is_closed => look_at(mending, &view, &segment).await,
-                _ => tracing::error!(
-                    node = %mending.node, partition = %view.partition, %index,
-                    "a read met damage in the segment that is written"
-                ),
-            }
+        for view in replicas.views() {
+            look_at_suspect(mending, &view).await;
         }
     }
 }
 
-async fn look_at(mending: &Mending, view: &Arc<View>, segment: &SegmentMeta) {
+/// Looks where a read has met damage since this was last done.
+pub async fn look_at_suspect(mending: &Mending<impl Peers>, view: &View) {
+    let Some(index) = view.reader().take_suspect() else { return };
+    let holds = |s: &SegmentMeta| s.base_index <= index && index <= s.last_index;
+    match view.reader().segments().into_iter().find(holds) {
+        Some(segment) if segment.is_closed => look_at(mending, view, &segment).await,
+        _ => doubt(mending, view.partition, index).await,
+    }
+}
+
+/// What is damaged is promised and not there: the replica closes as it would at a start.
+async fn doubt(mending: &Mending<impl Peers>, partition: TopicPartition, index: LogIndex) {
+    let node = mending.node;
+    if partition == TopicPartition::META {
+        return tracing::error!(
+            %node, %index,
+            "a read met damage in the segment of __meta that is written; restart the node: it is mended at a start"
+        );
+    }
+    tracing::error!(
+        %node, %partition, %index,
+        "a read met damage in the segment that is written; the replica closes until it is mended"
+    );
+    if let Err(error) = mending.doubt(partition, index).await {
+        tracing::error!(%node, %partition, %error, "it was not read again, and stays closed; restart the node");
+    }
+}
+
+/// Reads a closed segment, and has it made anew if it has rotted.
+pub async fn look_at(mending: &Mending<impl Peers>, view: &View, segment: &SegmentMeta) {
     let (reader, base) = (view.reader(), segment.base_index);
-    let checked = tokio::task::spawn_blocking(move || reader.check(base)).await;
-    match checked {
+    match off_the_runtime(move || reader.check(base)).await {
         Ok(Err(error @ log::Error::Corrupt { .. })) => {
             let (node, partition) = (mending.node, view.partition);
             tracing::error!(%node, %partition, %error, "a closed segment has rotted");
-            match make_anew(mending, view, base).await {
+            match mending.replace(view, base).await {
                 Ok(true) => tracing::warn!(
                     %node, %partition, from = %base, to = %segment.last_index,
                     "a rotten segment was replaced by another replica's"
@@ -104,20 +123,4 @@ async fn look_at(mending: &Mending, view: &Arc<View>, segment: &SegmentMeta) {
         // There, and whole; or gone meanwhile; or the node is stopping.
         Ok(Ok(_)) | Err(_) => {}
     }
-}
-
-async fn make_anew(mending: &Mending, view: &Arc<View>, base: LogIndex) -> Result<bool, Error> {
-    let at = view.partition;
-    let Some((group, others)) = mending.orders.members(at).await else { return Ok(false) };
-    let begun = view.reader().mend_segment(base).map_err(log::MendError::Log)?;
-    let Some(mut mend) = begun else { return Ok(false) };
-    let last = mend.wants().last.expect("a segment's end is known");
-    mending.fetch(&mut mend, group, last, &others).await?;
-    let spare = tokio::task::spawn_blocking(move || mend.spare()).await;
-    let spare = spare.map_err(|_| Error::Stopping)?.map_err(log::MendError::Log)?;
-    let swapped = mending.mender.swap(spare).await?;
-    if swapped {
-        mending.counters.mended.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    }
-    Ok(swapped)
 }

@@ -24,12 +24,13 @@ use super::disk::Disk;
 use super::entry::{Discontinuity, Entry, Kind, check_continues};
 use super::error::{Context, Error};
 use super::files::Files;
+use super::opening;
 use super::partition::{Append, Partition};
 use super::reader::Reader;
 use super::recovery::Trust;
 use super::segment;
 use super::state::{Change, HighWatermark, Kept, LogStart};
-use super::store::{self, Recovered, Store};
+use super::store::{Recovered, Store};
 use super::view::{Closed, Shared, View};
 use super::write::Config;
 
@@ -347,7 +348,7 @@ impl Mend {
         if kept.state.applied >= wants.after.0 {
             kept.state.applied = kept.state.applied.max(plain);
         }
-        store::recover_one(&log.files, data_dir(&log), log.id, kept, Trust::Indexes)
+        opening::one(&log.files, data_dir(&log), log.id, kept, Trust::Indexes)
     }
 
     /// The segment as it was, for a log that is in use.

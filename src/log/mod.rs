@@ -61,6 +61,7 @@ mod index;
 mod journal;
 mod ledger;
 mod mend;
+mod opening;
 mod partition;
 mod producers;
 mod range;

@@ -9,12 +9,13 @@ use crate::model::{LogIndex, Offset, Term, batch};
 
 use super::entry::{Entry, EntryMeta, Kind};
 use super::error::Error;
+use super::frame;
 use super::index::{INTERVAL_BYTES, Target};
 use super::scan::Ahead;
 use super::segment::EpochStart;
 use super::state::LogStart;
 use super::timestamp;
-use super::view::{Shared, View};
+use super::view::{Corruption, Shared, View};
 use super::walk::Next;
 
 /// Reads a partition's log. Cheap to clone; any number read beside the writer. Every call may read
@@ -59,6 +60,11 @@ impl Reader {
     /// The last entry, or the place before the log start. Memory only.
     pub fn last(&self) -> (LogIndex, Term) {
         self.shared.view().last()
+    }
+
+    /// What is damaged, and so is not in this log. Memory only.
+    pub fn corruption(&self) -> Option<Corruption> {
+        self.shared.view().corruption
     }
 
     /// The log end offset. Memory only.
@@ -120,7 +126,8 @@ impl Reader {
 
     /// Whole batches from the one that holds `from` up to `limit` (exclusive: a high watermark),
     /// of at most `max_bytes` together; the first also if it is larger (KIP-74). Empty where
-    /// nothing is below `limit`. They share the memory of one read.
+    /// nothing is below `limit`. They share the memory of one read. One that is damaged ends them, and is an
+    /// error where it would be the first: not all clients check it.
     pub fn read(&self, from: Offset, max_bytes: usize, limit: Offset) -> Result<Vec<Bytes>, Error> {
         self.uncrossed(
             |view| {
@@ -140,8 +147,16 @@ impl Reader {
                     if meta.next_offset > limit || full {
                         return Ok(Next::Stop);
                     }
+                    let batch = scan.payload()?;
+                    if !frame::is_payload_whole(meta.kind, &batch) {
+                        if batches.is_empty() {
+                            return Err(io::ErrorKind::InvalidData.into());
+                        }
+                        self.shared.suspect(meta.index);
+                        return Ok(Next::Stop);
+                    }
                     bytes += size;
-                    batches.push(scan.payload()?);
+                    batches.push(batch);
                     Ok(Next::Go)
                 })?;
                 Ok((!batches.is_empty()).then_some(batches))

@@ -40,6 +40,7 @@ pub(super) enum Trust {
     Indexes,
     /// The same, but for the segment that holds this entry, which is read from front to back.
     AllBut(LogIndex),
+    Nothing,
 }
 
 impl Trust {
@@ -47,6 +48,7 @@ impl Trust {
         match self {
             Self::Indexes => true,
             Self::AllBut(index) => index < base || last < index,
+            Self::Nothing => false,
         }
     }
 }

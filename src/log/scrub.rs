@@ -7,7 +7,7 @@ use crate::model::LogIndex;
 use super::error::{Context, Error};
 use super::reader::Reader;
 use super::scan::{Ahead, Scan, Step};
-use super::segment;
+use super::segment::{self, Header};
 use super::view::Closed;
 
 /// Bytes hashed at once.
@@ -59,6 +59,12 @@ impl Reader {
         let (first, end) = (segment::HEADER_BYTES as u64, closed.summary.size_bytes);
         let mut scan = Scan::new(file.clone(), self.shared.seed, first, end, Ahead::ToEnd);
         let mut last = closed.summary.base_index.prev();
+        let mut header = [0; segment::HEADER_BYTES];
+        let read = file.read_at(&mut header, 0).context("read", path)?;
+        if Header::decode(&header[..read], self.shared.id, last.next()).is_err() {
+            let (partition, path) = (self.shared.id, path.to_path_buf());
+            return Err(Error::Corrupt { partition, path, position: 0, index: last.next() });
+        }
         loop {
             let position = scan.position();
             let good = match scan.step().context("read", path)? {
@@ -129,7 +135,7 @@ mod tests {
         let reader = store.reader(partition(0)).unwrap();
         let base = reader.segments()[0].base_index;
         let path = files(&disk, ".log")[0].clone();
-        for at in segment::HEADER_BYTES..disk.content(&path).len() {
+        for at in 0..disk.content(&path).len() {
             disk.flip(&path, at as u64, 2);
             assert!(matches!(reader.scrub(base), Err(Error::Corrupt { .. })), "byte {at}");
             disk.flip(&path, at as u64, 2);

@@ -21,11 +21,12 @@ use super::entry::{self, Entry};
 use super::error::{Context, Error, OutOfSpace};
 use super::fork::{Cut, Fork, Sealed};
 use super::mend::forget_all;
+use super::opening;
 use super::partition::{Append, Partition, size_on_disk};
 use super::reader::Reader;
 use super::recovery::Trust;
 use super::state::ReplicaState;
-use super::store::{self, Recovered, Store};
+use super::store::{Recovered, Store};
 
 impl ReplicaState {
     /// It has promised to an epoch that has not begun here: it takes part in nothing (R10).
@@ -248,8 +249,7 @@ impl Store {
     ) -> Result<(Recovered, Reader), Error> {
         let old = self.partitions.get(&id).ok_or(Error::UnknownPartition(id))?;
         let (log, config, kept) = (old.shared.clone(), old.config, old.kept.clone());
-        let (mut partition, recovered) =
-            store::recover_one(&self.files, &self.dir, id, kept, trust)?;
+        let (mut partition, recovered) = opening::one(&self.files, &self.dir, id, kept, trust)?;
         forget_all(&self.files, &log.view());
         partition.config = config;
         let reader = partition.reader();

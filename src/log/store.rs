@@ -14,9 +14,9 @@ use super::error::{Context, Error, Fatal};
 use super::files::Files;
 use super::identity::{self, Identity};
 use super::journal::Journal;
+use super::opening;
 use super::partition::Partition;
 use super::reader::Reader;
-use super::recovery::Trust;
 use super::segment::EpochStart;
 use super::state::{Change, HighWatermark, Kept, LogStart, ReplicaState};
 use super::sync::Syncer;
@@ -152,7 +152,7 @@ impl Store {
         remove_unborn(&*disk, dir, &names.present, &states)?;
         let files = Arc::new(Files::new(disk.clone(), options.files_open_max));
         let threads = if disk.is_parallel() { options.threads } else { 1 };
-        let opened = recover_all(&files, dir, states, threads)?;
+        let opened = opening::all(&files, dir, states, threads)?;
         let kept = opened.iter().map(|(p, _)| (p.shared.id, &p.kept));
         let journal = Journal::begin(disk.clone(), &journal_dir(dir), uuid, generation, kept)?;
         let free_bytes = disk.free_bytes(dir).context("measure free space of", dir)?;
@@ -403,98 +403,15 @@ fn remove_unborn(
     disk.sync_dir(&parent).context("sync", &parent)
 }
 
-fn make_partition_dir(disk: &dyn Disk, dir: &Path, topic_name: &str) -> Result<(), Error> {
+pub(super) fn make_partition_dir(
+    disk: &dyn Disk,
+    dir: &Path,
+    topic_name: &str,
+) -> Result<(), Error> {
     disk.create_dir_all(dir).context("create", dir)?;
     let path = dir.join(PARTITION_FILE);
     let text = format!("version = 1\ntopic = {}\n", identity::quoted(topic_name));
     disk::replace(disk, &path, text.as_bytes()).context("write", &path)?;
     let parent = dir.parent().expect("a partition's directory is in another");
     disk.sync_dir(parent).context("sync", parent)
-}
-
-type Opened = (Partition, Recovered);
-
-/// Recovers all partitions, `threads` at a time, in the order of their ids.
-fn recover_all(
-    files: &Arc<Files>,
-    dir: &Path,
-    states: BTreeMap<TopicPartition, Kept>,
-    threads: usize,
-) -> Result<Vec<Opened>, Error> {
-    let states: Vec<_> = states.into_iter().collect();
-    let one = |(id, kept): &(TopicPartition, Kept)| {
-        recover_one(files, dir, *id, kept.clone(), Trust::Indexes)
-    };
-    if threads < 2 || states.len() < 2 {
-        return states.iter().map(one).collect();
-    }
-    let share = states.len().div_ceil(threads);
-    let shares: Vec<Result<Vec<Opened>, Error>> = std::thread::scope(|scope| {
-        let running: Vec<_> = states
-            .chunks(share)
-            .map(|share| scope.spawn(move || share.iter().map(one).collect()))
-            .collect();
-        running.into_iter().map(|t| t.join().expect("recovery does not panic")).collect()
-    });
-    let mut all = Vec::with_capacity(states.len());
-    for share in shares {
-        all.extend(share?);
-    }
-    Ok(all)
-}
-
-pub(super) fn recover_one(
-    files: &Arc<Files>,
-    dir: &Path,
-    id: TopicPartition,
-    mut kept: Kept,
-    trust: Trust,
-) -> Result<Opened, Error> {
-    let dir = partition_dir(dir, id);
-    if !files.disk().exists(&dir.join(PARTITION_FILE)).context("look for", &dir)? {
-        // The directory is gone; its log is reported as damaged, and can be refetched into this one.
-        make_partition_dir(files.disk(), &dir, &kept.topic_name)?;
-    }
-    let found = super::recovery::recover(files, &dir, id, &mut kept, trust)?;
-    let (last, next_offset) = (found.view.last(), found.view.next_offset());
-    let corruption = found.view.corruption;
-    let epochs = found.view.epochs.clone();
-    let (start, torn_bytes) = (kept.start, found.torn_bytes);
-    let shared = Arc::new(Shared::new(id, dir.clone().into(), files.clone(), found.view));
-    let durable = if corruption.is_some() { kept.durable } else { last.0 };
-    // What a damaged log had is not forgotten: it is to have it again.
-    let (whole_hw, whole_applied) = (kept.hw, kept.state.applied);
-    if kept.hw.index > last.0 {
-        kept.hw = HighWatermark { index: last.0, offset: next_offset };
-    }
-    kept.state.applied = kept.state.applied.min(last.0);
-    if kept.state.term < last.1 {
-        // The entries reached the disk and the term did not. Who led it is known to have won
-        // without a vote from here: a vote is durable before it is sent.
-        (kept.state.term, kept.state.vote) = (last.1, None);
-    }
-    kept.durable = durable;
-    let mut partition = Partition::new(shared, Config::default(), kept, durable);
-    let mut tail = Vec::new();
-    let after = partition.kept.hw.index.max(start.index).next();
-    partition.reader().headers(after, |meta, _| tail.push(*meta))?;
-    let recovered = Recovered {
-        partition: id,
-        topic_name: partition.kept.topic_name.clone(),
-        state: partition.kept.state.clone(),
-        start,
-        last,
-        next_offset,
-        hw: partition.kept.hw,
-        epochs,
-        tail,
-        producer_snapshot: partition.reader().producer_snapshot(last.0)?,
-        torn_bytes,
-        corruption,
-    };
-    if corruption.is_some() {
-        partition.kept.hw = whole_hw;
-        partition.kept.state.applied = whole_applied;
-    }
-    Ok((partition, recovered))
 }

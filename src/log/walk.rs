@@ -1,6 +1,7 @@
 //! How readers get at files that a writer may cut meanwhile.
 
 use std::io;
+use std::path::Path;
 
 use crate::model::LogIndex;
 
@@ -78,7 +79,8 @@ impl Reader {
         };
         let opened = files.open(file, path).context("open", path)?;
         let mut scan = Scan::new(opened, self.shared.seed, position, end, ahead);
-        let mut index = LogIndex::ZERO;
+        // Damage in the first frame that is read is told as of the segment's first: it is looked for there.
+        let mut index = base_of(path).prev();
         loop {
             let at = scan.position();
             let corrupt = |index: LogIndex| {
@@ -127,6 +129,12 @@ impl Reader {
         };
         Ok(found.filter(inside).map_or(front, |e| e.position.into()))
     }
+}
+
+/// The first entry of a segment, by its file's name.
+fn base_of(path: &Path) -> LogIndex {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.and_then(segment::base_index_of).expect("a segment's name")
 }
 
 #[cfg(test)]

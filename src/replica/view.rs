@@ -87,6 +87,8 @@ pub struct View {
     closed: AtomicBool,
     /// The high watermark as a log index, inclusive.
     watermark: AtomicU64,
+    /// The home that the log is in, and the entry up to which it was cut for that: all of it is the group's.
+    home: Mutex<(HomeEpoch, LogIndex)>,
     recent: Mutex<Recent>,
     epochs: Mutex<Vec<(Term, LogIndex, Offset)>>,
     /// Another one after each move of the home.
@@ -112,6 +114,7 @@ impl View {
             moved: Notify::new(),
             closed: AtomicBool::new(false),
             watermark: AtomicU64::new(0),
+            home: Mutex::default(),
             recent: Mutex::default(),
             epochs: Mutex::new(epochs),
             reader: RwLock::new(reader),
@@ -244,17 +247,23 @@ impl View {
     }
 
     /// Entries for a replica on another node: frames from entry `from` up to `to` (exclusive), and not
-    /// beyond the high watermark, of about [`RANGE_BYTES_MAX`] together. Waits for the disk.
+    /// beyond the high watermark or the cut that the home began with, of about [`RANGE_BYTES_MAX`] together. Waits for
+    /// the disk.
     pub fn range(&self, group: GroupId, from: LogIndex, to: LogIndex) -> Result<Bytes, RangeError> {
-        let home_epoch = self.reader().last().1.home_epoch();
-        if group.home_epoch != home_epoch {
-            return Err(RangeError::OtherEpoch { wanted: group.home_epoch, here: home_epoch });
+        let (here, cut) = *self.home.lock().expect("no panic while held");
+        if group.home_epoch != here {
+            return Err(RangeError::OtherEpoch { wanted: group.home_epoch, here });
         }
-        let watermark = LogIndex(self.watermark.load(Ordering::Relaxed));
+        let began_with = cut.min(self.reader().last().0);
+        let watermark = LogIndex(self.watermark.load(Ordering::Relaxed)).max(began_with);
         if from > watermark {
             return Err(RangeError::Behind { from, watermark });
         }
         Ok(self.reader().range(from, to.min(watermark.next()), RANGE_BYTES_MAX)?)
+    }
+
+    pub(super) fn set_home(&self, epoch: HomeEpoch, cut: LogIndex) {
+        *self.home.lock().expect("no panic while held") = (epoch, cut);
     }
 
     pub(super) fn set_watermark(&self, index: LogIndex) {

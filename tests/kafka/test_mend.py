@@ -106,6 +106,28 @@ def test_a_voter_that_lost_the_end_of_its_log_does_not_vote_before_it_has_it_aga
     dumps.wait_same(one, topic, 1)
 
 
+@pytest.mark.timeout(300)
+def test_damage_in_the_segment_that_is_written_is_mended_while_the_node_runs(cluster, topic):
+    """Nobody looks for it there; a reader meets it, and has its records all the same."""
+    one = cluster({"fra": 3, "iad": 1, "sin": 1})
+    kafka.create_topic(one.bootstrap(), topic)
+    # More than a node has in memory of it.
+    values = [os.urandom(16 << 10) for _ in range(640)]
+    kafka.send(one.bootstrap("fra"), topic, values)
+    dumps.wait_same(one, topic, 1)
+    learner, (leader, _) = one.in_dc("iad")[0], kafka.leader(one.kafka(1), topic)
+    for node, dc in ((learner, "iad"), (leader, "fra")):
+        (only,) = dumps.segments(one, node, topic)
+        size = only.stat().st_size
+        flip(only, size // 4)
+        assert [v for _, v in kafka.read(one.bootstrap(dc), topic, rack=dc)] == values
+        wait_mended(one, node, topic)
+        assert "a read met damage in the segment that is written" in one.processes[node].tail(1000)
+        assert only.stat().st_size == size
+    kafka.send(one.bootstrap("fra"), topic, [b"after"])
+    dumps.wait_same(one, topic, 1)
+
+
 OFFSETS = "__consumer_offsets"
 
 

@@ -4,9 +4,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use isobar::broker::mend;
 use isobar::log::Fork;
 use isobar::metadata::moves::carrier::{HOLD_WAIT, SEAL_WAIT, Seal, When};
-use isobar::model::{DcName, HomeEpoch, NodeId, TopicPartition};
+use isobar::model::{DcName, HomeEpoch, LogIndex, NodeId, ReplicaId, TopicPartition};
+use isobar::replica::core::Standing;
 use rand::Rng;
 use tokio::sync::oneshot;
 
@@ -33,6 +35,9 @@ pub enum Ask {
     HandOff(DcName),
     /// Of a sealed log: from the first entry to before the last.
     Range(u64, u64),
+    /// Of an open one, for whoever mends.
+    Entries(LogIndex, LogIndex),
+    Standing(ReplicaId),
 }
 
 #[derive(Debug, Clone)]
@@ -51,6 +56,8 @@ pub enum Answer {
     Held(bool),
     HandedOff,
     Range(Bytes),
+    Standing(Standing),
+    Deleted,
 }
 
 pub type Answered = Result<Answer, String>;
@@ -60,6 +67,8 @@ pub enum Waiter {
     Carrier(u64, For),
     /// A log that is being made to hold the cut, on this node in this life.
     Range(usize, u64, oneshot::Sender<Result<Bytes, String>>),
+    /// A log that is being mended.
+    Mender(usize, u64, oneshot::Sender<Answered>),
 }
 
 impl World {
@@ -79,6 +88,8 @@ impl World {
             Ask::Hold { .. } => HOLD_WAIT.as_micros() as Micros,
             Ask::HandOff(_) => HAND_OFF_TIMEOUT,
             Ask::Range(..) => RANGE_TIMEOUT,
+            Ask::Entries(..) => mend::RANGE_TIMEOUT.as_micros() as Micros,
+            Ask::Standing(_) => mend::STANDING_TIMEOUT.as_micros() as Micros,
         };
         self.after(patience, Event::Answer(id, Box::new(Err("no answer".into()))));
         let call = Call { id, from, to, at, epoch, ask };
@@ -108,7 +119,10 @@ impl World {
             return self.after(again, Event::Answer(call.id, Box::new(Err("gone".into()))));
         }
         self.trace.note((self.now, to, "called", call.id));
-        if !self.meta.image(to).partition(call.at).is_some_and(|p| p.may_promise(call.epoch)) {
+        let mends = matches!(call.ask, Ask::Entries(..) | Ask::Standing(_));
+        if !mends
+            && !self.meta.image(to).partition(call.at).is_some_and(|p| p.may_promise(call.epoch))
+        {
             return self.answer(&call, Err("too far ahead".to_owned()));
         }
         self.serve(call);
@@ -128,6 +142,12 @@ impl World {
         match self.waiters.remove(&id) {
             None => {}
             Some(Waiter::Carrier(carrier, what)) => self.answer_carrier(carrier, what, answer),
+            Some(Waiter::Mender(node, life, reply)) => {
+                let _ = reply.send(answer);
+                if self.alive(node, life).is_some() {
+                    self.poll_jobs(node);
+                }
+            }
             Some(Waiter::Range(node, life, reply)) => {
                 let range = answer.map(|answer| match answer {
                     Answer::Range(bytes) => bytes,

@@ -131,6 +131,11 @@ impl World {
                 self.readers[reader].offset = from.max(log_start);
                 return Ok(());
             }
+            Err(ReadError::Log(_)) if self.oracle.partitions[partition].replicas[node].rots => {
+                // An error that is told, and that its client goes elsewhere for.
+                self.readers[reader].node = dc_of(node) * NODES_PER_DC + (node + 1) % NODES_PER_DC;
+                return Ok(());
+            }
             Err(ReadError::Log(error)) => panic!("n{} cannot read {from}: {error}", node + 1),
         };
         let epoch = self.core(node, partition).map(|core| core.config().group.home_epoch);

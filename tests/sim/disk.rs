@@ -9,7 +9,6 @@ use rand::Rng;
 use crate::event::Event;
 use crate::invariants::Violation;
 use crate::node::{Node, Running, Task, Work};
-use crate::oracle::Log;
 use crate::scenario::{MILLI, Micros, SECOND};
 use crate::show;
 use crate::world::World;
@@ -27,8 +26,17 @@ pub fn partition_of(command: &Command) -> TopicPartition {
         | Command::SetAside(at, ..)
         | Command::Extend(at, ..)
         | Command::BeginEpoch(at, ..) => *at,
+        Command::Mend(at, ..) | Command::Doubt(at, ..) => *at,
+        Command::Adopt(mend, _) => mend.wants().partition,
+        Command::Swap(spare, _) => spare.partition(),
         _ => unreachable!("nothing else is asked of the disk here"),
     }
+}
+
+/// Whether it changes what a log has.
+pub fn is_of_move(command: &Command) -> bool {
+    use Command::{BeginEpoch, Cut, Extend, Seal, SetAside};
+    matches!(command, Seal(..) | Cut(..) | SetAside(..) | Extend(..) | BeginEpoch(..))
 }
 
 impl Running {
@@ -118,16 +126,24 @@ impl World {
     fn obeyed(&mut self, node: usize, command: Command) -> Result<(), Violation> {
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         let at = partition_of(&command);
-        let asks = matches!(command, Command::SetConfig(..) | Command::Ledger(..));
+        let (moves, reads) =
+            (is_of_move(&command), matches!(command, Command::Adopt(..) | Command::Doubt(..)));
         running.writer.obey(command);
         if running.writer.store.check_disk().is_err() {
             // The process ends (R20).
-            self.oracle.rewritten(node, at, None)?;
+            if moves {
+                self.oracle.rewritten(node, at, None)?;
+            }
             self.end_process(node, false, None);
             return Ok(());
         }
-        if !asks {
-            let log = running.writer.store.reader(at).ok().and_then(|reader| Log::read(&reader));
+        if reads && let Ok(reader) = running.writer.store.reader(at) {
+            self.oracle.read_again(node, at, &reader)?;
+        }
+        if moves {
+            let reader = running.writer.store.reader(at).ok();
+            let replica = &self.oracle.partition(at).replicas[node];
+            let log = reader.and_then(|reader| replica.read(&reader));
             self.oracle.rewritten(node, at, log)?;
             let queued = running.to_write.iter().filter_map(|task| match task {
                 Task::Write(write, _) => Some(write),

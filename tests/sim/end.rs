@@ -37,6 +37,7 @@ impl World {
     pub fn has_converged(&self) -> bool {
         self.meta_is_quiet()
             && self.all_is_sync()
+            && self.is_mended()
             && self.reports_are_heard()
             && self.is_all_told()
             && self.producers.iter().all(|p| p.unacked.is_empty())

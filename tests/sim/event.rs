@@ -54,6 +54,8 @@ pub enum Event {
     /// A node hears of `__meta` up to this image.
     Learn(usize, usize),
     Reconcile(usize, u64),
+    LookForRot(usize, u64),
+    Emptied(usize),
     Carry(u64),
     Leases(u64, Attempt, Box<Wait>),
     Called(Box<Call>),

@@ -27,6 +27,7 @@ pub enum Kind {
     StepDown,
     SlowDisk,
     FullDisk,
+    Rot,
     Delete,
 }
 
@@ -62,6 +63,7 @@ impl World {
             (Kind::StepDown, faults.step_down),
             (Kind::SlowDisk, faults.slow_disk),
             (Kind::FullDisk, faults.full_disk),
+            (Kind::Rot, faults.rot),
             (Kind::Delete, deletes),
         ] {
             if let Some(mean) = mean {
@@ -151,6 +153,11 @@ impl World {
             Kind::FullDisk => {
                 self.fill_disk();
                 "full disks"
+            }
+            Kind::Rot => {
+                let node = self.victim();
+                self.rot(node);
+                return Ok(());
             }
             Kind::Delete => {
                 self.delete_records();

@@ -1,33 +1,29 @@
-//! A node's part in a move: what the product's [`Mover`] does there step by step, between the
-//! simulator's loop and its disk, and following the image as `broker::reconcile` does.
+//! A node's part in a move: what the product's [`Mover`](isobar::replica::driver::Mover) does there step by step,
+//! between the simulator's loop and its disk.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use isobar::log::{self, Manifest, Reader, Recovered, Sealed};
+use isobar::log::{Manifest, Sealed};
 use isobar::metadata::moves::carrier::{SEAL_WAIT, Seal, When};
-use isobar::metadata::reconciler::{Action, Create, Local, LocalReplica, Members, reconcile};
-use isobar::model::{GroupId, HomeEpoch, LogIndex, Mode, NodeId, ReplicaId, TopicPartition};
-use isobar::replica::core::config::Member;
-use isobar::replica::driver::replicas::Opening;
-use isobar::replica::driver::{Order, Refused, Spec, restart};
+use isobar::metadata::reconciler::Create;
+use isobar::model::{HomeEpoch, LogIndex, NodeId, ReplicaId, TopicPartition};
+use isobar::replica::core::Core;
+use isobar::replica::core::config::Config;
+use isobar::replica::driver::Order;
 use isobar::replica::host::Answers;
 use tokio::sync::oneshot;
 
 use crate::calls::{Answer, Answered, Ask, Call, Waiter};
 use crate::event::Event;
 use crate::node::{Running, Task};
-use crate::scenario::{Micros, SECOND, Scenario, node_id, node_of, timing};
+use crate::rot::NotMended;
+use crate::scenario::{Micros, node_of};
 use crate::world::World;
-
-/// Between two tries of what could not be done, as `broker::reconcile`'s caller.
-const RETRY: Micros = SECOND;
 
 type Failed = Box<dyn std::error::Error>;
 
@@ -39,6 +35,8 @@ pub enum Done {
     Held(Call, Result<bool, String>),
     Promised(TopicPartition, HomeEpoch, Result<(), String>),
     Begun(Box<Create>, Result<Box<(Sealed, Vec<Manifest>)>, String>),
+    /// How much was mended of what had rotted, and what could not be.
+    Mended(u64, NotMended),
     /// What the ledger has, of a move that a replica here has not told of.
     Owed((TopicPartition, HomeEpoch), ReplicaId, Result<Vec<Manifest>, String>),
 }
@@ -116,6 +114,10 @@ impl World {
                     Done::Held(asked, held.map_err(|error| error.to_string()))
                 })
             }
+            Ask::Entries(..) | Ask::Standing(_) => {
+                let answer = self.serve_mender(&call);
+                return self.answer(&call, answer);
+            }
             Ask::Range(..) => Box::pin(async move {
                 let sealed = mover.seal(at, epoch).await;
                 Done::ReadSealed(asked, sealed.map(|_| ()).map_err(|error| error.to_string()))
@@ -176,6 +178,7 @@ impl World {
                 let waiter = Waiter::Range(node, life, reply);
                 self.call((node, node_of(source)), at, epoch, ask, waiter);
             }
+            self.ask_for_menders(node);
             if has_orders {
                 self.round_soon(node);
             }
@@ -214,6 +217,7 @@ impl World {
                 let done = begun.map(|begun| self.begun(node, &create, *begun));
                 self.followed_one(node, done);
             }
+            Done::Mended(mended, not_mended) => self.has_looked_for_rot(node, mended, not_mended),
             Done::Owed(of, replica, ledger) => {
                 let Some(running) = &mut self.nodes[node].running else { return };
                 running.follows = false;
@@ -231,129 +235,15 @@ impl World {
         range.map_err(|error| error.to_string())
     }
 
-    /// One action is done, or could not be: then all is looked at again later.
-    fn followed_one(&mut self, node: usize, done: Result<(), String>) {
-        if let Err(why) = done {
-            crate::show::line(self.now, node, || format!("could not: {why}"));
-            let life = self.nodes[node].life;
-            let running = self.nodes[node].running.as_mut();
-            if running.is_some_and(|running| !std::mem::replace(&mut running.retries, true)) {
-                self.after(RETRY, Event::Reconcile(node, life));
-            }
-        }
-        let running = self.nodes[node].running.as_mut();
-        if running.is_some_and(|running| std::mem::take(&mut running.changed)) {
-            return self.reconcile(node);
-        }
-        self.go_on(node);
-    }
-
-    /// Follows the image that a node has now.
-    pub fn reconcile(&mut self, node: usize) {
-        let image = self.meta.image(node).clone();
-        let (disk, is_current) = (self.nodes[node].disk_id, false);
-        let Some(running) = &mut self.nodes[node].running else { return };
-        if running.follows {
-            // What is under way comes to its end first.
-            running.changed = true;
-            return;
-        }
-        let local = Local { node: node_id(node), disk, replicas: &running.local, is_current };
-        running.actions = reconcile(&image, &local).into();
-        running.retries = false;
-        self.go_on(node);
-    }
-
-    /// Takes the next action, unless one is under way.
-    fn go_on(&mut self, node: usize) {
-        loop {
-            let now = self.now;
-            let Some(running) = &mut self.nodes[node].running else { return };
-            if running.follows {
-                return;
-            }
-            let Some(action) = running.actions.pop_front() else { return self.tell_owed(node) };
-            match action {
-                Action::Seal { partition, epoch } => {
-                    let mover = running.mover.clone();
-                    self.follow_by(node, async move {
-                        let sealed = mover.seal(partition, epoch).await;
-                        let sealed = sealed.map(|_| ()).map_err(|error| error.to_string());
-                        Done::Promised(partition, epoch, sealed)
-                    });
-                }
-                Action::BeginEpoch(create) => self.begin_epoch(node, create),
-                Action::Create(create) => {
-                    let asleep = running.asleep.get(&create.partition);
-                    match asleep.map(|asleep| asleep.home_epoch) {
-                        Some(epoch) if epoch < create.home_epoch => self.begin_epoch(node, create),
-                        Some(epoch) if epoch > create.home_epoch => {} // Read from an older image on.
-                        _ => {
-                            let spec = spec(&self.scenario, &create);
-                            let at = create.partition;
-                            let opened = running.open(now, spec);
-                            if running.writer.store.check_disk().is_err() {
-                                // The process ends (R20).
-                                return self.end_process(node, false, None);
-                            }
-                            if opened.is_err() {
-                                return self.followed_one(node, opened);
-                            }
-                            running.asleep.remove(&at);
-                            running.local.insert(at, local(&create));
-                            self.round_soon(node);
-                        }
-                    }
-                }
-                Action::UpdatePlacement { partition, members } => {
-                    let generation = members.placement_generation;
-                    let Some(local) = running.local.get_mut(&partition) else { continue };
-                    local.placement_generation = generation;
-                    let order = Order::Placement(partition, generation, by_id(&members));
-                    running.inbox.orders.push(order);
-                    self.round_soon(node);
-                }
-                Action::UpdatePolicy { partition, effective } => {
-                    if let Some(local) = running.local.get_mut(&partition) {
-                        local.effective = Some(effective);
-                    }
-                }
-                Action::UpdateMode { partition, home_epoch, mode } => {
-                    let Some(local) = running.local.get_mut(&partition) else { continue };
-                    local.recorded = mode;
-                    running.inbox.orders.push(Order::Recorded(partition, home_epoch, mode));
-                    self.round_soon(node);
-                }
-                Action::Remove { partition, reason, .. } => {
-                    panic!("{partition} is to be removed: {reason:?}")
-                }
-            }
-        }
-    }
-
-    fn begin_epoch(&mut self, node: usize, create: Box<Create>) {
-        let Some(running) = &self.nodes[node].running else { return };
-        let mover = running.mover.clone();
-        let spec = spec(&self.scenario, &create);
-        let fork = create.fork.clone().expect("an epoch after the first has a fork");
-        self.follow_by(node, async move {
-            let begun = async {
-                let (sealed, _) = mover.begin_epoch(spec, &fork).await?;
-                Ok(Box::new((sealed, mover.ledger(create.partition).await?)))
-            };
-            match begun.await {
-                Err(Refused::Log(log::Error::Promised { promised, .. })) => {
-                    Done::Promised(create.partition, promised, Ok(()))
-                }
-                begun => Done::Begun(create, begun.map_err(|error| error.to_string())),
-            }
-        });
-    }
-
     pub fn follow_by(&mut self, node: usize, future: impl Future<Output = Done> + 'static) {
         if let Some(running) = &mut self.nodes[node].running {
             running.follows = true;
         }
+        self.job_of(node, future);
+    }
+
+    /// A job that nobody has called for.
+    pub fn job_of(&mut self, node: usize, future: impl Future<Output = Done> + 'static) {
         let idles = Rc::default();
         self.job(node, Job { future: Box::pin(future), idles, call: None });
         self.poll_jobs(node);
@@ -361,33 +251,6 @@ impl World {
 }
 
 impl Running {
-    /// Opens a replica in the epoch that its disk is in; a sealed one only shows what it has.
-    fn open(&mut self, now: Micros, spec: Spec) -> Result<(), String> {
-        let at = spec.group.partition;
-        let clock = self.now(now);
-        match self.replicas.resume(&spec) {
-            Ok(Some(opening)) => {
-                let taken = self.writer.store.set_config(at, spec.policy.log);
-                taken.expect("a partition of this disk");
-                self.replicas.open(clock, spec, opening);
-            }
-            // Placed here since the node started, on an empty disk.
-            Ok(None) => {
-                let (state, config) = (restart::new_state(&spec), spec.policy.log);
-                let created = self.writer.store.create(at, &spec.topic_name, state.clone(), config);
-                // It has failed, or is full.
-                created.map_err(|error| error.to_string())?;
-                let reader = self.writer.store.reader(at).expect("it was created");
-                self.replicas.open(clock, spec, Opening::fresh(state, reader));
-            }
-            Err(Refused::Sealed { .. }) => {
-                self.replicas.open_sealed(at);
-            }
-            Err(error) => panic!("{at} cannot be opened: {error}"),
-        }
-        Ok(())
-    }
-
     /// An order of whoever moves homes, as the driver's loop obeys it. Whoever waited for a core that
     /// is let go hears of it.
     pub fn obey(&mut self, now: Micros, order: Order) -> Answers {
@@ -407,10 +270,32 @@ impl Running {
                 self.open(now, *spec).expect("its log is there");
                 let _ = reply.send(Ok(()));
             }
+            Order::KeepDamaged(spec) => self.replicas.keep_damaged(*spec),
+            Order::LetGo(at, reply) => {
+                let gone = self.replicas.let_go(at);
+                let _ = reply.send(gone.is_some());
+                return gone.map(|last| last.answers).unwrap_or_default();
+            }
+            Order::Mended(recovered, reader, reply) => {
+                if let Some(spec) = self.replicas.mended(*recovered, reader) {
+                    self.open(now, spec).expect("its log is there");
+                }
+                let _ = reply.send(Ok(()));
+            }
+            Order::Members(at, reply) => {
+                let config = self.replicas.host.core(at).map(Core::config);
+                let others = |c: &Config| {
+                    let others = c.members.iter().filter(|(id, _)| **id != c.me);
+                    (c.group, others.map(|(_, member)| member.clone()).collect())
+                };
+                let _ = reply.send(config.map(others));
+            }
             Order::Placement(at, generation, members) => {
+                self.replicas.placement_of_damaged(at, generation, &members);
                 self.replicas.host.placement(clock, at, generation, members);
             }
             Order::Recorded(at, epoch, mode) => {
+                self.replicas.recorded_of_damaged(at, epoch, mode);
                 self.replicas.host.recorded(clock, at, epoch, mode);
             }
             _ => unreachable!("nobody gives other orders here"),
@@ -432,69 +317,4 @@ impl Running {
         self.handing_off.insert(ticket, call);
         None
     }
-}
-
-/// What the disk has, for a node that starts (`broker::reconcile::on_disk`).
-pub fn on_disk(recovered: &[(Recovered, Reader)]) -> BTreeMap<TopicPartition, LocalReplica> {
-    let replica = |r: &Recovered| LocalReplica {
-        id: r.state.replica,
-        home_epoch: r.state.home_epoch,
-        promised: r.state.promised.max(r.state.home_epoch),
-        placement_generation: r.state.placement_generation,
-        effective: None,
-        recorded: Mode::default(),
-    };
-    recovered.iter().map(|(r, _)| (r.partition, replica(r))).collect()
-}
-
-pub fn local(create: &Create) -> LocalReplica {
-    LocalReplica {
-        id: create.replica,
-        home_epoch: create.home_epoch,
-        promised: create.home_epoch,
-        placement_generation: create.members.placement_generation,
-        effective: Some(Arc::clone(&create.effective)),
-        recorded: create.recorded,
-    }
-}
-
-/// As `broker::reconcile`, but that the policy is the scenario's.
-pub fn spec(scenario: &Scenario, create: &Create) -> Spec {
-    let Create {
-        partition,
-        replica,
-        home,
-        home_epoch,
-        members,
-        fork,
-        lossy_cut,
-        stands_in,
-        began,
-        recorded,
-        ..
-    } = create;
-    let n = usize::try_from(partition.partition).expect("partitions are numbered from 0");
-    Spec {
-        group: GroupId { partition: *partition, home_epoch: *home_epoch },
-        topic_name: format!("topic-{n}"),
-        me: *replica,
-        home: home.clone(),
-        preferred: members.voters.first().is_some_and(|m| m.id == *replica),
-        placement_generation: members.placement_generation,
-        fork: fork.as_ref().map(|fork| fork.at),
-        lossy_cut: *lossy_cut,
-        stands_in: *stands_in,
-        began: *began,
-        recorded: *recorded,
-        timing: timing(),
-        policy: scenario.partitions[n].policy,
-        members: by_id(members),
-    }
-}
-
-fn by_id(members: &Members) -> BTreeMap<ReplicaId, Member> {
-    let voters = members.voters.iter().map(|m| (m, true));
-    let learners = members.learners.iter().map(|m| (m, false));
-    let all = voters.chain(learners);
-    all.map(|(m, voter)| (m.id, Member { node: m.node, dc: m.dc.clone(), voter })).collect()
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use isobar::log::{Entry, Kind, Reader, Write};
+use isobar::model::LogIndex;
 
 /// An entry, as far as comparisons need it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,17 +69,40 @@ impl Log {
         self.entries.extend(write.entries.iter().map(|e| (e.index.0, Seen::of(e))));
     }
 
+    /// All that a reader finds on its disk, and of segments that cannot be read what they may have and do by its terms.
+    pub fn read_around(reader: &Reader, known: &[&BTreeMap<u64, Seen>]) -> Self {
+        let start = reader.start().index;
+        let mut log = Self { start: start.0, entries: BTreeMap::new() };
+        for segment in reader.segments() {
+            let from = segment.base_index.max(start.next());
+            match read(reader, from, segment.last_index.next()) {
+                Some(entries) => log.entries.extend(entries),
+                None => log.entries.extend((from.0..=segment.last_index.0).filter_map(|index| {
+                    let term = reader.term_at(LogIndex(index))?.0;
+                    let mut known = known.iter().filter_map(|entries| entries.get(&index));
+                    Some((index, *known.find(|seen| seen.term == term)?))
+                })),
+            }
+        }
+        log
+    }
+
     /// All that a reader finds on its disk.
     pub fn read(reader: &Reader) -> Option<Self> {
         let start = reader.start().index;
-        let (mut from, end) = (start.next(), reader.last().0.next());
-        let mut log = Self { start: start.0, entries: BTreeMap::new() };
-        while from < end {
-            let some = reader.entries(from, end, 1 << 20).ok()?;
-            let Some(last) = some.last() else { break };
-            from = last.index.next();
-            log.entries.extend(some.iter().map(|e| (e.index.0, Seen::of(e))));
-        }
-        Some(log)
+        let entries = read(reader, start.next(), reader.last().0.next())?;
+        Some(Self { start: start.0, entries })
     }
+}
+
+/// Entries from one up to before another.
+fn read(reader: &Reader, mut from: LogIndex, end: LogIndex) -> Option<BTreeMap<u64, Seen>> {
+    let mut entries = BTreeMap::new();
+    while from < end {
+        let some = reader.entries(from, end, 1 << 20).ok()?;
+        let Some(last) = some.last() else { break };
+        from = last.index.next();
+        entries.extend(some.iter().map(|e| (e.index.0, Seen::of(e))));
+    }
+    Some(entries)
 }

@@ -16,10 +16,10 @@
 //! operators move homes, and `__meta` changes its leader meanwhile. In some sync topics degrade, or disks are full.
 //!
 //! One of thirty-two carries its frames over real QUIC (`ISOBAR_SIM_QUIC=1`: all). In three of ten groups commit what they
-//! have read (`ISOBAR_SIM_GROUPS=1`: in all).
+//! have read (`ISOBAR_SIM_GROUPS=1`: in all), in as many bits rot (`ISOBAR_SIM_ROT=1`).
 //!
 //! Deliberately missing: how `__meta` agrees on its order, which is given here (its Raft group is the
-//! same core that the partitions have), groups' members, bit rot and `flush = "os"`.
+//! same core that the partitions have), groups' members and `flush = "os"`.
 
 mod aims;
 mod calls;
@@ -47,6 +47,8 @@ mod paused;
 mod progress;
 mod quic;
 mod ranges;
+mod reconcile;
+mod rot;
 mod rounds;
 mod scenario;
 mod show;
@@ -79,6 +81,8 @@ pub const BEFORE_QUIET: usize = 46;
 pub const BEFORE_QUIC: usize = 47;
 /// And before groups committed.
 pub const BEFORE_GROUPS: usize = 48;
+/// And before bits rotted.
+pub const BEFORE_ROT: usize = 50;
 
 /// Always run. The first ones are any (3 found entries shown before they had replaced others on the
 /// disk); then come those that once failed, with what they found.

@@ -14,6 +14,7 @@ use isobar::metadata::image::{Image, Partition, Phase};
 use isobar::metadata::lease::{self, Grantor, Renew, Wait};
 use isobar::metadata::request::{Request, Response};
 use isobar::model::{Offset, ReplicaId, TopicPartition};
+use isobar::replica::core::Core;
 use isobar_topology::timing::Lease;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -358,9 +359,8 @@ impl World {
         for n in 0..self.scenario.partitions.len() {
             let at = self.scenario.partitions[n].at;
             for node in 0..NODES {
-                let Some(core) = self.core(node, n).filter(|core| core.is_leader()) else {
-                    continue;
-                };
+                let ready = |core: &&Core| core.is_ready_to_lead();
+                let Some(core) = self.core(node, n).filter(ready) else { continue };
                 let image = self.meta.image(node);
                 let placed = image.partition(at).expect("a partition of the scenario");
                 if placed.home_epoch != core.config().group.home_epoch {

@@ -8,18 +8,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use isobar::broker::mend::Mending;
 use isobar::log::disk::sim::SimDisk;
 use isobar::log::{self, Options, Reader, Recovered, Store, Write};
 use isobar::metadata::image::{DiskId, Image};
 use isobar::metadata::lease;
-use isobar::metadata::reconciler::{Action, Local, LocalReplica, reconcile};
+use isobar::metadata::reconciler::{self, Action, Local, LocalReplica};
 use isobar::model::{HomeEpoch, NodeId, Term, TopicPartition};
 use isobar::replica::core::effect::{RangeWanted, Ticket};
 use isobar::replica::core::raft_log::Wanted;
 use isobar::replica::core::{Now, Queued};
 use isobar::replica::driver::disk::{Command, Done, Note, Writer};
-use isobar::replica::driver::replicas::{Opening, Outcome, Replicas};
-use isobar::replica::driver::{Desk, Mover, Order, Refused, restart};
+use isobar::replica::driver::replicas::{Outcome, Replicas};
+use isobar::replica::driver::{Desk, Mover, Order};
 use isobar::replica::host::Answers;
 use isobar::replica::wire::Lead;
 use isobar::replica::{Leader, Leaders, ProduceError};
@@ -28,8 +29,10 @@ use isobar_transport::Frame;
 use crate::calls::{Answer, Answered, Call};
 use crate::client::Request;
 use crate::image::disk_id;
-use crate::jobs::{self, Job, Ranges};
-use crate::scenario::{Micros, RESERVES, Scenario, node_id, wall_ms};
+use crate::jobs::{Job, Ranges};
+use crate::reconcile;
+use crate::rot::Ways;
+use crate::scenario::{Micros, RESERVES, Scenario, dc_name, dc_of, node_id, wall_ms};
 
 /// As the driver's inbox.
 const FRAMES_MAX: usize = 4096;
@@ -95,6 +98,10 @@ pub struct Running {
     pub actions: VecDeque<Action>,
     /// One of them is under way.
     pub follows: bool,
+    /// Who mends what has rotted here, whether he is at it, and how often he has read all.
+    pub mending: Mending<Ways>,
+    pub mends: bool,
+    pub passes: u64,
     /// All is looked at again soon, for one that could not be done.
     pub retries: bool,
     /// Moves that `__meta` is being told of, or has been, in this life.
@@ -178,37 +185,25 @@ impl Node {
             replicas.catch_up_bytes_min = 0;
         }
         replicas.host.lease_but(clock, self.lease, lease::left(image));
-        let mut asleep = jobs::on_disk(&with_readers);
+        let mut asleep = reconcile::on_disk(&with_readers);
         let mut open = BTreeMap::new();
         let none = BTreeMap::new();
         let (node, disk) = (node_id(self.index), self.disk_id);
         let local = Local { node, disk, replicas: &none, is_current: false };
-        for action in reconcile(image, &local) {
+        for action in reconciler::reconcile(image, &local) {
             let Action::Create(create) = action else { unreachable!("nothing is open yet") };
-            let (at, spec) = (create.partition, jobs::spec(scenario, &create));
+            let (at, spec) = (create.partition, reconcile::spec(scenario, &create));
             if asleep.get(&at).is_some_and(|found| found.home_epoch != create.home_epoch) {
                 continue;
             }
-            match replicas.resume(&spec) {
-                Ok(Some(resumed)) => {
-                    store.set_config(at, spec.policy.log)?;
-                    replicas.open(clock, spec, resumed);
-                }
-                Ok(None) => {
-                    let state = restart::new_state(&spec);
-                    store.create(at, &spec.topic_name, state.clone(), spec.policy.log)?;
-                    let opening = Opening::fresh(state, store.reader(at)?);
-                    replicas.open(clock, spec, opening);
-                }
-                Err(Refused::Sealed { .. }) => {
-                    replicas.open_sealed(at);
-                }
-                Err(error) => panic!("n{} cannot open {at}: {error}", self.index + 1),
-            }
+            reconcile::open(&mut replicas, &mut store, clock, spec)?;
             asleep.remove(&at);
-            open.insert(at, jobs::local(&create));
+            open.insert(at, reconcile::local(&create));
         }
         let (mover, desk) = Mover::apart(scenario.partitions.iter().map(|p| p.at));
+        let (orders, mender) = mover.menders();
+        let (dc, peers, counters) = (dc_name(dc_of(self.index)), Ways::default(), Arc::default());
+        let mending = Mending { node, dc, peers, orders, mender, counters };
         self.life += 1;
         self.running = Some(Running {
             replicas,
@@ -229,6 +224,9 @@ impl Node {
             asleep,
             actions: VecDeque::new(),
             follows: false,
+            mending,
+            mends: false,
+            passes: 0,
             retries: false,
             told: BTreeSet::new(),
             changed: false,

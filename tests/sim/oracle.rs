@@ -15,11 +15,11 @@ use isobar::replica::wire::Envelope;
 use isobar_transport::Frame;
 
 use crate::clients::ids_of;
-use crate::disk::partition_of;
+use crate::disk::{is_of_move, partition_of};
 use crate::homes::{self, Began};
 use crate::invariants::{
-    Violation, budget, cut, durable, exposed_stays, holds_cut, log_start, one_entry, one_home,
-    one_leader, own_disk, own_term, promised, same_bytes, sealed_home, term, watermark,
+    Violation, budget, cut, durable, exposed_stays, holds_cut, log_start, mended, one_entry,
+    one_home, one_leader, own_disk, own_term, promised, same_bytes, sealed_home, term, watermark,
     watermark_known,
 };
 pub use crate::logs::{Log, Seen, hash_of_bytes};
@@ -41,6 +41,9 @@ pub struct Replica {
     pub durable_log_start: i64,
     /// Where its log began when a home ended without a proof: the next one may not know of what was deleted.
     pub kept_log_start: Option<i64>,
+    /// Bits have rotted on its disk, and what its log has lost by that, in turn to be mended (R21).
+    pub rots: bool,
+    pub owed: BTreeMap<u64, Seen>,
     /// A move was cutting its log when the process ended, and nobody has seen since how far it came.
     pub being_cut: bool,
     /// The largest that any message of it has carried.
@@ -59,7 +62,17 @@ pub struct Replica {
 impl Replica {
     /// Whether its disk has an entry, or had it when it answered.
     pub fn has_had(&self, index: u64, term: u64) -> bool {
-        self.durable.has(index, term) || self.had.contains(&(index, term))
+        let owes = |seen: &Seen| seen.term == term;
+        self.durable.has(index, term)
+            || self.had.contains(&(index, term))
+            || self.owed.get(&index).is_some_and(owes)
+    }
+
+    /// Its log, as the disk has it; of a segment that has rotted, what it had.
+    pub fn read(&self, reader: &Reader) -> Option<Log> {
+        let around =
+            || Log::read_around(reader, &[&self.durable.entries, &self.owed, &self.given.entries]);
+        Log::read(reader).or_else(|| self.rots.then(around))
     }
 
     /// Nothing of its log is kept: it is nobody until it has got what it lacks (R14).
@@ -238,6 +251,9 @@ impl Oracle {
 
     /// A move is about to change a log on a disk, and may be cut off half-way: nothing is known of it.
     pub fn rewriting(&mut self, node: usize, command: &Command) {
+        if !is_of_move(command) {
+            return;
+        }
         let replica = &mut self.partition(partition_of(command)).replicas[node];
         replica.being_cut |= matches!(command, Command::Cut(..) | Command::SetAside(..));
         replica.lose(&Log::default());
@@ -268,6 +284,28 @@ impl Oracle {
         }
         replica.log_start = replica.log_start.min(replica.durable_log_start);
         replica.lose(&log);
+        (replica.given, replica.durable) = (log.clone(), log);
+        Ok(())
+    }
+
+    /// A log has been mended, or read again because of damage.
+    pub fn read_again(
+        &mut self,
+        node: usize,
+        at: TopicPartition,
+        reader: &Reader,
+    ) -> Result<(), Violation> {
+        let history = self.partition(at);
+        let log = history.replicas[node].read(reader).expect("a log that can be read");
+        for (index, seen) in &log.entries {
+            one_entry::check(&mut history.names, *index, *seen)?;
+        }
+        match reader.corruption() {
+            Some(damage) => mended::owe(node, &mut history.replicas[node], damage)?,
+            None => mended::check(node, history, &log)?,
+        }
+        durable::check(node, &history.replicas[node].durable, &log)?;
+        let replica = &mut history.replicas[node];
         (replica.given, replica.durable) = (log.clone(), log);
         Ok(())
     }
@@ -350,12 +388,16 @@ impl Oracle {
         for (recovered, reader) in recovered {
             found.insert(recovered.partition);
             let history = self.partition(recovered.partition);
-            let log = Log::read(reader).expect("a log that can be read");
+            let log = history.replicas[node].read(reader).expect("a log that can be read");
             if std::mem::take(&mut history.replicas[node].being_cut) {
                 history.give_back_log_start(node);
                 if log.entries.is_empty() {
                     history.replicas[node].begin_anew();
                 }
+            }
+            match recovered.corruption {
+                Some(damage) => mended::owe(node, &mut history.replicas[node], damage)?,
+                None => mended::check(node, history, &log)?,
             }
             let replica = &mut history.replicas[node];
             durable::check(node, &replica.durable, &log)?;

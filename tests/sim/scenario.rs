@@ -15,7 +15,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use crate::client::RECORDS_MAX;
-use crate::{BEFORE_GROUPS, BEFORE_QUIC, BEFORE_QUIET, FIXED};
+use crate::{BEFORE_GROUPS, BEFORE_QUIC, BEFORE_QUIET, BEFORE_ROT, FIXED};
 
 /// What a record may need beside its value: its id, and Kafka's lengths and deltas.
 const RECORD_BYTES: usize = 48;
@@ -58,6 +58,14 @@ fn full_disk(seed: u64) -> Option<Micros> {
     fills.then(|| [8, 20][rng.gen_range(0..2)] * SECOND)
 }
 
+/// How often a bit rots, if any does.
+fn rot(seed: u64) -> Option<Micros> {
+    let mut rng = SmallRng::seed_from_u64(seed ^ ROT);
+    let asked = std::env::var_os("ISOBAR_SIM_ROT").is_some();
+    let rots = rng.gen_bool(0.3) || asked || FIXED[BEFORE_ROT..].contains(&seed);
+    (rots && !FIXED[..BEFORE_ROT].contains(&seed)).then(|| [3, 10][rng.gen_range(0..2)] * SECOND)
+}
+
 /// What is kept free, of disks that may be full: below the first nothing is taken from producers, below
 /// the second nothing from leaders.
 pub const RESERVES: (u64, u64) = (128 << 10, 64 << 10);
@@ -87,6 +95,7 @@ pub struct Faults {
     pub step_down: Option<Micros>,
     pub slow_disk: Option<Micros>,
     pub full_disk: Option<Micros>,
+    pub rot: Option<Micros>,
 }
 
 /// Shares of the moments at which a fault follows (`aims`).
@@ -141,6 +150,7 @@ const MODES: u64 = 0x4d4f_4445;
 const IDLE: u64 = 0x4944_4c45;
 const GROUPS: u64 = 0x4752_4f55;
 const FULL: u64 = 0x4655_4c4c;
+const ROT: u64 = 0x524f_5420;
 
 /// Seeds that were found before sync topics degraded and disks were full.
 fn is_before_modes(seed: u64) -> bool {
@@ -289,6 +299,7 @@ impl Scenario {
             step_down: every(10, 0.3),
             slow_disk: every(10, 0.3),
             full_disk: full_disk(seed),
+            rot: rot(seed),
         };
         let mut drawn = Self {
             partitions,

@@ -7,8 +7,9 @@ use isobar::metadata::reconciler::Create;
 use isobar::metadata::request::Request;
 use isobar::model::{HomeEpoch, ReplicaId, TopicPartition};
 
-use crate::jobs::{Done, local};
+use crate::jobs::Done;
 use crate::meta::Proposer;
+use crate::reconcile::local;
 use crate::scenario::node_id;
 use crate::world::World;
 

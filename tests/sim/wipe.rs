@@ -36,17 +36,22 @@ impl World {
         self.wiped = Some(dc);
         *self.faults.entry("datacenters wiped").or_default() += 1;
         for node in dc * NODES_PER_DC..(dc + 1) * NODES_PER_DC {
-            let back = self.meta.rng.gen_range(100 * MILLI..8 * SECOND);
-            self.end_process(node, true, Some(back));
-            let place = &mut self.nodes[node];
-            place.disks_lost += 1;
-            place.disk_id = disk_id(node, place.disks_lost);
-            place.disk = SimDisk::new(self.meta.rng.r#gen());
-            self.meta.learned[node] = 0;
-            self.oracle.wiped(self.now, node);
-            self.after(back, Event::Admit(node));
+            self.lose_disk(node);
         }
         self.after(RESCUE, Event::Operate(Plan::Rescue));
+    }
+
+    /// A node comes back with an empty disk.
+    pub fn lose_disk(&mut self, node: usize) {
+        let back = self.meta.rng.gen_range(100 * MILLI..8 * SECOND);
+        self.end_process(node, true, Some(back));
+        let place = &mut self.nodes[node];
+        place.disks_lost += 1;
+        place.disk_id = disk_id(node, place.disks_lost);
+        place.disk = SimDisk::new(self.meta.rng.r#gen());
+        self.meta.learned[node] = 0;
+        self.oracle.wiped(self.now, node);
+        self.after(back, Event::Admit(node));
     }
 
     pub fn admit(&mut self, node: usize) {
@@ -63,7 +68,8 @@ impl World {
 
     /// As the leader of `__meta` does it: replicas on disks that are gone are replaced.
     pub fn repair(&mut self) -> Result<(), Violation> {
-        if self.wiped.is_none() || !self.reaches_majority(self.meta.leader) {
+        let is_lost = self.nodes.iter().any(|node| node.disks_lost > 0);
+        if !is_lost || !self.reaches_majority(self.meta.leader) {
             return Ok(());
         }
         let placements = controller::repair(self.meta.truth());

@@ -295,6 +295,8 @@ impl World {
                     self.reconcile(node);
                 }
             }
+            Event::LookForRot(node, life) => self.look_for_rot(node, life),
+            Event::Emptied(node) => self.lose_disk(node),
             Event::Carry(id) => self.carry(id),
             Event::Leases(id, of, wait) => self.leases(id, of, wait),
             Event::Called(call) => self.called(*call),
@@ -429,6 +431,9 @@ impl World {
         self.after(phase, Event::Tick(node, life));
         self.after(CHECKPOINT, Event::Checkpoint(node, life));
         self.after(RETAIN, Event::Retain(node, life));
+        if self.scenario.faults.rot.is_some() {
+            self.after(SECOND, Event::LookForRot(node, life));
+        }
         self.round_soon(node);
         for peer in (0..NODES).filter(|peer| *peer != node) {
             let delay = self.network.delay(dc_of(node), dc_of(peer), &mut self.rng);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::log::disk::Disk;
-use crate::log::{Corruption, Error, HighWatermark, OutOfSpace, Space};
+use crate::log::{Corruption, Error, HighWatermark, OutOfSpace, SegmentMeta, Space, segment};
 
 /// A log of `synced` entries under the durable mark and `more` after it, all in one segment, and
 /// where in the file each of its frames begins.
@@ -355,7 +355,17 @@ fn any_rotten_byte_is_repaired_reported_or_cut_after_the_mark_and_never_silent()
                         assert_eq!(read[0], entries[index as usize - 1]);
                         good += 1;
                     }
-                    Err(Error::Corrupt { .. }) => found_by_reader += 1,
+                    Err(Error::Corrupt { path, .. }) => {
+                        found_by_reader += 1;
+                        let suspect = reader.take_suspect().unwrap();
+                        let holds =
+                            |s: &SegmentMeta| s.base_index <= suspect && suspect <= s.last_index;
+                        let segment = reader.segments().into_iter().find(holds).unwrap();
+                        assert!(
+                            path.ends_with(segment::file_name(segment.base_index)),
+                            "{suspect}"
+                        );
+                    }
                     Err(error) => panic!("{} at {at}: {error}", path.display()),
                 }
             }
@@ -365,4 +375,29 @@ fn any_rotten_byte_is_repaired_reported_or_cut_after_the_mark_and_never_silent()
         }
     }
     assert!(reported > 0 && found_by_reader > 0, "{reported} {found_by_reader}");
+}
+
+/// Seed 1152921504607391415 of the simulator: a start reads all that is beyond the watermark.
+#[test]
+fn what_rots_beyond_the_watermark_closes_a_replica_and_keeps_no_node_from_starting() {
+    let built = || {
+        let disk = SimDisk::new(1);
+        append_batches(&mut store_with(&disk, 400), 12, &[b'a'; 100]);
+        disk.kill();
+        disk
+    };
+    let mut closed = files(&built(), ".log");
+    closed.pop();
+    let mut reported = 0;
+    for path in &closed {
+        for at in 0..built().content(path).len() as u64 {
+            let disk = built();
+            disk.flip(path, at, 0x04);
+            let (store, recovered) = open(&disk);
+            let reader = store.reader(partition(0)).unwrap();
+            assert_eq!(reader.corruption(), recovered[0].corruption);
+            reported += usize::from(recovered[0].corruption.is_some());
+        }
+    }
+    assert!(reported > 10 * closed.len(), "{reported}");
 }

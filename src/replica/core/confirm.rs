@@ -15,6 +15,14 @@ use crate::replica::ProduceError;
 #[derive(Debug, Default)]
 pub(super) struct Confirming(VecDeque<(Ticket, Duration)>);
 
+impl Core {
+    /// Whether it leads and has applied an entry of its own term (Raft §5.4.2): what it knows to be committed then is
+    /// what is.
+    pub fn is_ready_to_lead(&self) -> bool {
+        self.is_leader() && self.ready_to_lead
+    }
+}
+
 impl Confirming {
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 use super::replicas::Replicas;
 use super::spec::{Policy, Spec};
 use crate::log::{Reader, Recovered};
-use crate::model::{LogIndex, ReplicaId, Term, TopicPartition};
+use crate::model::{HomeEpoch, LogIndex, Mode, ReplicaId, Term, TopicPartition};
 use crate::replica::core::config::Member;
+use crate::replica::host::Round;
+use crate::replica::{Progress, Role};
 
 /// A replica that waits to be mended.
 #[derive(Debug, Clone)]
@@ -20,11 +22,25 @@ pub struct Damaged {
 }
 
 impl Replicas {
-    pub(super) fn keep_damaged(&mut self, spec: Spec) {
+    pub fn keep_damaged(&mut self, spec: Spec) {
         self.closed.insert(spec.group.partition, spec);
     }
 
-    pub(super) fn damaged(&self) -> Vec<Damaged> {
+    /// Closes an open replica whose log has been found damaged where it is written, until that has been read again
+    /// ([`Self::mended`]); `None` if it is not open.
+    pub fn let_go(&mut self, at: TopicPartition) -> Option<Round> {
+        let (slot, core) = (self.slots.get(&at)?, self.host.core(at)?);
+        self.closed.insert(at, slot.spec(core));
+        let last = self.host.remove(at);
+        if let Some(slot) = self.slots.remove(&at) {
+            let progress = slot.view.progress();
+            slot.view.publish(Progress { role: Role::Learner, ..progress });
+        }
+        Some(last)
+    }
+
+    /// Those that the disk has been read of.
+    pub fn damaged(&self) -> Vec<Damaged> {
         let waiting = self.closed.iter().filter_map(|(at, spec)| {
             let state = &self.recovered.get(at)?.state;
             let moved = state.home_epoch < spec.group.home_epoch;
@@ -34,9 +50,9 @@ impl Replicas {
         waiting.collect()
     }
 
-    /// What a mended log is to be opened as; `None` if the replica has gone meanwhile, or has yet to begin the home
-    /// that it was mended for.
-    pub(super) fn mended(&mut self, recovered: Recovered, reader: Reader) -> Option<Spec> {
+    /// What a log that has been mended, or read again, is to be opened as; `None` if the replica has gone meanwhile, or
+    /// has yet to begin the home that it was mended for.
+    pub fn mended(&mut self, recovered: Recovered, reader: Reader) -> Option<Spec> {
         let spec = self.closed.remove(&recovered.partition)?;
         let is_there = recovered.state.home_epoch == spec.group.home_epoch;
         self.put_back(recovered, reader);
@@ -59,13 +75,74 @@ impl Replicas {
         }
     }
 
-    pub(super) fn placement_of_damaged(
+    pub fn placement_of_damaged(
         &mut self,
         at: TopicPartition,
+        generation: u64,
         members: &BTreeMap<ReplicaId, Member>,
     ) {
         if let Some(spec) = self.closed.get_mut(&at) {
+            spec.placement_generation = generation;
             spec.members = members.clone();
         }
+    }
+
+    /// Nobody tells it again once it is open (R7).
+    pub fn recorded_of_damaged(&mut self, at: TopicPartition, epoch: HomeEpoch, mode: Mode) {
+        if let Some(spec) = self.closed.get_mut(&at)
+            && spec.group.home_epoch == epoch
+        {
+            spec.recorded = spec.recorded.max(mode);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::moving::tests::spec;
+    use super::*;
+    use crate::log::disk::sim::SimDisk;
+    use crate::log::tests::home::epoch;
+    use crate::log::tests::{append_batches, files, node, open, partition, store_with};
+    use crate::replica::core::Now;
+    use crate::replica::driver::Refused;
+
+    #[test]
+    fn a_replica_that_is_let_go_comes_back_with_what_was_decided_meanwhile() {
+        let (now, at) = (Now { mono: Duration::ZERO, wall_ms: 0 }, partition(0));
+        let disk = SimDisk::new(1);
+        let mut store = store_with(&disk, 1 << 20);
+        append_batches(&mut store, 5, &[b'v'; 100]);
+        drop(store);
+        disk.kill();
+        let (mut store, recovered) = open(&disk);
+        let readers = recovered.into_iter().map(|r| (r, store.reader(at).unwrap()));
+        let logger = slog::Logger::root(slog::Discard, slog::o!());
+        let mut replicas = Replicas::new(node(), 1, logger, readers.collect());
+        let first = spec(HomeEpoch::default());
+        let opening = replicas.resume(&first).unwrap().unwrap();
+        let members = first.members.clone();
+        let view = replicas.open(now, first, opening);
+
+        let path = files(&disk, ".log")[0].clone();
+        disk.flip(&path, disk.content(&path).len() as u64 / 2, 4);
+        assert!(replicas.let_go(at).is_some() && replicas.let_go(at).is_none());
+        assert!(!replicas.is_open(at) && view.progress().role == Role::Learner);
+        assert!(replicas.damaged().is_empty(), "the disk has not been read");
+        let mode = Mode { sid: 3, degraded: true };
+        replicas.recorded_of_damaged(at, HomeEpoch::default(), mode);
+        replicas.recorded_of_damaged(at, epoch(2), Mode { sid: 9, ..mode });
+        replicas.placement_of_damaged(at, 7, &members);
+        let (recovered, reader) = store.doubt(at, LogIndex(2)).unwrap();
+        assert!(recovered.corruption.is_some());
+        let again = replicas.mended(recovered, reader).unwrap();
+        assert_eq!((again.recorded, again.placement_generation), (mode, 7));
+        assert!(matches!(replicas.resume(&again), Err(Refused::Corrupt { .. })));
+        replicas.keep_damaged(again);
+        assert_eq!(replicas.damaged().len(), 1);
+        replicas.seal(now, at, epoch(2)).unwrap();
+        assert!(replicas.damaged().is_empty(), "it is for the home that comes");
     }
 }

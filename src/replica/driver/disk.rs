@@ -199,6 +199,8 @@ impl Writer {
                 let _ = reply.send(self.store.remove(partition));
             }
             Command::Doubt(partition, index, reply) => {
+                // Of a replica that is closed: as before a promise.
+                self.waiting.retain(|(write, _)| write.partition != partition);
                 let found = self.store.doubt(partition, index);
                 let _ = reply.send(found.map(|(recovered, by)| (Box::new(recovered), by)));
             }

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::disk::Command;
 use super::orders::Refused;
 use crate::log::{self, Mend, Reader, Recovered, Spare};
-use crate::model::TopicPartition;
+use crate::model::{LogIndex, TopicPartition};
 
 /// Cheap to clone.
 #[derive(Debug, Clone)]
@@ -95,6 +95,15 @@ impl Mender {
         config: log::Config,
     ) -> Result<Option<Mend>, Refused> {
         self.ask(at, |reply| Command::Mend(at, config, reply)).await
+    }
+
+    /// Reads a log again, from the disk, where a read has met damage at `index`.
+    pub async fn doubt(
+        &self,
+        at: TopicPartition,
+        index: LogIndex,
+    ) -> Result<(Box<Recovered>, Reader), Refused> {
+        self.ask(at, |reply| Command::Doubt(at, index, reply)).await
     }
 
     /// Puts what was gathered in the place of what is damaged.

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc as async_mpsc;
 
 use super::disk::Command;
-use super::disks::Disks;
+use super::disks::{Disks, Mender};
 use super::orders::{Order, Orders, Refused};
 use super::replicas::Replicas;
 use super::restart;
@@ -97,6 +97,8 @@ impl Replicas {
             }
             None => Arc::new(View::new(at, progress, epochs, reader.clone())),
         };
+        let state = &recovered.state;
+        view.set_home(state.home_epoch, state.fork.map_or(LogIndex::ZERO, |fork| fork.index));
         self.sealed.insert(at, Arc::clone(&view));
         Some(view)
     }
@@ -130,6 +132,11 @@ impl Mover {
         let disks =
             Disks::new(vec![commands_in], partitions.map(|at| (at, 0)).collect::<BTreeMap<_, _>>());
         (Self::new(Orders::new(orders_in), disks), Desk { orders, commands })
+    }
+
+    /// Whoever mends by the same ways.
+    pub fn menders(&self) -> (Orders, Mender) {
+        (self.orders.clone(), Mender::new(self.disks.clone()))
     }
 
     /// R10: from here on nothing of an epoch before `epoch` is taken, and that is on disk; then, where
@@ -252,7 +259,7 @@ fn lacks_all(fork: &Fork, cut: &Cut) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use super::super::disk::Writer;
@@ -299,7 +306,7 @@ mod tests {
     }
 
     /// The replica of the store's partition in one of its home epochs; alone in its group.
-    fn spec(home_epoch: HomeEpoch) -> Spec {
+    pub fn spec(home_epoch: HomeEpoch) -> Spec {
         let (me, home) = (ReplicaId(1), "fra".parse::<DcName>().unwrap());
         let member = Member { node: node(), dc: home.clone(), voter: true };
         Spec {

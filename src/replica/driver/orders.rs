@@ -58,6 +58,7 @@ pub enum Order {
     OnDisk(oneshot::Sender<Vec<TopicPartition>>),
     Damaged(oneshot::Sender<Vec<Damaged>>),
     KeepDamaged(Box<Spec>),
+    LetGo(TopicPartition, oneshot::Sender<bool>),
     Mended(Box<log::Recovered>, log::Reader, oneshot::Sender<Result<(), Refused>>),
     Members(TopicPartition, oneshot::Sender<Option<(GroupId, Vec<Member>)>>),
     Standing(TopicPartition, ReplicaId, oneshot::Sender<Option<Standing>>),
@@ -142,7 +143,12 @@ impl Orders {
         self.tell(Order::KeepDamaged(Box::new(spec)));
     }
 
-    /// Opens a replica whose log has been mended, unless it was removed meanwhile.
+    /// Closes a replica whose log is damaged where it is written; `false` if it is not open.
+    pub async fn let_go(&self, at: TopicPartition) -> Result<bool, Refused> {
+        self.ask(|reply| Order::LetGo(at, reply)).await
+    }
+
+    /// Opens a replica whose log has been mended, or read again, unless it was removed meanwhile.
     pub async fn mended(
         &self,
         recovered: Box<log::Recovered>,
@@ -240,10 +246,13 @@ impl<N: Network> Driver<N> {
                 }
             }
             Order::Placement(at, generation, members) => {
-                self.replicas.placement_of_damaged(at, &members);
+                self.replicas.placement_of_damaged(at, generation, &members);
                 self.replicas.host.placement(now, at, generation, members);
             }
-            Order::Recorded(at, epoch, mode) => self.replicas.host.recorded(now, at, epoch, mode),
+            Order::Recorded(at, epoch, mode) => {
+                self.replicas.recorded_of_damaged(at, epoch, mode);
+                self.replicas.host.recorded(now, at, epoch, mode);
+            }
             Order::Lease(valid, left) => self.replicas.host.lease_but(now, valid, left),
             Order::StepDown => self.replicas.host.step_down(now),
             Order::Statuses(reply) => {
@@ -254,6 +263,15 @@ impl<N: Network> Driver<N> {
             }
             Order::Damaged(reply) => {
                 let _ = reply.send(self.replicas.damaged());
+            }
+            Order::LetGo(at, reply) => {
+                let gone = self.replicas.let_go(at);
+                self.count_damaged();
+                let _ = reply.send(gone.is_some());
+                if let Some(last) = gone {
+                    self.answer(last.answers);
+                    self.views.hide(at);
+                }
             }
             Order::Mended(recovered, reader, reply) => {
                 let opened = self.open_mended(*recovered, reader).await;

@@ -16,7 +16,7 @@ use super::restart;
 use super::slot::Slot;
 use super::spec::{Policy, Spec};
 use crate::log::{self, LogStart, Reader, ReplicaState, Space, Write};
-use crate::model::{HomeEpoch, LeaderEpoch, TopicPartition, batch};
+use crate::model::{HomeEpoch, LeaderEpoch, LogIndex, TopicPartition, batch};
 use crate::replica::core::effect::{RangeWanted, Ticket};
 use crate::replica::core::mode::Ask;
 use crate::replica::core::raft_log::{ENTRY_OVERHEAD_BYTES, Wanted};
@@ -214,6 +214,7 @@ impl Replicas {
             }
             None => Arc::new(View::new(at, core.progress(), epochs, reader)),
         };
+        view.set_home(state.home_epoch, state.fork.map_or(LogIndex::ZERO, |fork| fork.index));
         self.slots.insert(at, Slot::new(Arc::clone(&view), spec.topic_name, spec.policy, state));
         tracing::debug!(node = %self.node, partition = %at, ?start, "replica opened");
         self.host.insert(now, core);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::restart;
-use super::spec::Policy;
+use super::spec::{Policy, Spec};
 use crate::log::{self, HighWatermark, Kind, LogStart, ReplicaState, Write};
 use crate::model::{LogIndex, Offset, TopicPartition};
 use crate::replica::View;
@@ -16,15 +16,37 @@ pub struct Slot {
     pub topic_name: String,
     pub policy: Policy,
     state: ReplicaState,
-    checkpointed: HighWatermark,
+    /// With how far the disk had the log by then.
+    checkpointed: (HighWatermark, LogIndex),
     /// Entries after which the disk has the producers' state.
     snapshots: BTreeSet<LogIndex>,
 }
 
 impl Slot {
     pub fn new(view: Arc<View>, topic_name: String, policy: Policy, state: ReplicaState) -> Self {
-        let (checkpointed, snapshots) = (HighWatermark::default(), BTreeSet::new());
+        let (checkpointed, snapshots) = (Default::default(), BTreeSet::new());
         Self { view, topic_name, policy, state, checkpointed, snapshots }
+    }
+
+    /// What it was opened as, with what has changed since.
+    pub fn spec(&self, core: &Core) -> Spec {
+        let config = core.config();
+        Spec {
+            group: config.group,
+            topic_name: self.topic_name.clone(),
+            me: config.me,
+            home: config.home.clone(),
+            members: config.members.clone(),
+            preferred: config.preferred,
+            placement_generation: config.placement_generation,
+            fork: self.state.fork,
+            lossy_cut: config.lossy_cut,
+            stands_in: self.state.installing,
+            began: self.state.mode,
+            recorded: core.recorded_mode(),
+            timing: config.timing,
+            policy: self.policy,
+        }
     }
 
     /// The write for a Persist effect. The batches in it can be read from memory from here on.
@@ -118,14 +140,17 @@ impl Slot {
         }
     }
 
-    /// A lazy write of how far this replica had come, if it has come further since the last.
+    /// A lazy write of how far this replica had come, if it has come further since the last; the log's durable mark goes
+    /// with it, also where nothing is acknowledged for a while.
     pub fn checkpoint(&mut self, at: TopicPartition, core: &Core) -> Option<Write> {
         let (index, offset) = core.watermark();
-        let hw = HighWatermark { index: index.min(core.log().persisted()), offset };
-        if hw.index == LogIndex::ZERO || hw == self.checkpointed || hw.index < index {
+        let persisted = core.log().persisted();
+        let hw = HighWatermark { index: index.min(persisted), offset };
+        let reached = (hw, persisted);
+        if persisted == LogIndex::ZERO || reached == self.checkpointed || hw.index < index {
             return None;
         }
-        self.checkpointed = hw;
+        self.checkpointed = reached;
         let mut write = Write::to(at);
         write.sync = false;
         write.checkpoint = Some(hw);

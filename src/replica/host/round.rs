@@ -70,6 +70,8 @@ pub struct Status {
     pub leader: Option<NodeId>,
     pub committed: LogIndex,
     pub applied: LogIndex,
+    /// It leads, and has applied an entry of its own term: `committed` is the group's.
+    pub ready_to_lead: bool,
     /// The last entry before the log begins.
     pub begins_after: LogIndex,
     pub last: LogIndex,
@@ -123,6 +125,7 @@ impl Status {
             leader: core.leader().and_then(node),
             committed: core.committed(),
             applied: core.log().applied(),
+            ready_to_lead: core.is_ready_to_lead(),
             begins_after: core.log().start().index,
             last: core.log().last(),
             last_term: core.log().last_term(),

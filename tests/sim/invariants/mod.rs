@@ -15,6 +15,7 @@ pub mod gate;
 pub mod holds_cut;
 pub mod ledger;
 pub mod log_start;
+pub mod mended;
 pub mod one_entry;
 pub mod one_home;
 pub mod one_leader;

@@ -14,8 +14,13 @@
 //! closed: it neither votes nor answers. Where no such leader is to be had it waits; if this vote is
 //! what the group lacks, a promise may be lost for good, and only an operator can say so.
 //!
+//! In a home in which the replica has not been in any term yet its promise ends at the cut, and all replicas of that home
+//! may give entries up to there, whoever leads it: else a home whose majority needs this vote would never begin.
+//!
 //! A log whose home has moved while it was damaged is mended before it begins the next one, from replicas of that:
 //! they have the same entries up to the cut, and none of what was beyond.
+
+mod peers;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,30 +28,30 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
-use isobar_transport::{RpcError, Transport};
+use isobar_transport::RpcError;
 
-use super::inbound::{Answer, method};
+pub(super) use self::peers::{Lanes, answer};
 use crate::log::{self, Entry, Mend, MendError};
-use crate::model::{DcName, GroupId, LogIndex, NodeId, ReplicaId, Term};
+use crate::model::{DcName, GroupId, LogIndex, NodeId, ReplicaId, Term, TopicPartition};
+use crate::replica::View;
 use crate::replica::core::Standing;
 use crate::replica::core::config::Member;
 use crate::replica::core::effect::RangeWanted;
 use crate::replica::driver::{Counters, Damaged, Mender, Orders, Refused};
-use crate::replica::wire::range::{Ask, Stands, Want};
-use crate::replica::{self, wire};
+use crate::replica::wire;
 
 /// How often it is looked for damaged logs, and how long an attempt that failed waits: somebody may
 /// have to come back, or to be elected.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// For one range, as when catching up.
-const RANGE_TIMEOUT: Duration = Duration::from_secs(30);
+pub const RANGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// For a word about where a replica stands: a WAN round trip or two.
-const STANDING_TIMEOUT: Duration = Duration::from_secs(2);
+pub const STANDING_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub enum Error {
     #[error("no replica gives entry {index}; the last one asked, {node}: {source}")]
     NoSource { index: LogIndex, node: NodeId, source: SourceError },
     #[error("entry {0} is to be fetched, and no other replica is known")]
@@ -63,13 +68,19 @@ pub(super) enum Error {
         path.display()
     )]
     BeyondCut { first: LogIndex, cut: LogIndex, path: PathBuf },
+    /// Others' logs begin beyond it, and where those begin is not asked for here.
+    #[error(
+        "entries from {first} on are damaged in {}, and the other replicas have deleted entry {index}: it cannot be mended. Stop the node, move its data directory away, and start it: its replicas are made anew",
+        path.display()
+    )]
+    Deleted { first: LogIndex, index: LogIndex, path: PathBuf },
     #[error("the node is stopping")]
     Stopping,
 }
 
 /// Why one peer's answer was of no use.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SourceError {
+pub enum SourceError {
     #[error(transparent)]
     Call(#[from] RpcError),
     #[error(transparent)]
@@ -80,43 +91,38 @@ pub(super) enum SourceError {
     OtherHistory { index: LogIndex, here: Term, found: Term },
     #[error("it gave nothing")]
     Empty,
+    #[error("its log begins beyond that")]
+    Deleted,
 }
 
-/// How entries come from other nodes.
+/// The way to other nodes: calls that may fail, and are not tried again here.
+pub trait Peers: Clone + Send + Sync + 'static {
+    /// Committed entries as they travel, from the node that `wanted` names.
+    fn range(&self, wanted: RangeWanted)
+    -> impl Future<Output = Result<Bytes, SourceError>> + Send;
+
+    /// Where the replica `of` stands, as the one on `node` knows.
+    fn standing(
+        &self,
+        node: NodeId,
+        group: GroupId,
+        of: ReplicaId,
+    ) -> impl Future<Output = Result<Standing, SourceError>> + Send;
+}
+
+/// Whoever mends on a node.
 #[derive(Clone)]
-pub(super) struct Peers {
-    pub(super) transport: Transport,
-    pub(super) dc: DcName,
-}
-
-#[derive(Clone)]
-pub(super) struct Mending {
-    pub(super) node: NodeId,
-    pub(super) peers: Peers,
-    pub(super) orders: Orders,
-    pub(super) mender: Mender,
-    pub(super) replicas: replica::Handle,
-    pub(super) counters: Arc<Counters>,
-}
-
-/// Answers where a replica stands, as the one here knows.
-pub(super) fn answer(orders: Orders) -> Answer {
-    Box::new(move |_from, body| {
-        let orders = orders.clone();
-        Box::pin(async move {
-            let (group, of) = Ask::receive(body).map_err(|_| RpcError::Malformed)?;
-            let standing = orders.standing(group.partition, of).await;
-            let standing = standing.ok_or_else(|| RpcError::Refused {
-                code: 0,
-                message: "no open replica here".into(),
-            })?;
-            Ok(Stands::of(&standing))
-        })
-    })
+pub struct Mending<P> {
+    pub node: NodeId,
+    pub dc: DcName,
+    pub peers: P,
+    pub orders: Orders,
+    pub mender: Mender,
+    pub counters: Arc<Counters>,
 }
 
 /// Mends whatever stays closed, for as long as the node runs.
-pub(super) async fn damaged(mending: Mending) {
+pub(super) async fn damaged(mending: Mending<impl Peers>) {
     let mut every = tokio::time::interval(LOOK_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut said = std::collections::BTreeMap::new();
@@ -143,8 +149,9 @@ pub(super) async fn damaged(mending: Mending) {
     }
 }
 
-impl Mending {
-    async fn mend(&self, Damaged { spec, term, cut }: Damaged) -> Result<(), Error> {
+impl<P: Peers> Mending<P> {
+    /// Mends a log that keeps its replica closed, and has it opened.
+    pub async fn mend(&self, Damaged { spec, term, cut }: Damaged) -> Result<(), Error> {
         let (group, me) = (spec.group, spec.me);
         let at = group.partition;
         let Some(mut mend) = self.mender.begin(at, spec.policy.log).await? else { return Ok(()) };
@@ -156,10 +163,17 @@ impl Mending {
         }
         let upto = match wants.last {
             Some(last) => last,
-            None => self.peers.promised(group, me, term, &others).await?,
+            // It has promised nothing in this home yet.
+            None if term == group.home_epoch.first_term()
+                && let Some(fork) = spec.fork =>
+            {
+                fork.index
+            }
+            None => self.promised(group, me, term, &others).await?,
         };
         let fetched = self.fetch(&mut mend, group, upto, &others).await?;
         let mend = off_the_runtime(move || mend.settle().map(|()| mend)).await?;
+        let mend = mend.map_err(MendError::Log)?;
         let (recovered, reader) = self.mender.adopt(mend).await?;
         self.counters.mended.fetch_add(1, Relaxed);
         tracing::warn!(
@@ -170,8 +184,35 @@ impl Mending {
         Ok(self.orders.mended(recovered, reader).await?)
     }
 
+    /// A log that is damaged where it is written is read again from the disk, and its replica takes no part until it is
+    /// whole (R21). The disk stands still meanwhile for all that is on it, as long as one segment takes to read.
+    pub(super) async fn doubt(&self, at: TopicPartition, index: LogIndex) -> Result<(), Error> {
+        if !self.orders.let_go(at).await? {
+            return Ok(());
+        }
+        let (recovered, reader) = self.mender.doubt(at, index).await?;
+        Ok(self.orders.mended(recovered, reader).await?)
+    }
+
+    /// Puts another replica's segment in the place of the closed one of an open log that begins at `base`; `false` if
+    /// there is none any more.
+    pub(super) async fn replace(&self, view: &View, base: LogIndex) -> Result<bool, Error> {
+        let at = view.partition;
+        let Some((group, others)) = self.orders.members(at).await else { return Ok(false) };
+        let begun = view.reader().mend_segment(base).map_err(MendError::Log)?;
+        let Some(mut mend) = begun else { return Ok(false) };
+        let last = mend.wants().last.expect("a segment's end is known");
+        self.fetch(&mut mend, group, last, &others).await?;
+        let spare = off_the_runtime(move || mend.spare()).await?.map_err(MendError::Log)?;
+        let swapped = self.mender.swap(spare).await?;
+        if swapped {
+            self.counters.mended.fetch_add(1, Relaxed);
+        }
+        Ok(swapped)
+    }
+
     /// Fetches what a mend wants, up to `upto`; how many bytes.
-    pub(super) async fn fetch(
+    async fn fetch(
         &self,
         mend: &mut Mend,
         group: GroupId,
@@ -181,7 +222,12 @@ impl Mending {
         let mut bytes = 0;
         let mut first = Some(mend.wants().after).filter(|(index, _)| *index > LogIndex::ZERO);
         while let Some(next) = mend.next().filter(|next| *next <= upto) {
-            let range = self.peers.range(group, next, upto, first.take(), others).await;
+            let range = self.range(group, next, upto, first.take(), others).await;
+            if let Err(Error::NoSource { index, source: SourceError::Deleted, .. }) = range {
+                let wants = mend.wants();
+                let (first, path) = (wants.damaged, wants.path.clone());
+                return Err(Error::Deleted { first, index, path });
+            }
             let (entries, size) = range.inspect_err(|_| {
                 self.counters.ranges_failed.fetch_add(1, Relaxed);
             })?;
@@ -192,16 +238,7 @@ impl Mending {
         }
         Ok(bytes)
     }
-}
 
-async fn off_the_runtime<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, log::Error> + Send + 'static,
-) -> Result<T, Error> {
-    let done = tokio::task::spawn_blocking(work).await.map_err(|_| Error::Stopping)?;
-    done.map_err(|error| MendError::Log(error).into())
-}
-
-impl Peers {
     /// Those of this DC first.
     fn nearest_first<'a>(&self, others: &'a [Member]) -> impl Iterator<Item = &'a Member> {
         let mut others: Vec<&Member> = others.iter().collect();
@@ -223,6 +260,8 @@ impl Peers {
         for member in self.nearest_first(others) {
             match self.range_of(group, next, upto, before, member.node).await {
                 Ok(range) => return Ok(range),
+                // One that has deleted it tells more than one that does not answer.
+                Err(_) if matches!(last, Some((_, SourceError::Deleted))) => {}
                 Err(error) => last = Some((member.node, error)),
             }
         }
@@ -265,8 +304,7 @@ impl Peers {
         source: NodeId,
     ) -> Result<(Vec<Entry>, usize), SourceError> {
         let wanted = RangeWanted { source, group, from, to: upto.next() };
-        let body = Want::of(&wanted);
-        let range = self.transport.bulk(source, method::RANGE, body, RANGE_TIMEOUT).await?;
+        let range = self.peers.range(wanted).await?;
         let entries = log::parse_range(group.partition, &range)?;
         if entries.is_empty() {
             return Err(SourceError::Empty);
@@ -283,23 +321,22 @@ impl Peers {
         others: &[Member],
     ) -> Result<LogIndex, Error> {
         for member in self.nearest_first(others).filter(|m| m.voter) {
-            let Ok(standing) = self.standing(group, me, member.node).await else { continue };
+            let Ok(standing) = self.peers.standing(member.node, group, me).await else { continue };
             if let Some(upto) = promised(&standing, term) {
                 return Ok(upto);
             }
         }
         Err(Error::NoLeader(term))
     }
+}
 
-    async fn standing(
-        &self,
-        group: GroupId,
-        me: ReplicaId,
-        node: NodeId,
-    ) -> Result<Standing, SourceError> {
-        let body: Bytes = Ask::of(group, me);
-        let answer = self.transport.call(node, method::STANDING, body, STANDING_TIMEOUT).await?;
-        Ok(Stands::receive(answer)?)
+/// On a thread that may wait for a disk; at once where there is no runtime, as in the simulator.
+pub(super) async fn off_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => runtime.spawn_blocking(work).await.map_err(|_| Error::Stopping),
+        Err(_) => Ok(work()),
     }
 }
 
