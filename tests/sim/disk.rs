@@ -126,8 +126,8 @@ impl World {
     fn obeyed(&mut self, node: usize, command: Command) -> Result<(), Violation> {
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         let at = partition_of(&command);
-        let (moves, reads) =
-            (is_of_move(&command), matches!(command, Command::Adopt(..) | Command::Doubt(..)));
+        let (moves, mends) = (is_of_move(&command), matches!(command, Command::Adopt(..)));
+        let reads = mends || matches!(command, Command::Doubt(..));
         running.writer.obey(command);
         if running.writer.store.check_disk().is_err() {
             // The process ends (R20).
@@ -138,7 +138,7 @@ impl World {
             return Ok(());
         }
         if reads && let Ok(reader) = running.writer.store.reader(at) {
-            self.oracle.read_again(node, at, &reader)?;
+            self.oracle.read_again(node, at, &reader, mends)?;
         }
         if moves {
             let reader = running.writer.store.reader(at).ok();

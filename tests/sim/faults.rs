@@ -388,8 +388,8 @@ impl World {
             self.after(notices, Event::Lost { at: peer, peer: node });
         }
         let back = match back {
-            _ if self.healed => 100 * MILLI,
             Some(back) => back,
+            None if self.healed => 100 * MILLI,
             None => self.span(8 * SECOND),
         };
         self.after(back, Event::Start(node));

@@ -15,6 +15,7 @@ use isobar::model::{HomeEpoch, LogIndex, NodeId, ReplicaId, TopicPartition};
 use isobar::replica::core::Core;
 use isobar::replica::core::config::Config;
 use isobar::replica::driver::Order;
+use isobar::replica::driver::disk::Command;
 use isobar::replica::host::Answers;
 use tokio::sync::oneshot;
 
@@ -166,7 +167,9 @@ impl World {
             while let Ok(order) = running.desk.orders.try_recv() {
                 running.inbox.orders.push(order);
             }
+            let mut closes = false;
             while let Ok(command) = running.desk.commands.try_recv() {
+                closes |= matches!(command, Command::Doubt(..));
                 running.to_write.push_back(Task::Order(command));
             }
             let has_orders = !running.inbox.orders.is_empty();
@@ -177,6 +180,10 @@ impl World {
                 let ask = Ask::Range(from.0, to.0);
                 let waiter = Waiter::Range(node, life, reply);
                 self.call((node, node_of(source)), at, epoch, ask, waiter);
+            }
+            if closes {
+                // A replica that may have led.
+                self.touch(node);
             }
             self.ask_for_menders(node);
             if has_orders {

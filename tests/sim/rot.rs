@@ -25,7 +25,7 @@ use crate::jobs::Done;
 use crate::node::DIR;
 use crate::oracle::Log;
 use crate::paused::{Shared, locked};
-use crate::scenario::{Micros, SECOND, node_of};
+use crate::scenario::{Micros, NODES_PER_DC, Partition, SECOND, node_of};
 use crate::show;
 use crate::world::World;
 
@@ -38,6 +38,9 @@ const SEGMENT_HEADER_BYTES: u64 = 56;
 
 /// How long an operator takes to empty a disk. What rested on it when its node ended has been acknowledged by then.
 const EMPTIED: Micros = 5 * SECOND;
+
+/// As it is counted.
+pub const MENDED: &str = "logs and segments mended";
 
 /// What came of a look at a node's logs: what is not mended yet, and why.
 pub type NotMended = Vec<(TopicPartition, Error)>;
@@ -112,10 +115,15 @@ impl World {
     /// A bit rots in some log, of a node that is down by then or goes on.
     pub fn rot(&mut self, node: usize) {
         let n = self.rng.gen_range(0..self.scenario.partitions.len());
-        // What the others have deleted meanwhile cannot be mended.
-        let partition = &self.scenario.partitions[n];
-        let keeps = !partition.deletes && partition.policy.retention == log::Retention::default();
-        if !keeps || self.oracle.partitions[n].replicas.iter().any(|replica| replica.rots) {
+        // What the others have deleted meanwhile cannot be mended, and where all voters are to be in sync a new leader
+        // cannot say what the damaged one has promised.
+        let Partition { deletes, policy, .. } = &self.scenario.partitions[n];
+        let keeps = !deletes && policy.retention == log::Retention::default();
+        if !keeps
+            || self.wiped.is_some()
+            || policy.ack.min_in_sync >= NODES_PER_DC
+            || self.oracle.partitions[n].replicas.iter().any(|replica| replica.rots)
+        {
             return;
         }
         if self.rng.gen_bool(0.5) {
@@ -205,7 +213,7 @@ impl World {
         if let Some(running) = &mut self.nodes[node].running {
             running.mends = false;
         }
-        *self.faults.entry("logs and segments mended").or_default() += mended;
+        *self.faults.entry(MENDED).or_default() += mended;
         for (at, error) in not_mended {
             show::line(self.now, node, || format!("{at} is not mended yet: {error}"));
             if matches!(error, Error::BeyondCut { .. }) {

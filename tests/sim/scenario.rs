@@ -58,12 +58,12 @@ fn full_disk(seed: u64) -> Option<Micros> {
     fills.then(|| [8, 20][rng.gen_range(0..2)] * SECOND)
 }
 
-/// How often a bit rots, if any does.
+/// How often a bit rots, if any does: in no fresh seed yet, unless it is asked for.
 fn rot(seed: u64) -> Option<Micros> {
     let mut rng = SmallRng::seed_from_u64(seed ^ ROT);
     let asked = std::env::var_os("ISOBAR_SIM_ROT").is_some();
-    let rots = rng.gen_bool(0.3) || asked || FIXED[BEFORE_ROT..].contains(&seed);
-    (rots && !FIXED[..BEFORE_ROT].contains(&seed)).then(|| [3, 10][rng.gen_range(0..2)] * SECOND)
+    let rots = asked && !FIXED[..BEFORE_ROT].contains(&seed) || FIXED[BEFORE_ROT..].contains(&seed);
+    rots.then(|| [3, 10][rng.gen_range(0..2)] * SECOND)
 }
 
 /// What is kept free, of disks that may be full: below the first nothing is taken from producers, below
@@ -179,7 +179,7 @@ fn is_quic(seed: u64) -> bool {
 fn has_groups(seed: u64) -> bool {
     let mut rng = SmallRng::seed_from_u64(seed ^ GROUPS);
     let asked = std::env::var_os("ISOBAR_SIM_GROUPS").is_some();
-    (asked || rng.gen_bool(0.3) || FIXED[BEFORE_GROUPS..].contains(&seed))
+    (asked || rng.gen_bool(0.3) || FIXED[BEFORE_GROUPS..BEFORE_ROT].contains(&seed))
         && !FIXED[..BEFORE_GROUPS].contains(&seed)
 }
 

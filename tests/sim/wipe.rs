@@ -30,7 +30,8 @@ const ADMIT: Micros = SECOND;
 impl World {
     /// At most once in a run: no policy promises to outlive the disks of two.
     pub fn wipe(&mut self, dc: usize) {
-        if self.wiped.is_some() {
+        let disks_lost = self.nodes.iter().any(|node| node.disks_lost > 0);
+        if self.wiped.is_some() || disks_lost || !self.is_mended() {
             return;
         }
         self.wiped = Some(dc);

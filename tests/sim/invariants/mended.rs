@@ -4,7 +4,7 @@
 use isobar::log::Corruption;
 
 use super::{Violation, hold, n};
-use crate::oracle::{History, Log, Replica};
+use crate::oracle::{History, Log, Replica, Seen};
 
 const RULE: (&str, &str) = ("a mended log has what its disk had promised", "R21");
 const TORN: (&str, &str) = ("what was never acknowledged is no damage", "R21");
@@ -18,6 +18,16 @@ pub fn owe(node: usize, replica: &mut Replica, damage: Corruption) -> Result<(),
     let mut lost = replica.durable.entries.split_off(&damage.first.0);
     replica.owed.append(&mut lost);
     Ok(())
+}
+
+/// With what it lacked its end may have been replaced, or gone, as far as that was no promise.
+pub fn replace(replica: &mut Replica, log: &Log) {
+    let entries = std::mem::take(&mut replica.durable.entries);
+    let is_there =
+        |(index, seen): &(u64, Seen)| *index <= log.start || log.entries.get(index) == Some(seen);
+    let (there, replaced): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_there);
+    replica.durable.entries.extend(there);
+    replica.owed.extend(replaced);
 }
 
 /// It is whole again, and this is what it has.
