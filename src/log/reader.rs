@@ -152,7 +152,6 @@ impl Reader {
                         if batches.is_empty() {
                             return Err(io::ErrorKind::InvalidData.into());
                         }
-                        self.shared.suspect(meta.index);
                         return Ok(Next::Stop);
                     }
                     bytes += size;

@@ -50,7 +50,7 @@ impl Reader {
             let Some(place) = place else { return Ok(None) };
             let result = read(&place);
             if self.shared.view().version == version {
-                return result.map(Some);
+                return self.suspected(result).map(Some);
             }
         }
         // The writer waits for this one.
@@ -58,7 +58,16 @@ impl Reader {
         if view.removed {
             return Err(Error::Removed(self.shared.id));
         }
-        look(&view)?.map(|place| read(&place)).transpose()
+        let read = look(&view)?.map(|place| read(&place)).transpose();
+        self.suspected(read)
+    }
+
+    /// What a truncation has crossed looks damaged, and says nothing; what is read in the end does.
+    fn suspected<T>(&self, read: Result<T, Error>) -> Result<T, Error> {
+        if let Err(Error::Corrupt { index, .. }) = &read {
+            self.shared.suspect(*index);
+        }
+        read
     }
 
     /// Calls `visit` for the frames from `place` to the end of its segment.
@@ -84,7 +93,6 @@ impl Reader {
         loop {
             let at = scan.position();
             let corrupt = |index: LogIndex| {
-                self.shared.suspect(index);
                 let (partition, path) = (self.shared.id, path.to_path_buf());
                 Error::Corrupt { partition, path, position: at, index }
             };
