@@ -187,12 +187,12 @@ impl Core {
         })
     }
 
-    /// What `__meta` has on record of this partition. One of another home epoch is none (R7).
     /// What `__meta` has, as far as is known here.
     pub fn recorded_mode(&self) -> Mode {
         self.modes.recorded
     }
 
+    /// What `__meta` has on record of this partition. One of another home epoch is none (R7).
     pub fn handle_recorded(&mut self, now: Now, epoch: HomeEpoch, recorded: Mode) {
         if epoch != self.config.group.home_epoch || recorded.sid <= self.modes.recorded.sid {
             return;

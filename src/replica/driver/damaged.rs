@@ -81,7 +81,9 @@ impl Replicas {
         generation: u64,
         members: &BTreeMap<ReplicaId, Member>,
     ) {
-        if let Some(spec) = self.closed.get_mut(&at) {
+        if let Some(spec) = self.closed.get_mut(&at)
+            && generation >= spec.placement_generation
+        {
             spec.placement_generation = generation;
             spec.members = members.clone();
         }
