@@ -319,6 +319,7 @@ impl Plan<'_> {
             degraded: placed.mode.degraded,
             seats: &seats,
         })
+        .with_beginning(|cut| placed.is_beginning_in(cut))
     }
 
     /// Who has the log that the cut would be chosen from.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use isobar_topology::home_move::LastEntry;
 use isobar_topology::{Replication, Topology};
 
 use super::budgets::Bound;
@@ -13,7 +14,7 @@ use super::moves::{Moved, Moving};
 use super::recovery::Recovery;
 use crate::log::Fork;
 use crate::model::{
-    DcName, HomeEpoch, LeaderEpoch, LogIndex, Mode, NodeId, Offset, ReplicaId, Term, TopicId,
+    DcName, HomeEpoch, LeaderEpoch, LogIndex, Mode, NodeId, Offset, ReplicaId, TopicId,
     TopicPartition,
 };
 
@@ -200,9 +201,9 @@ impl Partition {
 
     /// Whether a log that ends with this entry has all that the present home epoch began with: one that has
     /// an entry of it does, as does one that ends in the same term at or after the cut.
-    pub fn holds_beginning(&self, (term, index): (Term, LogIndex)) -> bool {
-        let ends = |fork: &Fork| term == fork.at.term && index >= fork.at.index;
-        term >= self.home_epoch.first_term() || self.fork.as_deref().is_none_or(ends)
+    pub fn is_beginning_in(&self, last: LastEntry) -> bool {
+        let ends = |fork: &Fork| last.term == fork.at.term.0 && last.index >= fork.at.index.0;
+        last.term >= self.home_epoch.first_term().0 || self.fork.as_deref().is_none_or(ends)
     }
 
     pub fn voters(&self) -> impl Iterator<Item = &Replica> {

@@ -68,6 +68,15 @@ impl Found {
         self.sealed.contains(to)
     }
 
+    /// What a home began with may be in no other datacenter before those have caught up with it: a cut without that
+    /// proves nothing, whoever was asked. `holds` says whether a log that ends so has it.
+    pub fn with_beginning(mut self, holds: impl FnOnce(LastEntry) -> bool) -> Self {
+        let held = self.cut.is_none_or(holds);
+        self.safe &= held;
+        self.proven &= held;
+        self
+    }
+
     /// Whether no more than the home's exposure budget can be beyond `cut` (R16): what was at stake is what no other
     /// DC had, so with one of them missing nothing is bounded. It may have been the best.
     pub fn is_bounded_by_budget(&self, home: &DcName) -> bool {

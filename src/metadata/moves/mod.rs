@@ -27,12 +27,12 @@ pub mod wire;
 
 use std::sync::Arc;
 
-use isobar_topology::home_move::{Found, LastEntry};
+use isobar_topology::home_move::Found;
 
 use super::budgets::Bound;
 use super::image::Partition;
 use crate::log::{Fork, Position};
-use crate::model::{DcName, HomeEpoch, LogIndex, NodeId, Offset, ReplicaId, Term, TopicPartition};
+use crate::model::{DcName, HomeEpoch, NodeId, Offset, ReplicaId, TopicPartition};
 
 pub use owed::{owed, word};
 
@@ -110,7 +110,7 @@ impl Verdict {
     /// A budget bounds what its home epoch has accepted. What the epoch began with may be in its home alone too, as
     /// much as there is, until another datacenter has something of the epoch.
     pub fn unproven(found: &Found, placed: &Partition, bound: Option<Bound>, ms: i64) -> Self {
-        let holds = |cut: LastEntry| placed.holds_beginning((Term(cut.term), LogIndex(cut.index)));
+        let holds = |cut| placed.is_beginning_in(cut);
         let is_bounded = found.is_bounded_by_budget(&placed.home) && found.cut.is_some_and(holds);
         match bound.filter(|_| is_bounded) {
             Some(bound) => Self::AtMost { bound, ms },

@@ -64,7 +64,7 @@ impl Carrier {
             Some(Seat { dc, voter: replica.voter, sealed: seal.map(last) })
         };
         let seats: Vec<Seat> = self.course.placed.replicas.iter().filter_map(seat).collect();
-        survey(self.about(&seats))
+        survey(self.about(&seats)).with_beginning(|cut| self.course.placed.is_beginning_in(cut))
     }
 
     fn about<'a>(&'a self, seats: &'a [Seat]) -> Survey<'a> {
