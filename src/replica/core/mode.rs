@@ -225,7 +225,8 @@ impl Core {
         if after.is_some_and(|after| stalled >= after) {
             if self.modes.is_granted() {
                 self.propose_mode(now, self.modes.recorded);
-            } else {
+            } else if self.modes.pending.is_empty() {
+                // Else what was granted is about to be used, and one more would have the number of what comes after it.
                 self.ask(now, Mode { sid: self.modes.next_sid(), degraded: true });
             }
         } else if self.modes.is_granted() {

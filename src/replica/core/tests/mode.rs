@@ -108,6 +108,11 @@ fn the_weaker_rule_waits_until_its_entry_is_committed_at_home() {
     }
     assert_eq!(cluster.promise(), Promise::Recovering, "it is in the log and not committed");
     assert_ne!(cluster.outcome(waits), Some(Ok(())));
+    // A second grant would have the number of the entry that makes it sync again.
+    cluster.asks.clear();
+    cluster.wait(2);
+    assert_eq!(cluster.promise(), Promise::Recovering);
+    assert_eq!(cluster.last_ask(), None, "what was granted has not been used");
     cluster.unstick();
     assert_eq!(cluster.promise(), Promise::Degraded);
 }
