@@ -53,7 +53,15 @@ impl Replicas {
     /// What a log that has been mended, or read again, is to be opened as; `None` if the replica has gone meanwhile, or
     /// has yet to begin the home that it was mended for.
     pub fn mended(&mut self, recovered: Recovered, reader: Reader) -> Option<Spec> {
-        let spec = self.closed.remove(&recovered.partition)?;
+        let at = recovered.partition;
+        let Some(spec) = self.closed.remove(&at) else {
+            // Sealed after it was let go: what the disk has is not known yet.
+            if self.promised.contains_key(&at) && !self.recovered.contains_key(&at) {
+                self.put_back(recovered, reader);
+                self.open_sealed(at);
+            }
+            return None;
+        };
         let is_there = recovered.state.home_epoch == spec.group.home_epoch;
         self.put_back(recovered, reader);
         is_there.then_some(spec)
@@ -101,35 +109,45 @@ impl Replicas {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use super::super::moving::tests::spec;
     use super::*;
+    use crate::log::Store;
     use crate::log::disk::sim::SimDisk;
     use crate::log::tests::home::epoch;
     use crate::log::tests::{append_batches, files, node, open, partition, store_with};
+    use crate::replica::View;
     use crate::replica::core::Now;
     use crate::replica::driver::Refused;
 
-    #[test]
-    fn a_replica_that_is_let_go_comes_back_with_what_was_decided_meanwhile() {
-        let (now, at) = (Now { mono: Duration::ZERO, wall_ms: 0 }, partition(0));
-        let disk = SimDisk::new(1);
+    /// An open replica, of which a bit has rotted since the disk was read.
+    fn rotten() -> (Store, Replicas, Arc<View>) {
+        let (disk, at) = (SimDisk::new(1), partition(0));
         let mut store = store_with(&disk, 1 << 20);
         append_batches(&mut store, 5, &[b'v'; 100]);
         drop(store);
         disk.kill();
-        let (mut store, recovered) = open(&disk);
+        let (store, recovered) = open(&disk);
         let readers = recovered.into_iter().map(|r| (r, store.reader(at).unwrap()));
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let mut replicas = Replicas::new(node(), 1, logger, readers.collect());
         let first = spec(HomeEpoch::default());
         let opening = replicas.resume(&first).unwrap().unwrap();
-        let members = first.members.clone();
-        let view = replicas.open(now, first, opening);
-
+        let view = replicas.open(NOW, first, opening);
         let path = files(&disk, ".log")[0].clone();
         disk.flip(&path, disk.content(&path).len() as u64 / 2, 4);
+        (store, replicas, view)
+    }
+
+    const NOW: Now = Now { mono: Duration::ZERO, wall_ms: 0 };
+
+    #[test]
+    fn a_replica_that_is_let_go_comes_back_with_what_was_decided_meanwhile() {
+        let at = partition(0);
+        let (mut store, mut replicas, view) = rotten();
+        let members = spec(HomeEpoch::default()).members;
         assert!(replicas.let_go(at).is_some() && replicas.let_go(at).is_none());
         assert!(!replicas.is_open(at) && view.progress().role == Role::Learner);
         assert!(replicas.damaged().is_empty(), "the disk has not been read");
@@ -144,7 +162,46 @@ mod tests {
         assert!(matches!(replicas.resume(&again), Err(Refused::Corrupt { .. })));
         replicas.keep_damaged(again);
         assert_eq!(replicas.damaged().len(), 1);
-        replicas.seal(now, at, epoch(2)).unwrap();
+        replicas.seal(NOW, at, epoch(2)).unwrap();
         assert!(replicas.damaged().is_empty(), "it is for the home that comes");
+    }
+    #[test]
+    fn a_seal_that_comes_late_leaves_a_damaged_replica_where_it_is() {
+        let at = partition(0);
+        let (mut store, mut replicas, _) = rotten();
+        replicas.let_go(at).unwrap();
+        let here = HomeEpoch::default();
+        let late = |replicas: &mut Replicas| match replicas.seal(NOW, at, here) {
+            Err(Refused::MovedOn { here: of, .. }) => of == here,
+            _ => false,
+        };
+        assert!(late(&mut replicas), "its disk has not been read");
+        let (recovered, reader) = store.doubt(at, LogIndex(2)).unwrap();
+        let spec = replicas.mended(recovered, reader).unwrap();
+        assert!(replicas.resume(&spec).is_err());
+        replicas.keep_damaged(spec);
+        assert!(late(&mut replicas));
+        assert_eq!(replicas.damaged().len(), 1);
+    }
+
+    #[test]
+    fn a_replica_that_is_sealed_while_its_log_is_read_again_is_mended_for_the_home_that_comes() {
+        let at = partition(0);
+        let (mut store, mut replicas, _) = rotten();
+        replicas.let_go(at).unwrap();
+        replicas.seal(NOW, at, epoch(2)).unwrap();
+        assert!(replicas.sealed_view(at).is_none(), "nobody knows what the disk has");
+        let (recovered, reader) = store.doubt(at, LogIndex(2)).unwrap();
+        assert!(replicas.mended(recovered, reader).is_none(), "it is sealed");
+        assert!(replicas.sealed_view(at).is_some());
+        replicas.keep_damaged(spec(epoch(2)));
+        let waiting = replicas.damaged();
+        assert_eq!(waiting.iter().map(|d| d.spec.group.home_epoch).collect::<Vec<_>>(), [epoch(2)]);
+
+        // What comes late of one that has gone changes nothing.
+        replicas.remove(at);
+        let (recovered, reader) = store.doubt(at, LogIndex(2)).unwrap();
+        assert!(replicas.mended(recovered, reader).is_none());
+        assert!(replicas.on_disk().is_empty());
     }
 }

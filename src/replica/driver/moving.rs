@@ -44,7 +44,7 @@ impl Replicas {
         at: TopicPartition,
         epoch: HomeEpoch,
     ) -> Result<(LetGo, Round), Refused> {
-        if let Some(here) = self.host.core(at).map(|core| core.config().group.home_epoch)
+        if let Some(here) = self.epoch_of(at)
             && here >= epoch
         {
             return Err(Refused::MovedOn { partition: at, here });
@@ -68,6 +68,14 @@ impl Replicas {
         }
         self.closed.remove(&at);
         Ok((LetGo { known_until_ms }, last))
+    }
+
+    /// The home epoch that a replica is in, open or not.
+    fn epoch_of(&self, at: TopicPartition) -> Option<HomeEpoch> {
+        let on_disk = || self.recovered.get(&at).map(|recovered| recovered.state.home_epoch);
+        // Let go, and its disk is not read yet.
+        let closed = || self.closed.get(&at).map(|spec| spec.group.home_epoch);
+        self.home_epoch(at).or_else(on_disk).or_else(closed)
     }
 
     /// What a sealed replica shows.
