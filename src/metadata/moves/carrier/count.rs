@@ -104,19 +104,31 @@ impl Carrier {
             0 => "none".to_owned(),
             _ => dcs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         };
-        let why = self.silent.iter().map(|(node, why)| format!("node {node}: {why}"));
-        let why = why.take(5).collect::<Vec<_>>().join("; ");
-        let Course { aim, .. } = &self.course;
+        let Course { aim, placed, dcs, .. } = &self.course;
+        let mut why: Vec<(NodeId, &str)> =
+            self.silent.iter().map(|(node, why)| (*node, why.as_str())).collect();
+        let uncounted = self.told.values().filter(|told| told.seal.uncounted);
+        why.extend(
+            uncounted
+                .map(|told| (told.node, "its replica is damaged, or stands in for a lost one")),
+        );
+        why.sort_by_key(|(node, _)| (dcs.get(node) != Some(&aim.to), *node));
+        let why = why.iter().take(5).map(|(node, why)| format!("node {node}: {why}"));
+        let why = why.collect::<Vec<_>>().join("; ");
         let word = match aim.kind {
             Kind::Switchover => {
                 "a switchover needs a majority at home and one in the target; `isobar dc failover` \
                  does not need the home"
+                    .to_owned()
             }
-            Kind::Failover if !found.can_take_over(&aim.to) => {
-                "a majority of the target's replicas must answer"
-            }
+            Kind::Failover if !found.can_take_over(&aim.to) => format!(
+                "a majority of the replicas in {} must answer, with a whole log each; `isobar dc failover {} --to` \
+                 names another target",
+                aim.to, placed.home
+            ),
             Kind::Failover => {
                 "a topic that was ever sync needs a proof that nothing is lost, or --accept-loss"
+                    .to_owned()
             }
         };
         let (sealed, missing) = (names(&found.sealed), names(&found.missing));

@@ -408,9 +408,24 @@ fn who_stands_in_or_is_damaged_is_not_counted() {
     script.silent(of, &[1, 2, 3, 9]);
     let stands_in = Seal { uncounted: true, ..seal(8, 1, 2) };
     script.sealed(of, &[seal(4, 1, 9), seal(5, 1, 9), seal(6, 1, 9), seal(7, 1, 9), stands_in]);
+    let stuck = script.carrier.stuck().unwrap();
+    assert!(stuck.contains("missing: fra, sin"), "7 alone is no majority: {stuck}");
+    assert!(stuck.contains("node 8: its replica is damaged, or stands in"), "{stuck}");
+}
+
+#[test]
+fn a_target_that_has_lost_disks_is_named_first_and_another_may_be_asked_for() {
+    let mut script = Script::of(course(Kind::Failover, false, true));
+    let of = script.expect_seals();
+    script.silent(of, &[1, 2, 3]);
+    let stands_in = |id| Seal { uncounted: true, ..seal(id, 1, 2) };
+    let whole = [seal(6, 1, 9), seal(7, 1, 9), seal(8, 1, 9), seal(9, 1, 9)];
+    script.sealed(of, &[&[stands_in(4), stands_in(5)][..], &whole].concat());
+    let stuck = script.carrier.stuck().unwrap();
+    assert!(stuck.contains("sealed: sin; missing: fra, iad (node 4: its replica"), "{stuck}");
     assert!(
-        script.carrier.stuck().unwrap().contains("missing: fra, sin"),
-        "7 alone is no majority"
+        stuck.contains("in iad must answer") && stuck.contains("`isobar dc failover fra --to`"),
+        "{stuck}"
     );
 }
 
