@@ -34,6 +34,9 @@ struct Round {
     changed: BTreeSet<TopicPartition>,
     checkpointed: BTreeSet<TopicPartition>,
     must_sync_journal: bool,
+    /// A mark is worth a sync, since damage after it looks like a torn write, and not the room that a full disk keeps
+    /// for votes.
+    moves_mark: bool,
     below_start: Vec<(TopicPartition, Vec<std::sync::Arc<super::view::Closed>>)>,
 }
 
@@ -145,6 +148,7 @@ impl Store {
         }
         if let Some(hw) = write.checkpoint {
             partition.kept.hw = hw;
+            round.moves_mark = true;
         }
         if partition.kept.state != old || write.start.is_some() {
             round.changed.insert(id);
@@ -185,12 +189,13 @@ impl Store {
         for id in &round.to_sync {
             dirty.extend(self.partitions[id].dirty()?);
         }
-        if round.must_sync_journal {
+        let sync_journal = round.must_sync_journal || round.moves_mark;
+        if sync_journal {
             dirty.push(self.journal.dirty());
         }
         round.committed.files_synced += dirty.len();
         self.syncer.sync(dirty)?;
-        if round.must_sync_journal {
+        if sync_journal {
             self.journal.mark_synced();
         }
         for id in &round.to_sync {

@@ -13,7 +13,8 @@
 //! everywhere, so a mended one is the file that was there before.
 //!
 //! What a damaged log had, its end above all, is not forgotten here: the durable mark, high watermark and
-//! applied index in the journal stay until the mended log is taken in.
+//! applied index in the journal stay. The watermark stays even when the log is whole again: peers hand out what is
+//! committed at home, of which less may have been seen (R5).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use crate::model::{LogIndex, Offset, Term, TopicPartition};
 
 use super::disk::Disk;
-use super::entry::{Discontinuity, Entry, Kind, check_continues};
+use super::entry::{Discontinuity, Entry, check_continues};
 use super::error::{Context, Error};
 use super::files::Files;
 use super::opening;
@@ -69,8 +70,6 @@ pub struct Mend {
     kept: Option<Box<Kept>>,
     scratch: Partition,
     wants: Wants,
-    /// Up to here the new entries change nothing but records: they count as applied.
-    plain: LogIndex,
 }
 
 /// One closed segment made anew, for [`Store::swap`].
@@ -142,13 +141,22 @@ impl Store {
     }
 
     /// Reads a log again, after a read has met damage at `index` that the start did not see. Takes as
-    /// long as one segment takes to read.
+    /// long as one segment takes to read. What has been synced by now is on disk as the durable mark before it is told
+    /// as damaged: after a power cut it would look like a write that was torn.
     pub fn doubt(
         &mut self,
         id: TopicPartition,
         index: LogIndex,
     ) -> Result<(Recovered, Reader), Error> {
-        self.read_again(id, Trust::AllBut(index))
+        self.check_alive()?;
+        let old = self.partitions.get_mut(&id).ok_or(Error::UnknownPartition(id))?;
+        let marked = old.keep();
+        let (recovered, reader) = self.read_again(id, Trust::AllBut(index))?;
+        if recovered.corruption.is_some() {
+            let written = self.journal.append_synced(&[marked]);
+            self.poison_on_error(written)?;
+        }
+        Ok((recovered, reader))
     }
 
     /// Puts a spare in the place of the closed segment that it is a copy of; `false` if that has gone
@@ -252,7 +260,7 @@ impl Mend {
             resetting: None,
         };
         let scratch = Partition::new(Arc::new(shared), config, nothing, index);
-        Ok(Self { log, kept, scratch, plain: wants.after.0, wants })
+        Ok(Self { log, kept, scratch, wants })
     }
 
     pub fn wants(&self) -> &Wants {
@@ -282,12 +290,6 @@ impl Mend {
             offset = offset.min(first.base_offset);
         }
         check_continues(last, offset, &entries)?;
-        for e in &entries {
-            let is_plain = matches!(e.kind, Kind::Batch | Kind::Empty);
-            if is_plain && self.plain == e.index.prev() {
-                self.plain = e.index;
-            }
-        }
         match self.scratch.append(&entries) {
             Ok(_) => Ok(()),
             Err(Append::OutOfSpace) => Err(MendError::OutOfSpace),
@@ -310,14 +312,11 @@ impl Mend {
     /// If the mend is not of a damaged log.
     fn finish(mut self) -> Result<(Partition, Recovered), Error> {
         self.settle()?;
-        let Self { log, kept, scratch, wants, plain } = self;
+        let Self { log, kept, scratch, wants } = self;
         let mut kept = *kept.expect("a mend of a damaged log");
         let (disk, dir) = (log.files.disk(), log.dir.clone());
-        let (last, next_offset) = {
-            let view = scratch.shared.view();
-            forget_all(&log.files, &view);
-            (view.last(), view.next_offset())
-        };
+        forget_all(&log.files, &scratch.shared.view());
+        let end = scratch.shared.view().last().0;
         let new = bases(disk, &scratch.shared.dir)?;
         let first = wants.after.0.next();
         let gone = |base: &LogIndex| {
@@ -339,14 +338,7 @@ impl Mend {
         disk.sync_dir(&dir).context("sync", &dir)?;
         disk.remove_dir_all(&scratch.shared.dir).context("remove", &scratch.shared.dir)?;
         if wants.last.is_none() {
-            kept.durable = last.0;
-        }
-        if kept.hw.index < last.0 {
-            // Entries that peers hand out are committed.
-            kept.hw = HighWatermark { index: last.0, offset: next_offset };
-        }
-        if kept.state.applied >= wants.after.0 {
-            kept.state.applied = kept.state.applied.max(plain);
+            kept.durable = end;
         }
         opening::one(&log.files, data_dir(&log), log.id, kept, Trust::Indexes)
     }

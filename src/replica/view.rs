@@ -69,8 +69,8 @@ pub enum ReadError {
 /// Why entries were not given to another node.
 #[derive(Debug, thiserror::Error)]
 pub enum RangeError {
-    #[error("entry {from} is beyond the high watermark here, {watermark}")]
-    Behind { from: LogIndex, watermark: LogIndex },
+    #[error("entry {from} is beyond what is known to be committed here, {committed}")]
+    Behind { from: LogIndex, committed: LogIndex },
     #[error("home epoch {wanted} was asked for; the log here is of {here}")]
     OtherEpoch { wanted: HomeEpoch, here: HomeEpoch },
     #[error(transparent)]
@@ -85,8 +85,8 @@ pub struct View {
     moved: Notify,
     /// Nothing of the replica will ever be seen here again.
     closed: AtomicBool,
-    /// The high watermark as a log index, inclusive.
-    watermark: AtomicU64,
+    /// The last entry that is known to be committed at home: it stays, whether it may be seen yet or not.
+    committed: AtomicU64,
     /// The home that the log is in, and the entry up to which it was cut for that: all of it is the group's.
     home: Mutex<(HomeEpoch, LogIndex)>,
     recent: Mutex<Recent>,
@@ -113,7 +113,7 @@ impl View {
             progress: watch::Sender::new(progress),
             moved: Notify::new(),
             closed: AtomicBool::new(false),
-            watermark: AtomicU64::new(0),
+            committed: AtomicU64::new(0),
             home: Mutex::default(),
             recent: Mutex::default(),
             epochs: Mutex::new(epochs),
@@ -247,27 +247,27 @@ impl View {
     }
 
     /// Entries for a replica on another node: frames from entry `from` up to `to` (exclusive), and not
-    /// beyond the high watermark or the cut that the home began with, of about [`RANGE_BYTES_MAX`] together. Waits for
-    /// the disk.
+    /// beyond what is committed at home or the cut that the home began with, of about [`RANGE_BYTES_MAX`] together.
+    /// Waits for the disk.
     pub fn range(&self, group: GroupId, from: LogIndex, to: LogIndex) -> Result<Bytes, RangeError> {
         let (here, cut) = *self.home.lock().expect("no panic while held");
         if group.home_epoch != here {
             return Err(RangeError::OtherEpoch { wanted: group.home_epoch, here });
         }
         let began_with = cut.min(self.reader().last().0);
-        let watermark = LogIndex(self.watermark.load(Ordering::Relaxed)).max(began_with);
-        if from > watermark {
-            return Err(RangeError::Behind { from, watermark });
+        let committed = LogIndex(self.committed.load(Ordering::Relaxed)).max(began_with);
+        if from > committed {
+            return Err(RangeError::Behind { from, committed });
         }
-        Ok(self.reader().range(from, to.min(watermark.next()), RANGE_BYTES_MAX)?)
+        Ok(self.reader().range(from, to.min(committed.next()), RANGE_BYTES_MAX)?)
     }
 
     pub(super) fn set_home(&self, epoch: HomeEpoch, cut: LogIndex) {
         *self.home.lock().expect("no panic while held") = (epoch, cut);
     }
 
-    pub(super) fn set_watermark(&self, index: LogIndex) {
-        self.watermark.store(index.0, Ordering::Relaxed);
+    pub(super) fn set_committed(&self, index: LogIndex) {
+        self.committed.store(index.0, Ordering::Relaxed);
     }
 
     /// For whoever looks for what has rotted.
@@ -313,7 +313,7 @@ impl View {
         *self.reader.write().expect("no panic while held") = reader;
         *self.recent.lock().expect("no panic while held") = Recent::default();
         self.set_epochs(epochs);
-        self.watermark.store(0, Ordering::Relaxed);
+        self.committed.store(0, Ordering::Relaxed);
         self.publish(progress);
     }
 

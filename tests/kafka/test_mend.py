@@ -128,6 +128,27 @@ def test_damage_in_the_segment_that_is_written_is_mended_while_the_node_runs(clu
     dumps.wait_same(one, topic, 1)
 
 
+@pytest.mark.timeout(300)
+def test_a_damaged_voter_comes_back_where_all_voters_are_to_have_every_record(cluster, topic):
+    """Without it a new leader does not know its watermark; it says all the same what the other has promised."""
+    one = cluster({"fra": 3, "iad": 1, "sin": 1})
+    kafka.create_topic(one.bootstrap(), topic, min_insync_replicas=3)
+    values = [os.urandom(1 << 10) for _ in range(200)]
+    kafka.send(one.bootstrap("fra"), topic, values, acks="all")
+    leader, _ = kafka.leader(one.kafka(1), topic)
+    damaged = next(n for n in one.in_dc("fra") if n != leader)
+    # Orderly, so that the durable mark is at the end of the log.
+    one.shut_down(damaged)
+    last = dumps.segments(one, damaged, topic)[-1]
+    os.truncate(last, last.stat().st_size // 2)
+    one.kill9(leader)
+    one.start(damaged, leader, ready=False)
+    wait_mended(one, damaged, topic)
+    assert [v for _, v in kafka.read(one.bootstrap("fra"), topic)] == values
+    kafka.send(one.bootstrap("fra"), topic, [b"after"], acks="all")
+    dumps.wait_same(one, topic, 1)
+
+
 OFFSETS = "__consumer_offsets"
 
 

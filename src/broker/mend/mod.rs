@@ -3,16 +3,20 @@
 //! ```text
 //!   a segment inside the log      any replica's committed entries, checked against those before it
 //!   the log's end                 as much as the leader says that this replica has promised:
-//!                                 max(its high watermark, what it counts of this disk)
+//!                                 max(what is committed, what it counts of this disk)
 //! ```
 //!
 //! Why that much. Whatever this disk had acknowledged, it did in a term not above the one that its
 //! journal has. A leader of that term or a later one, whose own first entry is committed, has all of it
 //! that any majority ever had: the entries of earlier terms by Raft's leader completeness, those of its
-//! own because it counted them itself. Up to its high watermark that log is this replica's promise, and
+//! own because it counted them itself. Up to what is committed that log is this replica's promise, and
 //! up to `matched` its leader relies on this disk. Until both are on disk again the replica stays
 //! closed: it neither votes nor answers. Where no such leader is to be had it waits; if this vote is
 //! what the group lacks, a promise may be lost for good, and only an operator can say so.
+//!
+//! Not only up to the high watermark: where all voters are to have a record, no watermark goes on without this
+//! replica, and a new leader does not even know where it stands (R6). What is committed and not seen yet is handed out
+//! for that, and shown to nobody (R5).
 //!
 //! In a home in which the replica has not been in any term yet its promise ends at the cut, and all replicas of that home
 //! may give entries up to there, whoever leads it: else a home whose majority needs this vote would never begin.
@@ -37,7 +41,7 @@ use crate::replica::View;
 use crate::replica::core::Standing;
 use crate::replica::core::config::Member;
 use crate::replica::core::effect::RangeWanted;
-use crate::replica::driver::{Counters, Damaged, Mender, Orders, Refused};
+use crate::replica::driver::{Counters, Damaged, Mender, Orders, Refused, Spec};
 use crate::replica::wire;
 
 /// How often it is looked for damaged logs, and how long an attempt that failed waits: somebody may
@@ -56,8 +60,12 @@ pub enum Error {
     NoSource { index: LogIndex, node: NodeId, source: SourceError },
     #[error("entry {0} is to be fetched, and no other replica is known")]
     Alone(LogIndex),
-    #[error("no leader of term {0} or later says what this replica had promised")]
-    NoLeader(Term),
+    #[error("no leader of term {term} or later says what this replica had promised{}", away(home.as_ref()))]
+    NoLeader {
+        term: Term,
+        /// Where the replica may be what its leader waits for, and `__meta` can move it away.
+        home: Option<DcName>,
+    },
     #[error(transparent)]
     Mend(#[from] MendError),
     #[error(transparent)]
@@ -76,6 +84,16 @@ pub enum Error {
     Deleted { first: LogIndex, index: LogIndex, path: PathBuf },
     #[error("the node is stopping")]
     Stopping,
+}
+
+fn away(home: Option<&DcName>) -> String {
+    let says = |home| {
+        format!(
+            ". Should the partition have no leader without this one's vote, `isobar dc failover {home} --plan` says what \
+             it would lose elsewhere"
+        )
+    };
+    home.map(says).unwrap_or_default()
 }
 
 /// Why one peer's answer was of no use.
@@ -169,7 +187,7 @@ impl<P: Peers> Mending<P> {
             {
                 fork.index
             }
-            None => self.promised(group, me, term, &others).await?,
+            None => self.promised(&spec, term, &others).await?,
         };
         let fetched = self.fetch(&mut mend, group, upto, &others).await?;
         let mend = off_the_runtime(move || mend.settle().map(|()| mend)).await?;
@@ -315,18 +333,19 @@ impl<P: Peers> Mending<P> {
     /// Up to where this replica must have the log again, as its leader says.
     async fn promised(
         &self,
-        group: GroupId,
-        me: ReplicaId,
+        Spec { group, me, home, .. }: &Spec,
         term: Term,
         others: &[Member],
     ) -> Result<LogIndex, Error> {
         for member in self.nearest_first(others).filter(|m| m.voter) {
-            let Ok(standing) = self.peers.standing(member.node, group, me).await else { continue };
+            let standing = self.peers.standing(member.node, *group, *me).await;
+            let Ok(standing) = standing else { continue };
             if let Some(upto) = promised(&standing, term) {
                 return Ok(upto);
             }
         }
-        Err(Error::NoLeader(term))
+        let home = (group.partition != TopicPartition::META).then(|| home.clone());
+        Err(Error::NoLeader { term, home })
     }
 }
 
@@ -344,7 +363,7 @@ pub(super) async fn off_the_runtime<T: Send + 'static>(
 /// such leader's.
 fn promised(standing: &Standing, term: Term) -> Option<LogIndex> {
     let counts = standing.leads && standing.term >= term;
-    Some(standing.watermark.filter(|_| counts)?.max(standing.matched))
+    Some(standing.committed.filter(|_| counts)?.max(standing.matched))
 }
 
 #[cfg(test)]
@@ -352,11 +371,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_leader_of_its_last_term_or_later_that_knows_its_watermark_can_say_what_was_promised()
+    fn only_a_leader_of_its_last_term_or_later_with_a_commit_of_its_own_can_say_what_was_promised()
     {
         let term = Term(7);
         let leader =
-            Standing { leads: true, term, watermark: Some(LogIndex(20)), matched: LogIndex(15) };
+            Standing { leads: true, term, committed: Some(LogIndex(20)), matched: LogIndex(15) };
         assert_eq!(promised(&leader, term), Some(LogIndex(20)));
         let relied_on = Standing { matched: LogIndex(23), ..leader };
         assert_eq!(promised(&relied_on, term), Some(LogIndex(23)), "its leader counts on it");
@@ -364,7 +383,7 @@ mod tests {
         for no_such in [
             Standing { leads: false, ..leader },
             Standing { term: Term(6), ..leader },
-            Standing { watermark: None, ..leader },
+            Standing { committed: None, ..leader },
         ] {
             assert_eq!(promised(&no_such, term), None, "{no_such:?}");
         }

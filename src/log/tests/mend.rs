@@ -196,6 +196,44 @@ fn damage_that_the_start_did_not_see_is_found_when_a_log_is_doubted() {
 }
 
 #[test]
+fn what_a_doubted_log_had_synced_is_not_taken_for_torn_after_a_power_cut() {
+    let disk = SimDisk::new(1);
+    let mut store = store_with(&disk, 1 << 20);
+    let last = append_batches(&mut store, 3, &[b'v'; 150]);
+    let path = files(&disk, ".log")[0].clone();
+    disk.flip(&path, disk.content(&path).len() as u64 - 20, 1);
+    let (recovered, _) = store.doubt(partition(0), LogIndex(3)).unwrap();
+    assert_eq!(
+        recovered.corruption.unwrap().first,
+        LogIndex(3),
+        "no mark was written, but it was synced"
+    );
+    drop(store);
+    disk.crash();
+    let (_, recovered) = open(&disk);
+    assert_eq!(recovered[0].corruption.unwrap().first, LogIndex(3), "{last:?}");
+}
+
+#[test]
+fn a_mark_that_was_written_outlives_a_power_cut() {
+    let disk = SimDisk::new(1);
+    let mut store = store_with(&disk, 1 << 20);
+    append_batches(&mut store, 3, &[b'v'; 150]);
+    let write = Write {
+        checkpoint: Some(HighWatermark::default()),
+        sync: false,
+        ..Write::to(partition(0))
+    };
+    store.commit(vec![write]).unwrap();
+    let path = files(&disk, ".log")[0].clone();
+    drop(store);
+    disk.crash();
+    disk.flip(&path, disk.content(&path).len() as u64 - 20, 1);
+    let (_, recovered) = open(&disk);
+    assert_eq!(recovered[0].corruption.unwrap().first, LogIndex(3));
+}
+
+#[test]
 fn entries_that_do_not_continue_the_log_are_refused() {
     let disk = SimDisk::new(1);
     whole(&disk);

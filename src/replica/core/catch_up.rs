@@ -73,8 +73,8 @@ impl Notice {
 pub struct Standing {
     pub leads: bool,
     pub term: Term,
-    /// The high watermark, where a leader knows it (R6).
-    pub watermark: Option<LogIndex>,
+    /// What is committed at home, once an entry of the leader's own term is: nothing else that was ever committed.
+    pub committed: Option<LogIndex>,
     /// Up to where the leader counts the other one's disk.
     pub matched: LogIndex,
 }
@@ -141,7 +141,7 @@ impl Core {
         Standing {
             leads: self.is_leader(),
             term: self.term(),
-            watermark: self.progress().watermark_known.then_some(self.watermark),
+            committed: self.is_ready_to_lead().then(|| self.committed()),
             matched: self.matched_of(of),
         }
     }

@@ -351,7 +351,7 @@ impl Replicas {
                     outcome.elected.push((at, progress.leader_epoch));
                 }
                 if let Some(core) = self.host.core(at) {
-                    slot.view.set_watermark(core.watermark().0);
+                    slot.view.set_committed(core.committed());
                 }
                 slot.view.publish(progress);
             }

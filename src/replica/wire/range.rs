@@ -149,23 +149,28 @@ pub struct Stands {
     leads: bool,
     #[prost(uint64, tag = "2")]
     term: u64,
+    /// Of nodes that do not tell what is committed: no more than that.
     #[prost(uint64, optional, tag = "3")]
     watermark: Option<u64>,
     #[prost(uint64, tag = "4")]
     matched: u64,
+    /// Not in the place of the watermark, which older nodes show to clients at once.
+    #[prost(uint64, optional, tag = "5")]
+    committed: Option<u64>,
 }
 
 impl Stands {
     pub fn of(standing: &Standing) -> Bytes {
-        let Standing { leads, term, watermark, matched } = *standing;
-        let watermark = watermark.map(|index| index.0);
-        Self { leads, term: term.0, watermark, matched: matched.0 }.encode_to_vec().into()
+        let Standing { leads, term, committed, matched } = *standing;
+        let committed = committed.map(|index| index.0);
+        let stands = Self { leads, term: term.0, watermark: None, matched: matched.0, committed };
+        stands.encode_to_vec().into()
     }
 
     pub fn receive(body: Bytes) -> Result<Standing, Error> {
-        let Self { leads, term, watermark, matched } = Self::decode(body)?;
-        let watermark = watermark.map(LogIndex);
-        Ok(Standing { leads, term: Term(term), watermark, matched: LogIndex(matched) })
+        let Self { leads, term, watermark, matched, committed } = Self::decode(body)?;
+        let committed = committed.or(watermark).map(LogIndex);
+        Ok(Standing { leads, term: Term(term), committed, matched: LogIndex(matched) })
     }
 }
 
@@ -189,8 +194,8 @@ mod tests {
         };
         assert_eq!(CatchUp::of(&notice).receive(), notice);
         assert_eq!(Ask::receive(Ask::of(group, ReplicaId(3))).unwrap(), (group, ReplicaId(3)));
-        let watermark = Some(LogIndex(0));
-        let standing = Standing { leads: true, term: Term(5), watermark, matched: to };
+        let committed = Some(LogIndex(0));
+        let standing = Standing { leads: true, term: Term(5), committed, matched: to };
         assert_eq!(Stands::receive(Stands::of(&standing)).unwrap(), standing);
         assert!(Want::receive(Bytes::from_static(b"garbage")).is_err());
     }
