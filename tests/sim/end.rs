@@ -66,6 +66,15 @@ impl World {
         let mut what: String = self.producers.iter().filter_map(|p| p.waits()).collect();
         what += &self.consumers().filter_map(|c| c.waits()).collect::<String>();
         what += &self.moves_wait();
+        let whole = [
+            (self.meta_is_quiet(), "`__meta` is not quiet"),
+            (self.all_is_sync(), "something is degraded"),
+            (self.is_mended(), "something is not mended"),
+            (self.reports_are_heard(), "reports are not heard"),
+        ];
+        for (_, why) in whole.iter().filter(|(holds, _)| !holds) {
+            what += &format!("{why}; ");
+        }
         for partition in (0..self.scenario.partitions.len()).filter(|n| !self.is_level(*n)) {
             for node in 0..NODES {
                 let Some(core) = self.core(node, partition) else {

@@ -387,9 +387,26 @@ impl World {
             }
         }
         self.meta.looks = looks;
+        if self.scenario.faults.rot.is_some() {
+            // Disk after disk may be given up, and `__meta` must have voters.
+            wanted.extend(self.meta_voters());
+        }
         for (node, request) in wanted {
             self.propose(node, request, Proposer::Nobody);
         }
+    }
+
+    /// What has been let in of `__meta` votes at once: its log is the images, which nobody lacks.
+    fn meta_voters(&self) -> Option<(usize, Request)> {
+        let (at, leader, image) = (TopicPartition::META, self.meta.leader, self.meta.truth());
+        let placed = image.meta.as_ref()?;
+        let waits =
+            placed.replicas.iter().find(|r| controller::is_to_vote(image, at, placed, r))?;
+        let (home_epoch, placement_generation) = (placed.home_epoch, placed.placement_generation);
+        let (partition, replica) = (at, waits.id);
+        let request =
+            Request::PromoteReplica { partition, replica, home_epoch, placement_generation };
+        self.reaches_majority(leader).then_some((leader, request))
     }
 
     /// Whether every move has ended, every node knows it, and all who are to vote do.

@@ -10,6 +10,7 @@ use crate::meta::{LOOK, Proposer};
 use crate::scenario::{
     DCS, MILLI, Micros, Moves, NODES, NODES_PER_DC, SECOND, dc_name, dc_of, node_of, wall_ms,
 };
+use crate::wipe::RESCUE;
 use crate::world::World;
 
 /// What a carrier says of a move whose target cannot hold the cut.
@@ -45,7 +46,7 @@ impl World {
                 let others: Vec<usize> =
                     (0..DCS.len()).filter(|dc| dc_name(*dc) != moving.aim.to).collect();
                 let to = others[self.meta.rng.gen_range(0..others.len())];
-                self.force(at, &placed, to);
+                self.force(at, &placed, to, false);
                 self.count_move("sent elsewhere");
             }
         }
@@ -62,6 +63,9 @@ impl World {
         let first = 2 * SECOND + self.meta.rng.gen_range(0..2 * every);
         self.at(first, Event::Operate(Plan::Any));
         self.after(REDIRECT, Event::Operate(Plan::Redirect));
+        if self.scenario.faults.rot.is_some() {
+            self.after(RESCUE, Event::Operate(Plan::Rescue));
+        }
         if let Some(mean) = shift {
             let pause = self.meta.rng.gen_range(0..2 * mean);
             self.after(pause, Event::MetaShift);

@@ -25,7 +25,7 @@ use crate::jobs::Done;
 use crate::node::DIR;
 use crate::oracle::Log;
 use crate::paused::{Shared, locked};
-use crate::scenario::{Micros, NODES_PER_DC, Partition, SECOND, node_of};
+use crate::scenario::{Micros, Partition, SECOND, node_of};
 use crate::show;
 use crate::world::World;
 
@@ -41,6 +41,7 @@ const EMPTIED: Micros = 5 * SECOND;
 
 /// As it is counted.
 pub const MENDED: &str = "logs and segments mended";
+const GIVEN_UP: &str = "disks given up";
 
 /// What came of a look at a node's logs: what is not mended yet, and why.
 pub type NotMended = Vec<(TopicPartition, Error)>;
@@ -115,13 +116,11 @@ impl World {
     /// A bit rots in some log, of a node that is down by then or goes on.
     pub fn rot(&mut self, node: usize) {
         let n = self.rng.gen_range(0..self.scenario.partitions.len());
-        // What the others have deleted meanwhile cannot be mended, and where all voters are to be in sync a new leader
-        // cannot say what the damaged one has promised.
+        // What the others have deleted meanwhile cannot be mended.
         let Partition { deletes, policy, .. } = &self.scenario.partitions[n];
         let keeps = !deletes && policy.retention == log::Retention::default();
         if !keeps
             || self.wiped.is_some()
-            || policy.ack.min_in_sync >= NODES_PER_DC
             || self.oracle.partitions[n].replicas.iter().any(|replica| replica.rots)
         {
             return;
@@ -218,7 +217,7 @@ impl World {
             show::line(self.now, node, || format!("{at} is not mended yet: {error}"));
             if matches!(error, Error::BeyondCut { .. }) {
                 // An operator does as it says, and takes his time.
-                self.count("disks given up");
+                self.count(GIVEN_UP);
                 self.end_process(node, false, Some(2 * EMPTIED));
                 self.after(EMPTIED, Event::Emptied(node));
                 return;

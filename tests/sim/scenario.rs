@@ -58,12 +58,13 @@ fn full_disk(seed: u64) -> Option<Micros> {
     fills.then(|| [8, 20][rng.gen_range(0..2)] * SECOND)
 }
 
-/// How often a bit rots, if any does: in no fresh seed yet, unless it is asked for.
+/// How often a bit rots, if any does.
 fn rot(seed: u64) -> Option<Micros> {
     let mut rng = SmallRng::seed_from_u64(seed ^ ROT);
+    let every = [3, 10][rng.gen_range(0..2)] * SECOND;
     let asked = std::env::var_os("ISOBAR_SIM_ROT").is_some();
-    let rots = asked && !FIXED[..BEFORE_ROT].contains(&seed) || FIXED[BEFORE_ROT..].contains(&seed);
-    rots.then(|| [3, 10][rng.gen_range(0..2)] * SECOND)
+    let rots = asked || rng.gen_bool(0.3) || FIXED[BEFORE_ROT..].contains(&seed);
+    (rots && !FIXED[..BEFORE_ROT].contains(&seed)).then_some(every)
 }
 
 /// What is kept free, of disks that may be full: below the first nothing is taken from producers, below

@@ -1,10 +1,11 @@
 //! A datacenter loses all of its disks, once: its nodes come back with empty ones, are let in under
-//! new replica ids (R22), and whoever was at home there goes elsewhere.
+//! new replica ids (R22), and whoever was at home there goes elsewhere. So does a home, and a failover that stands
+//! still, where too many disks have been given up one by one.
 
 use isobar::log::disk::sim::SimDisk;
 use isobar::metadata::command::Command;
 use isobar::metadata::controller;
-use isobar::metadata::image::{Partition, Phase};
+use isobar::metadata::image::{Partition, Phase, Replica};
 use isobar::metadata::moves::{Aim, Begin, Kind};
 use isobar::metadata::request::Request;
 use isobar::model::TopicPartition;
@@ -21,7 +22,7 @@ use crate::scenario::{
 use crate::world::World;
 
 /// Between two looks of the operator who sees to it, and how long he waits for a move that does not end.
-const RESCUE: Micros = 3 * SECOND;
+pub const RESCUE: Micros = 3 * SECOND;
 const STUCK: Micros = 10 * SECOND;
 
 /// Between two tries of a node to be let in.
@@ -39,7 +40,9 @@ impl World {
         for node in dc * NODES_PER_DC..(dc + 1) * NODES_PER_DC {
             self.lose_disk(node);
         }
-        self.after(RESCUE, Event::Operate(Plan::Rescue));
+        if self.scenario.faults.rot.is_none() {
+            self.after(RESCUE, Event::Operate(Plan::Rescue));
+        }
     }
 
     /// A node comes back with an empty disk.
@@ -83,18 +86,36 @@ impl World {
 
     pub fn rescue(&mut self) {
         self.after(RESCUE, Event::Operate(Plan::Rescue));
-        let Some(wiped) = self.wiped else { return };
         for n in 0..self.scenario.partitions.len() {
             let at = self.scenario.partitions[n].at;
             let placed = self.meta.placed(at).clone();
-            let is_stuck = placed.moving().is_some() && self.now > self.meta.changed[n] + STUCK;
-            let is_lost = placed.phase == Phase::Active && self.has_lost_home(&placed);
+            let waits = self.now > self.meta.changed[n] + STUCK;
+            let is_stuck = placed.moving().is_some() && waits;
+            let is_lost = placed.phase == Phase::Active
+                && (self.has_lost_home(&placed) || waits && self.lacks_a_damaged_vote(n, &placed));
             if is_stuck || is_lost {
-                let others: Vec<usize> = (0..DCS.len()).filter(|dc| *dc != wiped).collect();
+                let from = placed.moving().map_or(&placed.home, |moving| &moving.aim.to);
+                let without = self.wiped.map_or_else(|| from.clone(), dc_name);
+                let others: Vec<usize> =
+                    (0..DCS.len()).filter(|dc| dc_name(*dc) != without).collect();
                 let to = others[self.meta.rng.gen_range(0..others.len())];
-                self.force(at, &placed, to);
+                // Given where a proof has not come.
+                let word = is_stuck && self.wiped.is_none();
+                self.force(at, &placed, to, word);
             }
         }
+    }
+
+    /// Whether a home stands still because one of its voters is damaged.
+    fn lacks_a_damaged_vote(&self, n: usize, placed: &Partition) -> bool {
+        let leads = |node| {
+            self.core(node, n).is_some_and(|core| {
+                core.is_leader() && core.config().group.home_epoch == placed.home_epoch
+            })
+        };
+        let rots =
+            |replica: &Replica| self.oracle.partitions[n].replicas[node_of(replica.node)].rots;
+        placed.voters().any(rots) && !(0..NODES).any(leads)
     }
 
     /// Whether the disks of a majority of a partition's voters are gone.
@@ -104,10 +125,10 @@ impl World {
         there <= placed.voters().count() / 2
     }
 
-    pub fn force(&mut self, at: TopicPartition, placed: &Partition, to: usize) {
+    pub fn force(&mut self, at: TopicPartition, placed: &Partition, to: usize, accept_loss: bool) {
         let (to, began_ms) = (dc_name(to), wall_ms(self.now));
         let kind = Kind::Failover;
-        let aim = Aim { kind, to, accept_loss: false, automatic: false, began_ms };
+        let aim = Aim { kind, to, accept_loss, automatic: false, began_ms };
         let begin = Begin { at, home_epoch: placed.home_epoch, aim };
         let from = self.meta.rng.gen_range(0..NODES);
         crate::show::line(self.now, from, || format!("an operator comes to the rescue: {begin:?}"));

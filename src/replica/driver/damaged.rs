@@ -165,6 +165,7 @@ mod tests {
         replicas.seal(NOW, at, epoch(2)).unwrap();
         assert!(replicas.damaged().is_empty(), "it is for the home that comes");
     }
+
     #[test]
     fn a_seal_that_comes_late_leaves_a_damaged_replica_where_it_is() {
         let at = partition(0);

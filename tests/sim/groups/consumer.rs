@@ -304,6 +304,11 @@ impl World {
                 consumer.position = consumer.position.max(log_start.0);
                 return;
             }
+            Err(ReadError::Log(_))
+                if self.oracle.partitions[consumer.partition].replicas[consumer.node].rots =>
+            {
+                return;
+            }
             Err(ReadError::Log(error)) => panic!("consumer {index} cannot read: {error}"),
         };
         for bytes in &records.batches {
