@@ -49,6 +49,8 @@ pub struct Wants {
     /// The damaged file, and the first entry that cannot be read.
     pub path: PathBuf,
     pub damaged: LogIndex,
+    /// Up to here it was all on disk.
+    pub marked: LogIndex,
 }
 
 /// Why entries from a peer were not taken.
@@ -205,6 +207,7 @@ fn wants(log: &Shared) -> Result<Option<(Wants, Offset)>, Error> {
         last,
         path: log.dir.join(segment::file_name(base)),
         damaged: corruption.first,
+        marked: corruption.last,
     };
     Ok(Some((wants, offset)))
 }
@@ -228,6 +231,7 @@ impl Reader {
                 last: Some(summary.last_index),
                 path: view.closed[n].path.to_path_buf(),
                 damaged: base_index,
+                marked: summary.last_index,
             };
             (wants, summary.base_offset)
         };

@@ -3,15 +3,17 @@
 //! ```text
 //!   a segment inside the log      any replica's committed entries, checked against those before it
 //!   the log's end                 as much as the leader says that this replica has promised:
-//!                                 max(what is committed, what it counts of this disk)
+//!                                 max(what is committed, what it counts of this disk,
+//!                                     what this disk is known to have had and it has itself)
 //! ```
 //!
 //! Why that much. Whatever this disk had acknowledged, it did in a term not above the one that its
 //! journal has. A leader of that term or a later one, whose own first entry is committed, has all of it
 //! that any majority ever had: the entries of earlier terms by Raft's leader completeness, those of its
 //! own because it counted them itself. Up to what is committed that log is this replica's promise, and
-//! up to `matched` its leader relies on this disk. Until both are on disk again the replica stays
-//! closed: it neither votes nor answers. Where no such leader is to be had it waits; if this vote is
+//! up to `matched` its leader relies on this disk. It will rely on more where an acknowledgement is still under way: up
+//! to the durable mark, then, of what it has itself (what is beyond was never its own, or is of no term that it would
+//! count). Until all of that is on disk again the replica stays closed: it neither votes nor answers. Where no such leader is to be had it waits; if this vote is
 //! what the group lacks, a promise may be lost for good, and only an operator can say so.
 //!
 //! Not only up to the high watermark: where all voters are to have a record, no watermark goes on without this
@@ -187,7 +189,7 @@ impl<P: Peers> Mending<P> {
             {
                 fork.index
             }
-            None => self.promised(&spec, term, &others).await?,
+            None => self.promised(&spec, term, wants.marked, &others).await?,
         };
         let fetched = self.fetch(&mut mend, group, upto, &others).await?;
         let mend = off_the_runtime(move || mend.settle().map(|()| mend)).await?;
@@ -335,12 +337,13 @@ impl<P: Peers> Mending<P> {
         &self,
         Spec { group, me, home, .. }: &Spec,
         term: Term,
+        marked: LogIndex,
         others: &[Member],
     ) -> Result<LogIndex, Error> {
         for member in self.nearest_first(others).filter(|m| m.voter) {
             let standing = self.peers.standing(member.node, *group, *me).await;
             let Ok(standing) = standing else { continue };
-            if let Some(upto) = promised(&standing, term) {
+            if let Some(upto) = promised(&standing, term, marked) {
                 return Ok(upto);
             }
         }
@@ -359,11 +362,12 @@ pub(super) async fn off_the_runtime<T: Send + 'static>(
     }
 }
 
-/// What a leader's word comes to for a replica that may have promised in `term`; nothing if it is no
-/// such leader's.
-fn promised(standing: &Standing, term: Term) -> Option<LogIndex> {
+/// What a leader's word comes to for a replica that may have promised in `term`, and up to `marked`; nothing if it is
+/// no such leader's.
+fn promised(standing: &Standing, term: Term, marked: LogIndex) -> Option<LogIndex> {
     let counts = standing.leads && standing.term >= term;
-    Some(standing.committed.filter(|_| counts)?.max(standing.matched))
+    let committed = standing.committed.filter(|_| counts)?;
+    Some(committed.max(standing.matched).max(marked.min(standing.last)))
 }
 
 #[cfg(test)]
@@ -373,19 +377,32 @@ mod tests {
     #[test]
     fn only_a_leader_of_its_last_term_or_later_with_a_commit_of_its_own_can_say_what_was_promised()
     {
-        let term = Term(7);
-        let leader =
-            Standing { leads: true, term, committed: Some(LogIndex(20)), matched: LogIndex(15) };
-        assert_eq!(promised(&leader, term), Some(LogIndex(20)));
+        let (term, marked) = (Term(7), LogIndex(10));
+        let (committed, matched, last) = (Some(LogIndex(20)), LogIndex(15), LogIndex(30));
+        let leader = Standing { leads: true, term, committed, matched, last };
+        assert_eq!(promised(&leader, term, marked), Some(LogIndex(20)));
         let relied_on = Standing { matched: LogIndex(23), ..leader };
-        assert_eq!(promised(&relied_on, term), Some(LogIndex(23)), "its leader counts on it");
-        assert_eq!(promised(&Standing { term: Term(9), ..leader }, term), Some(LogIndex(20)));
+        assert_eq!(
+            promised(&relied_on, term, marked),
+            Some(LogIndex(23)),
+            "its leader counts on it"
+        );
+        assert_eq!(
+            promised(&Standing { term: Term(9), ..leader }, term, marked),
+            Some(LogIndex(20))
+        );
+        assert_eq!(
+            promised(&leader, term, LogIndex(27)),
+            Some(LogIndex(27)),
+            "and will, once it hears"
+        );
+        assert_eq!(promised(&leader, term, LogIndex(40)), Some(LogIndex(30)), "nobody has more");
         for no_such in [
             Standing { leads: false, ..leader },
             Standing { term: Term(6), ..leader },
             Standing { committed: None, ..leader },
         ] {
-            assert_eq!(promised(&no_such, term), None, "{no_such:?}");
+            assert_eq!(promised(&no_such, term, marked), None, "{no_such:?}");
         }
     }
 }

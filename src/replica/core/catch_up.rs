@@ -77,6 +77,8 @@ pub struct Standing {
     pub committed: Option<LogIndex>,
     /// Up to where the leader counts the other one's disk.
     pub matched: LogIndex,
+    /// The end of its own log.
+    pub last: LogIndex,
 }
 
 /// A replica that this leader lets catch up.
@@ -143,6 +145,7 @@ impl Core {
             term: self.term(),
             committed: self.is_ready_to_lead().then(|| self.committed()),
             matched: self.matched_of(of),
+            last: self.log().last(),
         }
     }
 

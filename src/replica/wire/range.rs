@@ -157,20 +157,23 @@ pub struct Stands {
     /// Not in the place of the watermark, which older nodes show to clients at once.
     #[prost(uint64, optional, tag = "5")]
     committed: Option<u64>,
+    #[prost(uint64, tag = "6")]
+    last: u64,
 }
 
 impl Stands {
     pub fn of(standing: &Standing) -> Bytes {
-        let Standing { leads, term, committed, matched } = *standing;
+        let Standing { leads, term, committed, matched, last } = *standing;
+        let (term, matched, last) = (term.0, matched.0, last.0);
         let committed = committed.map(|index| index.0);
-        let stands = Self { leads, term: term.0, watermark: None, matched: matched.0, committed };
-        stands.encode_to_vec().into()
+        Self { leads, term, watermark: None, matched, committed, last }.encode_to_vec().into()
     }
 
     pub fn receive(body: Bytes) -> Result<Standing, Error> {
-        let Self { leads, term, watermark, matched, committed } = Self::decode(body)?;
+        let Self { leads, term, watermark, matched, committed, last } = Self::decode(body)?;
+        let (matched, last) = (LogIndex(matched), LogIndex(last));
         let committed = committed.or(watermark).map(LogIndex);
-        Ok(Standing { leads, term: Term(term), committed, matched: LogIndex(matched) })
+        Ok(Standing { leads, term: Term(term), committed, matched, last })
     }
 }
 
@@ -195,7 +198,8 @@ mod tests {
         assert_eq!(CatchUp::of(&notice).receive(), notice);
         assert_eq!(Ask::receive(Ask::of(group, ReplicaId(3))).unwrap(), (group, ReplicaId(3)));
         let committed = Some(LogIndex(0));
-        let standing = Standing { leads: true, term: Term(5), committed, matched: to };
+        let standing =
+            Standing { leads: true, term: Term(5), committed, matched: to, last: LogIndex(120) };
         assert_eq!(Stands::receive(Stands::of(&standing)).unwrap(), standing);
         assert!(Want::receive(Bytes::from_static(b"garbage")).is_err());
     }
