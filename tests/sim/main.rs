@@ -87,7 +87,7 @@ pub const BEFORE_ROT: usize = 50;
 
 /// Always run. The first ones are any (3 found entries shown before they had replaced others on the
 /// disk); then come those that once failed, with what they found.
-pub const FIXED: [u64; 58] = [
+pub const FIXED: [u64; 59] = [
     1,
     2,
     3,
@@ -180,6 +180,8 @@ pub const FIXED: [u64; 58] = [
     1152921504618669080,
     // A second grant had the number of the entry that made a topic sync again: it stayed degraded on record.
     1152921504611435819,
+    // A producer that had gone back to its cut-off home was waited for with what that had acknowledged.
+    1182860384214712655,
 ];
 
 /// What moves of homes come to over the fixed seeds, at least: a simulator in which none ends shows

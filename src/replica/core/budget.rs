@@ -261,7 +261,7 @@ impl Core {
     /// Answers those that have waited as long as their clients do.
     pub(super) fn expire_held(&mut self, now: Now) {
         for produce in self.held.expire(now.mono) {
-            self.refuse(&produce, ProduceError::OverBudget { pause: PAUSE_MAX });
+            self.refuse(now, &produce, ProduceError::OverBudget { pause: PAUSE_MAX });
         }
     }
 

@@ -19,10 +19,14 @@
 //! acknowledged. So each gap is taken like this until a producer has as many batches beyond the cut as can be
 //! under way at once.
 //!
+//! A client may have gone back to the old home with it meanwhile, which goes on where it is cut off (R17), and return with
+//! what comes after: what has not come again for [`LAPSES_AFTER`] is waited for no longer.
+//!
 //! Invariant: nothing below a producer's last sequence in the log is taken by this way, so no record
 //! comes twice.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::model::batch::Header;
 
@@ -32,11 +36,14 @@ const OFFERED_MAX: usize = 10_000;
 /// Sequences wrap to 0 after this (KIP-98), so they have 31 bits.
 const SEQUENCE_MASK: i32 = i32::MAX;
 
+/// As long as a request may be under way: the clients' `request.timeout.ms`.
+const LAPSES_AFTER: Duration = Duration::from_secs(30);
+
 /// The lowest batch that each producer has offered to this leader and has not in its log, by producer id: its
-/// epoch and first sequence.
+/// epoch and first sequence, and when it was offered last.
 #[derive(Debug, Default)]
 pub(super) struct Gaps {
-    offered: BTreeMap<i64, (i16, i32)>,
+    offered: BTreeMap<i64, ((i16, i32), Duration)>,
 }
 
 /// Whether `b` comes after `a`, by at most half of all sequences.
@@ -47,34 +54,36 @@ pub(super) fn is_after(a: i32, b: i32) -> bool {
 
 impl Gaps {
     /// Whether a batch after a gap is to be taken now: it was offered before, and nothing below it was.
-    pub fn offer(&mut self, batch: &Header) -> bool {
+    pub fn offer(&mut self, now: Duration, batch: &Header) -> bool {
         let this = (batch.producer_epoch, batch.base_sequence);
-        if self.offered.get(&batch.producer_id) == Some(&this) {
+        if self.offered.get(&batch.producer_id).is_some_and(|(lowest, _)| *lowest == this) {
             self.offered.remove(&batch.producer_id);
             return true;
         }
-        self.refused(batch);
+        self.refused(now, batch);
         false
     }
 
     /// A batch that may come again, and is then the next if nothing below it is known.
-    pub fn refused(&mut self, batch: &Header) {
+    pub fn refused(&mut self, now: Duration, batch: &Header) {
         let this = (batch.producer_epoch, batch.base_sequence);
         let known = self.offered.get(&batch.producer_id).copied();
-        let is_lowest = known.is_none_or(|(epoch, sequence)| {
-            epoch < this.0 || epoch == this.0 && is_after(this.1, sequence)
+        let is_lowest = known.is_none_or(|((epoch, sequence), at)| {
+            let is_first = epoch == this.0 && !is_after(sequence, this.1);
+            let lapsed = now.saturating_sub(at) >= LAPSES_AFTER;
+            epoch < this.0 || is_first || epoch == this.0 && lapsed
         });
         if is_lowest {
             if known.is_none() && self.offered.len() == OFFERED_MAX {
                 self.offered.pop_first();
             }
-            self.offered.insert(batch.producer_id, this);
+            self.offered.insert(batch.producer_id, (this, now));
         }
     }
 
     /// Nothing below this batch is taken any more.
     pub fn appended(&mut self, batch: &Header) {
-        let is_over = |(epoch, sequence): &(i16, i32)| {
+        let is_over = |((epoch, sequence), _): &((i16, i32), Duration)| {
             let (of, next) = (batch.producer_epoch, batch.base_sequence);
             *epoch < of || *epoch == of && !is_after(next, *sequence)
         };
@@ -110,36 +119,51 @@ mod tests {
         }
     }
 
+    const NOW: Duration = Duration::from_secs(100);
+
+    #[test]
+    fn what_does_not_come_again_is_waited_for_no_longer() {
+        let mut gaps = Gaps::default();
+        assert!(!gaps.offer(NOW, &batch(5, 0, 45)));
+        let soon = NOW + LAPSES_AFTER - Duration::from_millis(1);
+        assert!(!gaps.offer(soon, &batch(5, 0, 48)) && !gaps.offer(soon, &batch(5, 0, 48)));
+        let late = NOW + LAPSES_AFTER;
+        assert!(!gaps.offer(late, &batch(5, 0, 50)), "48 may be under way");
+        assert!(!gaps.offer(late, &batch(5, 0, 48)));
+        assert!(!gaps.offer(late, &batch(5, 0, 50)));
+        assert!(gaps.offer(late, &batch(5, 0, 48)));
+    }
+
     #[test]
     fn the_lowest_is_taken_when_it_comes_again() {
         let mut gaps = Gaps::default();
-        assert!(!gaps.offer(&batch(5, 0, 46)), "45 may be under way");
-        assert!(!gaps.offer(&batch(5, 0, 45)));
-        assert!(!gaps.offer(&batch(5, 0, 46)), "45 is to come first");
-        assert!(!gaps.offer(&batch(6, 0, 45)), "another producer's");
-        assert!(gaps.offer(&batch(5, 0, 45)));
+        assert!(!gaps.offer(NOW, &batch(5, 0, 46)), "45 may be under way");
+        assert!(!gaps.offer(NOW, &batch(5, 0, 45)));
+        assert!(!gaps.offer(NOW, &batch(5, 0, 46)), "45 is to come first");
+        assert!(!gaps.offer(NOW, &batch(6, 0, 45)), "another producer's");
+        assert!(gaps.offer(NOW, &batch(5, 0, 45)));
     }
 
     #[test]
     fn what_was_refused_for_another_reason_comes_first() {
         let mut gaps = Gaps::default();
-        gaps.refused(&batch(5, 0, 45));
-        assert!(!gaps.offer(&batch(5, 0, 46)) && !gaps.offer(&batch(5, 0, 46)));
+        gaps.refused(NOW, &batch(5, 0, 45));
+        assert!(!gaps.offer(NOW, &batch(5, 0, 46)) && !gaps.offer(NOW, &batch(5, 0, 46)));
         gaps.appended(&batch(6, 0, 45));
         gaps.appended(&batch(5, 0, 44));
-        assert!(!gaps.offer(&batch(5, 0, 46)), "45 may still come");
+        assert!(!gaps.offer(NOW, &batch(5, 0, 46)), "45 may still come");
         gaps.appended(&batch(5, 0, 45));
-        assert!(!gaps.offer(&batch(5, 0, 48)));
-        assert!(gaps.offer(&batch(5, 0, 48)));
+        assert!(!gaps.offer(NOW, &batch(5, 0, 48)));
+        assert!(gaps.offer(NOW, &batch(5, 0, 48)));
     }
 
     #[test]
     fn another_epoch_offers_anew_and_an_older_one_takes_no_place() {
         let mut gaps = Gaps::default();
-        assert!(!gaps.offer(&batch(5, 1, 45)));
-        assert!(!gaps.offer(&batch(5, 0, 45)));
-        assert!(!gaps.offer(&batch(5, 0, 45)), "it is fenced by the newer one");
-        assert!(gaps.offer(&batch(5, 1, 45)));
+        assert!(!gaps.offer(NOW, &batch(5, 1, 45)));
+        assert!(!gaps.offer(NOW, &batch(5, 0, 45)));
+        assert!(!gaps.offer(NOW, &batch(5, 0, 45)), "it is fenced by the newer one");
+        assert!(gaps.offer(NOW, &batch(5, 1, 45)));
     }
 
     #[test]
@@ -147,20 +171,20 @@ mod tests {
         assert!(is_after(i32::MAX, 0) && !is_after(0, i32::MAX));
         assert!(is_after(7, 9) && !is_after(9, 7) && !is_after(7, 7));
         let mut gaps = Gaps::default();
-        assert!(!gaps.offer(&batch(5, 0, 3)));
-        assert!(!gaps.offer(&batch(5, 0, i32::MAX)));
-        assert!(!gaps.offer(&batch(5, 0, 3)));
-        assert!(gaps.offer(&batch(5, 0, i32::MAX)));
+        assert!(!gaps.offer(NOW, &batch(5, 0, 3)));
+        assert!(!gaps.offer(NOW, &batch(5, 0, i32::MAX)));
+        assert!(!gaps.offer(NOW, &batch(5, 0, 3)));
+        assert!(gaps.offer(NOW, &batch(5, 0, i32::MAX)));
     }
 
     #[test]
     fn the_table_stays_bounded() {
         let mut gaps = Gaps::default();
         for id in 0..OFFERED_MAX as i64 + 5 {
-            assert!(!gaps.offer(&batch(id, 0, 9)));
+            assert!(!gaps.offer(NOW, &batch(id, 0, 9)));
         }
         assert_eq!(gaps.offered.len(), OFFERED_MAX);
-        assert!(!gaps.offer(&batch(0, 0, 9)), "it offers again");
-        assert!(gaps.offer(&batch(0, 0, 9)));
+        assert!(!gaps.offer(NOW, &batch(0, 0, 9)), "it offers again");
+        assert!(gaps.offer(NOW, &batch(0, 0, 9)));
     }
 }

@@ -86,7 +86,7 @@ impl Core {
                     self.take_or_refuse(now, produce, pause, &mut entries);
                 }
                 Ruling::Held => {}
-                Ruling::Refuse(produce, refused) => self.refuse(&produce, refused),
+                Ruling::Refuse(produce, refused) => self.refuse(now, &produce, refused),
             }
         }
         if let Some(last) = entries.last() {
@@ -107,16 +107,16 @@ impl Core {
         entries: &mut Vec<Entry>,
     ) {
         if let Err(refused) = self.take(now, &produce, pause, entries) {
-            self.refuse(&produce, refused);
+            self.refuse(now, &produce, refused);
         }
     }
 
     /// Answers that nothing of it was appended.
-    pub(super) fn refuse(&mut self, produce: &Queued, refused: ProduceError) {
+    pub(super) fn refuse(&mut self, now: Now, produce: &Queued, refused: ProduceError) {
         if self.is_leader() {
             for bytes in &produce.batches {
                 let header = batch::Header::parse(bytes).expect("the caller has checked it");
-                self.producers.refused(&header);
+                self.producers.refused(now.mono, &header);
             }
         }
         self.effects.push_back(Effect::Reply(produce.ticket, Err(refused)));
@@ -207,7 +207,7 @@ impl Core {
                     produced = Some((copy, index));
                 }
                 Verdict::AfterLoss { expected, found } => {
-                    if !self.producers.take_after_gap(&header) {
+                    if !self.producers.take_after_gap(now.mono, &header) {
                         return Err(ProduceError::AfterLoss { expected, found });
                     }
                     let (partition, producer) = (self.config.group.partition, header.producer_id);

@@ -5,6 +5,7 @@
 //! appended and not applied yet lies in an overlay that goes with its leadership.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -156,15 +157,15 @@ impl Producers {
 
     /// Whether a batch of [`Verdict::AfterLoss`] is the one with which its producer goes on. If not, a
     /// retriable refusal brings it, or one before it, again.
-    pub fn take_after_gap(&mut self, batch: &Header) -> bool {
-        self.gaps.offer(batch)
+    pub fn take_after_gap(&mut self, now: Duration, batch: &Header) -> bool {
+        self.gaps.offer(now, batch)
     }
 
     /// A batch was not taken, whatever for: it may come again, and nothing that comes after it goes before it.
-    pub fn refused(&mut self, batch: &Header) {
+    pub fn refused(&mut self, now: Duration, batch: &Header) {
         let may_come = |verdict| matches!(verdict, Verdict::Append | Verdict::AfterLoss { .. });
         if self.lossy_cut.is_some() && batch.is_idempotent() && may_come(self.check(batch)) {
-            self.gaps.refused(batch);
+            self.gaps.refused(now, batch);
         }
     }
 
@@ -332,8 +333,8 @@ mod tests {
         let next = batch(0, 45, 1, 0);
         let lost = Verdict::AfterLoss { expected: 3, found: 45 };
         assert_eq!(producers.check(&next), lost);
-        assert!(!producers.take_after_gap(&next), "one before it may be under way");
-        assert!(producers.take_after_gap(&next));
+        assert!(!producers.take_after_gap(Duration::ZERO, &next), "one before it may be under way");
+        assert!(producers.take_after_gap(Duration::ZERO, &next));
         producers.appended(&batch(0, 45, 1, 43), LogIndex(4), 20);
         assert!(matches!(producers.check(&next), Verdict::Duplicate { .. }));
         assert!(matches!(producers.check(&batch(0, 0, 3, 0)), Verdict::Duplicate { .. }));
