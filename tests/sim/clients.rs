@@ -1,7 +1,7 @@
 //! The world's side of the clients: requests on their way, answers, and what readers get.
 
 use bytes::Bytes;
-use isobar::coordinator::group::record::OffsetValue;
+use isobar::coordinator::group::record::{Key, OffsetValue, decode_key};
 use isobar::model::{LeaderEpoch, Offset, Term, batch, record};
 use isobar::replica::ReadError;
 use rand::Rng;
@@ -170,7 +170,7 @@ pub fn ids_of(batches: &[Bytes]) -> Vec<u64> {
 }
 
 /// Each record's offset, leader epoch and id: of a producer's in its value, of a coordinator's in the metadata of what
-/// was committed.
+/// was committed, or its whole content.
 pub fn ids_at(bytes: &Bytes) -> impl Iterator<Item = (Offset, LeaderEpoch, u64)> {
     let epoch = batch::Header::parse(bytes).expect("a batch of ours").leader_epoch;
     let placed = record::parse(bytes).expect("a batch of ours").into_iter();
@@ -178,10 +178,13 @@ pub fn ids_at(bytes: &Bytes) -> impl Iterator<Item = (Offset, LeaderEpoch, u64)>
         let value = one.record.value.expect("every record has one");
         let id = match one.record.key {
             None => u64::from_be_bytes(value[..8].try_into().expect("eight bytes")),
-            Some(_) => {
-                let committed = OffsetValue::decode(value).expect("a committed offset");
-                committed.metadata.parse().expect("an id")
-            }
+            Some(key) => match decode_key(key).expect("a coordinator's key") {
+                Key::Offset { .. } => {
+                    let committed = OffsetValue::decode(value).expect("a committed offset");
+                    committed.metadata.parse().expect("an id")
+                }
+                Key::Group(_) | Key::Other(_) => 1 << 63 | hash_of_bytes(&value),
+            },
         };
         (one.offset, epoch, id)
     })

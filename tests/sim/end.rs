@@ -13,9 +13,9 @@ use isobar::model::{Offset, TopicPartition};
 use isobar::replica::core::Core;
 
 use crate::clients::{ids_at, ids_of};
-use crate::groups::Consumer;
+use crate::groups::Groups;
 use crate::invariants::{
-    Violation, acked, at_most, committed, converged, exposed_stays, ledger, same_files,
+    Violation, acked, at_most, committed, converged, exposed_stays, fenced, ledger, same_files,
 };
 use crate::meta::{Proposal, Proposer};
 use crate::node::DIR;
@@ -41,8 +41,9 @@ impl World {
             && self.reports_are_heard()
             && self.is_all_told()
             && self.producers.iter().all(|p| p.unacked.is_empty())
-            && self.consumers().all(|consumer| consumer.last.is_some())
+            && self.groups.as_ref().is_none_or(Groups::has_settled)
             && (0..self.scenario.partitions.len()).all(|n| self.is_level(n))
+            && self.check_shared().is_ok()
     }
 
     /// One leader, and all replicas where it stands, on disk.
@@ -64,8 +65,12 @@ impl World {
 
     pub fn not_converged(&self) -> Violation {
         let mut what: String = self.producers.iter().filter_map(|p| p.waits()).collect();
-        what += &self.consumers().filter_map(|c| c.waits()).collect::<String>();
+        what += &self.groups.as_ref().map(Groups::waits).unwrap_or_default();
         what += &self.moves_wait();
+        let all_run = (0..NODES).all(|node| self.nodes[node].running.is_some());
+        if let Some(violation) = all_run.then(|| self.check_shared().err()).flatten() {
+            what += &format!("{violation}; ");
+        }
         let whole = [
             (self.meta_is_quiet(), "`__meta` is not quiet"),
             (self.all_is_sync(), "something is degraded"),
@@ -127,28 +132,37 @@ impl World {
         self.check_groups()
     }
 
-    fn consumers(&self) -> impl Iterator<Item = &Consumer> {
-        self.groups.iter().flat_map(|groups| &groups.consumers)
-    }
-
     /// What groups were told at the end, by their log and by what they read.
     fn check_groups(&self) -> Result<(), Violation> {
         let Some(groups) = &self.groups else { return Ok(()) };
         let shard = self.replayed(groups.at);
-        for consumer in &groups.consumers {
-            let at = self.scenario.partitions[consumer.partition].at;
-            let reader = self.log_of(0, at).expect("all nodes run");
-            let core = self.core(0, consumer.partition).expect("all nodes run");
-            let (start, (_, end)) = (core.progress().log_start, core.watermark());
-            let log = records(&reader, start, end);
-            let (said, from) = consumer.last.as_ref().expect("it has been told");
-            let partitions = Some(vec![said.partition.clone()]);
-            let fetch = FetchOffsets { group: consumer.group.clone(), partitions };
-            let replayed: FetchedOffset =
-                shard.fetch_offsets(&fetch).pop().expect("of the one asked for");
-            committed::check_end(consumer, (said, *from), &replayed, (start.0, end.0, &log))?;
+        for team in &groups.teams {
+            for (partition, track) in &team.tracks {
+                let at = self.scenario.partitions[*partition].at;
+                let reader = self.log_of(0, at).expect("all nodes run");
+                let core = self.core(0, *partition).expect("all nodes run");
+                let (start, (_, end)) = (core.progress().log_start, core.watermark());
+                let log = records(&reader, start, end);
+                let (said, from) = track.last.as_ref().expect("it has been told");
+                let partitions = Some(vec![said.partition.clone()]);
+                let fetch = FetchOffsets { group: team.id.clone(), partitions };
+                let replayed: FetchedOffset =
+                    shard.fetch_offsets(&fetch).pop().expect("of the one asked for");
+                let log = (start.0, end.0, &log);
+                committed::check_end((&team.id, track), (said, *from), &replayed, log)?;
+            }
         }
         Ok(())
+    }
+
+    /// What members of groups believe, by the log. Who waits for an answer may not have heard yet that it is one no longer.
+    fn check_shared(&self) -> Result<(), Violation> {
+        let Some(groups) = &self.groups else { return Ok(()) };
+        let shard = self.replayed(groups.at);
+        groups.shared().try_for_each(|(team, members)| {
+            let said = shard.describe(&team.id).ok();
+            fenced::check_end(&team.id, said.as_ref(), &members, self.scenario.plain())
+        })
     }
 
     /// A coordinator's state, from a log.

@@ -39,7 +39,10 @@ impl World {
                     self.touch(*node);
                 }
             }
-            let term = self.quiet_term(partition, voters)?;
+            if self.led(partition, &voters).is_some() {
+                self.led_at[partition] = self.now;
+            }
+            let term = self.quiet_term(partition, &voters)?;
             let before = std::mem::replace(&mut self.quiet_terms[partition], term);
             if let (Some(before), Some(now)) = (before, term) {
                 progress::check_kept(partition, before, now)?;
@@ -48,12 +51,14 @@ impl World {
         Ok(())
     }
 
+    /// The term in which one of them leads.
+    fn led(&self, partition: usize, voters: &[usize]) -> Option<u64> {
+        let mut cores = voters.iter().filter_map(|node| self.core(*node, partition));
+        cores.find(|core| leads(core)).map(|core| core.term().0)
+    }
+
     /// The term in which a partition is led, if all of its voters have been left alone for long.
-    fn quiet_term(
-        &mut self,
-        partition: usize,
-        voters: Vec<usize>,
-    ) -> Result<Option<u64>, Violation> {
+    fn quiet_term(&self, partition: usize, voters: &[usize]) -> Result<Option<u64>, Violation> {
         let placed = self.meta.placed(self.scenario.partitions[partition].at);
         if placed.moving().is_some() || voters.len() != NODES_PER_DC {
             return Ok(None);
@@ -78,16 +83,13 @@ impl World {
         if cores().any(|core| core.log().conf_state().voters.len() != NODES_PER_DC) {
             return Ok(None);
         }
-        let led = cores().find(|core| leads(core)).map(|core| core.term().0);
+        let led = self.led(partition, voters);
         let is_whole = !pairs.contains(&false);
         // What gets past a cut by a hop keeps a leader for a while, and may stop doing so at any time.
         let lately = !is_whole && self.now < self.led_at[partition] + progress::QUIET;
         progress::check_led(partition, led.is_some() || lately, || {
             cores().map(|core| format!("{:?} ", (core.term().0, core.progress()))).collect()
         })?;
-        if led.is_some() {
-            self.led_at[partition] = self.now;
-        }
         Ok(led.filter(|_| is_whole))
     }
 

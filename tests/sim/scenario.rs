@@ -15,7 +15,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use crate::client::RECORDS_MAX;
-use crate::{BEFORE_GROUPS, BEFORE_QUIC, BEFORE_QUIET, BEFORE_ROT, FIXED};
+use crate::{BEFORE_GROUPS, BEFORE_MEMBERS, BEFORE_QUIC, BEFORE_QUIET, BEFORE_ROT, FIXED};
 
 /// What a record may need beside its value: its id, and Kafka's lengths and deltas.
 const RECORD_BYTES: usize = 48;
@@ -63,7 +63,7 @@ fn rot(seed: u64) -> Option<Micros> {
     let mut rng = SmallRng::seed_from_u64(seed ^ ROT);
     let every = [3, 10][rng.gen_range(0..2)] * SECOND;
     let asked = std::env::var_os("ISOBAR_SIM_ROT").is_some();
-    let rots = asked || rng.gen_bool(0.3) || FIXED[BEFORE_ROT..].contains(&seed);
+    let rots = asked || rng.gen_bool(0.3) || FIXED[BEFORE_ROT..BEFORE_MEMBERS].contains(&seed);
     (rots && !FIXED[..BEFORE_ROT].contains(&seed)).then_some(every)
 }
 
@@ -180,7 +180,8 @@ fn is_quic(seed: u64) -> bool {
 fn has_groups(seed: u64) -> bool {
     let mut rng = SmallRng::seed_from_u64(seed ^ GROUPS);
     let asked = std::env::var_os("ISOBAR_SIM_GROUPS").is_some();
-    (asked || rng.gen_bool(0.3) || FIXED[BEFORE_GROUPS..BEFORE_ROT].contains(&seed))
+    let fixed = [&FIXED[BEFORE_GROUPS..BEFORE_ROT], &FIXED[BEFORE_MEMBERS..]];
+    (asked || rng.gen_bool(0.3) || fixed.iter().any(|seeds| seeds.contains(&seed)))
         && !FIXED[..BEFORE_GROUPS].contains(&seed)
 }
 
@@ -216,6 +217,8 @@ pub struct Scenario {
     pub quic: bool,
     /// The partition that groups commit to, the last one.
     pub groups: Option<usize>,
+    /// Whether some groups have several members.
+    pub members: bool,
     /// What each node's wall clock is ahead of the true time, or behind it.
     pub skew_ms: [i64; NODES],
     /// Whether anybody produces once all is healed. Where nobody does, no append tells a replica what
@@ -317,6 +320,7 @@ impl Scenario {
             idle_ticks: idle_ticks(seed),
             quic: is_quic(seed),
             groups,
+            members: !FIXED[..BEFORE_MEMBERS].contains(&seed),
             skew_ms,
             late,
             journal_bytes,

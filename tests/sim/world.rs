@@ -227,7 +227,7 @@ impl World {
             faults: self.faults.clone(),
             quiet: self.quiet_replicas,
             quic: self.quic_frames,
-            groups: self.groups.as_ref().map(|g| g.counts.clone()).unwrap_or_default(),
+            groups: self.groups.as_ref().map(|g| g.counts.0.clone()).unwrap_or_default(),
             moves: self.meta.moves.clone(),
         }
     }

@@ -10,7 +10,10 @@
 //! Time passes in steps of a millisecond. What comes from outside is given to the tasks within a step, in one order.
 //! One partition of a run's topic is its `__consumer_offsets`.
 
+mod attend;
 mod consumer;
+mod member;
+mod team;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -18,7 +21,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use isobar::broker::groups::follow;
-use isobar::coordinator::group::{CommitOffsets, Config, Error, FetchOffsets, FetchedOffset, Id};
+use isobar::coordinator::group::{
+    CommitOffsets, Config, Error, FetchOffsets, FetchedOffset, Heartbeat, Id, Join, JoinRefused,
+    Joined, Leave, MemberId, Sync, Synced,
+};
 use isobar::coordinator::runtime::{State, partition_for};
 use isobar::coordinator::{Handle, Seams};
 use isobar::model::{HomeEpoch, LeaderEpoch, TopicPartition};
@@ -30,23 +36,36 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-pub use consumer::{Commit, Consumer};
+pub use consumer::Consumer;
+pub use team::{Commit, Team, Track};
+
+use member::Member;
 
 use crate::client::{Asker, Request};
 use crate::event::Event;
 use crate::paused::{self, Shared, locked};
-use crate::scenario::{MILLI, Micros, NODES, Scenario, wall_ms};
+use crate::scenario::{MILLI, Micros, NODES, SECOND, Scenario, wall_ms};
 use crate::world::World;
+
+const MEMBERS: u64 = 0x4d45_4d42;
 
 /// What a consumer asks a coordinator.
 #[derive(Debug, Clone)]
 pub enum Ask {
+    Join(Join),
+    Sync(Sync),
+    Heartbeat(Heartbeat),
+    Leave(Leave),
     Commit(CommitOffsets),
     Fetch(FetchOffsets),
 }
 
 #[derive(Debug)]
 pub enum Answer {
+    Joined(Result<Joined, JoinRefused>),
+    Synced(Result<Synced, Error>),
+    Beat(Result<(), Error>),
+    Left,
     Committed(Result<(), Error>),
     Fetched(Result<FetchedOffset, Error>),
 }
@@ -60,6 +79,8 @@ pub struct Told {
     known: HomeEpoch,
     /// In which the node led the groups' partition all the while, if it did.
     epoch: Option<LeaderEpoch>,
+    /// When it left.
+    at: Micros,
 }
 
 /// An answer that a node gave, in one of its lives.
@@ -102,13 +123,24 @@ pub struct Groups {
     next_write: u64,
     steps: u64,
     begun: Instant,
+    pub teams: Vec<Team>,
     pub consumers: Vec<Consumer>,
     /// What came of it.
-    pub counts: BTreeMap<&'static str, u64>,
+    pub counts: Counts,
     /// Consumers ask once more for what they have committed, and that is the end.
     pub closing: bool,
     /// The last to go: what ends above it needs it.
     runtime: Runtime,
+}
+
+/// How often something was.
+#[derive(Debug, Clone, Default)]
+pub struct Counts(pub BTreeMap<&'static str, u64>);
+
+impl Counts {
+    fn add(&mut self, what: &'static str) {
+        *self.0.entry(what).or_default() += 1;
+    }
 }
 
 /// What runs in the runtime.
@@ -126,7 +158,25 @@ impl Groups {
         let (runtime, begun) = paused::runtime();
         let names = (0..).map(|n| format!("g{n}"));
         let here = names.filter(|name| partition_for(name, number as u32 + 1) == number as i32);
-        let consumers = here.take(2 * number).enumerate();
+        let mut here = here.map(Id::from);
+        let (mut teams, mut consumers) = (Vec::new(), Vec::new());
+        for team in 0..2 * number {
+            let partition = team % number;
+            teams.push(Team::new(here.next().expect("names without end"), [partition]));
+            consumers.push(Consumer::alone(team, partition, scenario, rng));
+        }
+        let mut rng = SmallRng::seed_from_u64(seed ^ MEMBERS);
+        // One of the two has static members.
+        for is_static in [false, true].into_iter().filter(|_| scenario.members) {
+            let team = teams.len();
+            teams.push(Team::new(here.next().expect("names without end"), 0..number));
+            for n in 0..rng.gen_range(2..=3) {
+                let ends = (n > 0 && rng.gen_bool(0.3))
+                    .then(|| rng.gen_range(10 * SECOND..scenario.faulty_until));
+                let member = Member::new(consumers.len(), is_static, ends);
+                consumers.push(Consumer::member(team, member, scenario, &mut rng));
+            }
+        }
         let at = scenario.partitions[number].at;
         let tasks = Tasks {
             at,
@@ -143,10 +193,9 @@ impl Groups {
             next_write: 0,
             steps: 0,
             begun,
-            consumers: consumers
-                .map(|(index, name)| Consumer::new(index, Id::from(name), scenario, rng))
-                .collect(),
-            counts: BTreeMap::new(),
+            teams,
+            consumers,
+            counts: Counts::default(),
             closing: false,
             runtime,
         }
@@ -154,6 +203,46 @@ impl Groups {
 
     pub fn now(&self) -> Micros {
         self.steps * MILLI
+    }
+
+    /// Who shares its group with others, and is there to the end.
+    fn members(&self) -> impl Iterator<Item = &Consumer> {
+        let stays = |consumer: &&Consumer| consumer.member.as_ref().is_some_and(Member::stays);
+        self.consumers.iter().filter(stays)
+    }
+
+    /// Groups that several share, with who is in them and what each owns.
+    pub fn shared(&self) -> impl Iterator<Item = (&Team, Vec<(MemberId, Vec<usize>)>)> {
+        let of = |n| self.members().filter(move |consumer| consumer.team == n);
+        let owned = move |n| of(n).filter_map(Consumer::owned).map(|(_, owned)| owned).collect();
+        let teams = self.teams.iter().enumerate();
+        teams
+            .map(move |(n, team)| (team, owned(n)))
+            .filter(|(_, owned): &(_, Vec<_>)| !owned.is_empty())
+    }
+
+    /// All have been told where they would go on, and who shares a group is of one generation and reads all of it.
+    pub fn has_settled(&self) -> bool {
+        let mut shared = BTreeMap::new();
+        for consumer in self.members() {
+            let Some((generation, (_, own))) = consumer.owned() else { return false };
+            let (of, owned) = shared.entry(consumer.team).or_insert((generation, 0));
+            if *of != generation {
+                return false;
+            }
+            *owned += own.len();
+        }
+        let is_read = |(n, team): (usize, &Team)| {
+            let is_all = shared.get(&n).is_none_or(|(_, owned)| *owned == team.tracks.len());
+            is_all && team.waits().is_none()
+        };
+        self.teams.iter().enumerate().all(is_read)
+    }
+
+    /// What keeps them waiting, in words.
+    pub fn waits(&self) -> String {
+        let teams = self.teams.iter().filter_map(Team::waits);
+        teams.chain(self.consumers.iter().filter_map(Consumer::waits)).collect()
     }
 
     pub fn start(&mut self, node: usize, life: u64) {
@@ -273,6 +362,14 @@ impl Drop for Groups {
 
 async fn answer(handle: &Handle, ask: Ask) -> Answer {
     match ask {
+        Ask::Join(join) => Answer::Joined(handle.join(join).await),
+        Ask::Sync(sync) => Answer::Synced(handle.sync(sync).await),
+        Ask::Heartbeat(heartbeat) => Answer::Beat(handle.heartbeat(heartbeat).await),
+        Ask::Leave(leave) => {
+            // Whatever came of it: it goes.
+            let _ = handle.leave(leave).await;
+            Answer::Left
+        }
         Ask::Commit(commit) => {
             let mut outcomes = handle.commit_offsets(commit).await;
             Answer::Committed(outcomes.pop().expect("of the one that was asked for").result)
@@ -317,8 +414,8 @@ impl World {
             if self.alive(node, life).is_none() {
                 continue;
             }
-            let (from, known) = self.led_back(node, consumer, &answer);
-            let told = Told { answer, from, known, epoch };
+            let (from, known) = self.led_back(node, &answer);
+            let told = Told { answer, from, known, epoch, at: self.now };
             let leaves = self.nodes[node].paused_until.max(self.now);
             let at = leaves + self.consumer_delay(consumer, node);
             self.at(at, Event::Told(consumer, attempt, Box::new(told)));

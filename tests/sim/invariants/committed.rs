@@ -6,7 +6,7 @@ use isobar::coordinator::group::{FetchedOffset, Id};
 use isobar::model::{HomeEpoch, LeaderEpoch, Term};
 
 use super::{Violation, hold};
-use crate::groups::{Commit, Consumer};
+use crate::groups::{Commit, Team, Track};
 use crate::oracle::History;
 
 const ACKED: (&str, &str) = ("a commit is answered once its record is acknowledged", "I12, R25");
@@ -29,16 +29,17 @@ pub fn check_acked(history: &History, group: &Id, commit: Commit) -> Result<(), 
     })
 }
 
-/// A coordinator that led in `epoch` all the while said what the group has committed; `before` commits had been sent.
+/// A coordinator that led in `epoch` all the while said what the group has committed of a partition; `before` commits had
+/// been sent.
 pub fn check_fetched(
     history: &History,
-    consumer: &Consumer,
-    before: usize,
+    team: &Team,
+    (partition, before): (usize, usize),
     (epoch, fetched): (Option<LeaderEpoch>, &FetchedOffset),
 ) -> Result<(), Violation> {
     let Some(epoch) = epoch else { return Ok(()) };
-    let group = &consumer.group;
-    let sent = &consumer.commits[..before];
+    let group = &team.id;
+    let sent = &team.tracks[&partition].commits[..before];
     let is_known = |commit: &&Commit| {
         commit.acked.is_some_and(|acked| acked <= epoch) && !is_lost(history, commit.id)
     };
@@ -85,24 +86,24 @@ pub fn check_led_back(
 /// At the end: `said` is what a coordinator said, and `from` where the group would go on; `log` are the ids of the
 /// records there are in what it reads, and `start` and `end` the offsets of the first and after the last.
 pub fn check_end(
-    consumer: &Consumer,
+    (group, track): (&Id, &Track),
     (said, from): (&FetchedOffset, i64),
     replayed: &FetchedOffset,
     (start, end, log): (i64, i64, &BTreeMap<i64, u64>),
 ) -> Result<(), Violation> {
-    let group = &consumer.group;
     hold(said == replayed, LOG, || {
         format!("group {group} is told {said:?}, and the log says {replayed:?}")
     })?;
     hold(from <= end, HAD, || {
         format!("group {group} would go on at offset {from}, and the log ends at {end}")
     })?;
-    let first = start.max(consumer.passed_over).min(from);
+    let first = start.max(track.passed_over).min(from);
     for (offset, id) in log.range(first..from) {
-        let had = consumer.had.get(offset);
-        hold(had == Some(id), HAD, || {
+        let had = || track.had.range((*offset, 0)..(*offset + 1, 0)).collect::<Vec<_>>();
+        hold(track.had.contains(&(*offset, *id)), HAD, || {
             format!(
-                "group {group} would go on at offset {from} ({said:?}); at {offset} it had {had:x?}, where {id:#x} is"
+                "group {group} would go on at offset {from} ({said:?}); at {offset} it had {:x?}, where {id:#x} is",
+                had()
             )
         })?;
     }

@@ -10,6 +10,7 @@ pub mod cut;
 pub mod durable;
 pub mod exposed_stays;
 pub mod fence;
+pub mod fenced;
 pub mod frame_size;
 pub mod gate;
 pub mod holds_cut;
