@@ -213,8 +213,9 @@ const GROUPS_MIN: [(&str, u64); 2] = [("commits", 400), ("synced", 25)];
 /// Logs and segments mended, at least: about half of what they came to when this was written.
 const MENDED_MIN: u64 = 35;
 
-/// One in so many seeds runs twice, and must do the same.
+/// One in so many seeds runs twice, and must do the same; of the fixed ones also those over QUIC.
 const TWICE_EVERY: usize = 20;
+const FIXED_TWICE_EVERY: usize = 4;
 
 /// What all workers came to.
 #[derive(Default)]
@@ -271,7 +272,11 @@ fn main() -> ExitCode {
                     if failures >= FAILURES_MAX || !is_fixed && begun.elapsed() > budget {
                         return;
                     }
-                    try_seed(seed, is_fixed, is_fixed || n.is_multiple_of(TWICE_EVERY), &totals);
+                    let twice = match is_fixed {
+                        true => n.is_multiple_of(FIXED_TWICE_EVERY) || scenario::is_quic(seed),
+                        false => n.is_multiple_of(TWICE_EVERY),
+                    };
+                    try_seed(seed, is_fixed, twice, &totals);
                 }
             });
         }

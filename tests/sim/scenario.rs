@@ -171,7 +171,7 @@ const QUIC_VALUE_BYTES_MAX: usize = 1_000;
 const QUIC_LOSS_MAX: f64 = 0.01;
 
 /// One seed of thirty-two carries its frames over QUIC, which takes far longer.
-fn is_quic(seed: u64) -> bool {
+pub fn is_quic(seed: u64) -> bool {
     let asked = std::env::var_os("ISOBAR_SIM_QUIC").is_some();
     (asked || seed % 32 == 7) && !FIXED[..BEFORE_QUIC].contains(&seed)
 }
